@@ -1,0 +1,303 @@
+"""Generate a data set: many processes, resumable after a kill at any moment, identical whatever their number or order.
+
+Every finished sample is one file in ``STORE.parts/``, written under another name and then renamed, so that a file is there
+whole or not at all. When all are there they are merged into the store, which appears whole or not at all too. A sample's
+random numbers come from (seed, index, attempt) alone. The engine knows no equation; a generator does.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from threadpoolctl import threadpool_limits
+
+from data_prep.generators.base import Generator, Sample, SolverFailure
+from lsm import __version__
+from lsm.data.store import Store, StoreWriter
+from lsm.errors import InputError
+
+#: What is recorded of every sample besides its fields, and the numpy type.
+BOOKKEEPING = {"attempt": "uint8", "residual": "float64", "iterations": "uint32"}
+
+_RECORDS = "_records"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A data set to generate.
+
+    Args:
+        generator: draws and solves samples.
+        path: the store to make.
+        benchmark: name of the benchmark.
+        num_samples: how many samples the store shall hold.
+        seed: base seed.
+        max_attempts: how often a sample that does not converge is drawn anew before it counts as failed.
+        shard: do only samples ``i`` with ``i % num_shards == shard``, and leave the merging to another call.
+        num_shards: over how many calls, on as many machines, the samples are spread.
+    """
+
+    generator: Generator
+    path: Path
+    benchmark: str
+    num_samples: int
+    seed: int = 0
+    max_attempts: int = 3
+    shard: int = 0
+    num_shards: int = 1
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1:
+            raise InputError(f"num_samples is {self.num_samples}, expected at least 1")
+        if not 0 <= self.shard < self.num_shards:
+            raise InputError(f"shard is {self.shard}, expected 0 to {self.num_shards - 1} (num_shards={self.num_shards})")
+
+    @property
+    def parts(self) -> Path:
+        """Folder of the finished samples."""
+        return self.path.with_name(self.path.name + ".parts")
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What two calls must share to work on one data set."""
+        return {"benchmark": self.benchmark, "seed": self.seed, "generator": dict(self.generator.provenance)}
+
+    def part(self, index: int) -> Path:
+        """File of one finished sample."""
+        return self.parts / f"{index:06d}.npz"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a call did.
+
+    Args:
+        computed: samples solved now.
+        found: samples that were there already.
+        merged: whether the store is complete.
+        redrawn: (index, attempt, reason) of every draw that did not converge and was replaced.
+    """
+
+    computed: int
+    found: int
+    merged: bool
+    redrawn: list[tuple[int, int, str]]
+
+
+def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_done: Callable[[int], None]) -> Report:
+    """Do what is missing of a job, and merge when nothing is.
+
+    Args:
+        job: what to do.
+        workers: processes; the data do not depend on it.
+        on_start: called once with the number of samples found and wanted by this call.
+        on_done: called with the number of samples that were just finished.
+    Raises:
+        InputError: the store or the parts hold other data, another process works on them, or samples failed.
+        OSError: a file cannot be written; everything finished before is kept.
+    """
+    if workers < 1:
+        raise InputError(f"workers is {workers}, expected at least 1")
+    in_store = _samples_in_store(job)
+    mine = range(job.shard, job.num_samples, job.num_shards)
+    if in_store >= job.num_samples:
+        on_start(len(mine), len(mine))
+        return Report(0, len(mine), True, [])
+    with _claim(job):
+        missing = [index for index in mine if index >= in_store and not job.part(index).exists()]
+        on_start(len(mine) - len(missing), len(mine))
+        failed = _compute(job, missing, workers, on_done)
+        if failed:
+            reasons = "; ".join(f"{index}: {reason}" for index, reason in sorted(failed.items())[:5])
+            raise InputError(
+                f"{len(failed)} of {job.num_samples} samples did not converge in {job.max_attempts} draws ({reasons}); "
+                f"the others are kept in {job.parts}: raise max_attempts and run the same command again"
+            )
+        redrawn: list[tuple[int, int, str]] = []
+        if job.num_shards == 1:
+            redrawn = _merge(job, in_store)
+    return Report(len(missing), len(mine) - len(missing), job.num_shards == 1, redrawn)
+
+
+def _samples_in_store(job: Job) -> int:
+    """How many samples of this very data set the store holds already."""
+    if not job.path.exists():
+        return 0
+    with Store(job.path) as store:
+        found = {key: store.provenance.get(key) for key in job.identity}
+        _require_same(found, job.identity, job.path)
+        return store.num_samples
+
+
+def _require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
+    flat_found, flat_wanted = ({**side, **(side["generator"] or {})} for side in (found, wanted))
+    for key, value in flat_wanted.items():
+        if key != "generator" and flat_found.get(key) != value:
+            raise InputError(
+                f"{where} holds other data ({key} is {flat_found.get(key)}, now {value}); "
+                "give the options it was begun with, remove it, or choose another data_dir"
+            )
+
+
+@contextmanager
+def _claim(job: Job) -> Iterator[None]:
+    """Make the folder of parts, check whose it is, and keep other processes out of this shard."""
+    job.parts.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(job.parts / f"shard-{job.shard}-of-{job.num_shards}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is generating {job.path}; wait for it, or stop it first") from error
+    try:
+        manifest = job.parts / "manifest.json"
+        if manifest.exists():
+            _require_same(json.loads(manifest.read_text()), job.identity, job.parts)
+        else:
+            with _whole(manifest) as file:
+                file.write(json.dumps(job.identity, indent=2).encode())
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Any]:
+    """Write a file that appears under its name only when it is complete and on the disk."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[int], None]) -> dict[int, str]:
+    """Solve samples in worker processes; return the reasons of those that failed."""
+    size = job.generator.batch_size
+    batches = [missing[start : start + size] for start in range(0, len(missing), size)]
+    if not batches:
+        return {}
+    failed: dict[int, str] = {}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(batches)), context, _start_worker, (job,)) as pool:
+        futures = [pool.submit(_solve_and_write, batch) for batch in batches]
+        try:
+            for future in as_completed(futures):
+                result = future.result()
+                failed |= result.failed
+                on_done(result.written)
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"a worker process was killed (out of memory?); finished samples are kept in {job.parts}: "
+                "run the same command again, with fewer workers"
+            ) from error
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failed
+
+
+@dataclass(frozen=True)
+class _BatchResult:
+    written: int
+    failed: dict[int, str]
+
+
+_job: Job | None = None
+
+
+def _start_worker(job: Job) -> None:
+    global _job
+    _job = job
+    threadpool_limits(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+
+
+def _exit_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _solve_and_write(indices: Sequence[int]) -> _BatchResult:
+    job = _job
+    if job is None:
+        raise RuntimeError("the worker was not started by the engine")
+    failures: dict[int, list[str]] = {index: [] for index in indices}
+    pending, written = list(indices), 0
+    for attempt in range(job.max_attempts):
+        rngs = [np.random.default_rng((job.seed, index, attempt)) for index in pending]
+        results = job.generator.solve_batch(rngs)
+        for index, result in zip(pending, results, strict=True):
+            if isinstance(result, SolverFailure):
+                failures[index].append(str(result))
+            else:
+                _write_part(job, index, result, attempt, failures.pop(index))
+                written += 1
+        pending = list(failures)
+        if not pending:
+            break
+    return _BatchResult(written, {index: reasons[-1] for index, reasons in failures.items()})
+
+
+def _write_part(job: Job, index: int, sample: Sample, attempt: int, failures: list[str]) -> None:
+    expected = {name: (field.shape, field.dtype) for name, field in job.generator.fields.items()}
+    found = {name: (values.shape, str(values.dtype)) for name, values in sample.fields.items()}
+    if found != expected:
+        raise TypeError(f"the generator declared {expected} and made {found}")
+    records = {"attempt": attempt, "residual": sample.residual, "iterations": sample.iterations, "failures": failures}
+    with _whole(job.part(index)) as file:
+        np.savez(file, **{_RECORDS: np.array(json.dumps(records))}, **sample.fields)
+
+
+def _merge(job: Job, in_store: int) -> list[tuple[int, int, str]]:
+    """Put the samples of an older store and the parts together; remove the parts."""
+    parts = range(in_store, job.num_samples)
+    redrawn = [(i, attempt, reason) for i in parts for attempt, reason in enumerate(_records(job, i)["failures"])]
+    with ExitStack() as stack:
+        old = stack.enter_context(Store(job.path)) if in_store else None
+        if old:
+            redrawn = [tuple(draw) for draw in old.provenance["redrawn"]] + redrawn
+        provenance = {"source": "generated", **job.identity, "lsm_version": __version__, "redrawn": redrawn}
+        fields = job.generator.fields
+        writer = stack.enter_context(
+            StoreWriter(job.path, job.benchmark, fields, job.num_samples, provenance, BOOKKEEPING)
+        )
+        if old:
+            records = old.bookkeeping()
+            for index in range(in_store):
+                sample = {name: old.field(name)[index] for name in fields}
+                writer.write(index, sample, {name: values[index] for name, values in records.items()})
+        for index in parts:
+            with np.load(job.part(index)) as part:
+                sample = {name: part[name] for name in fields}
+            writer.write(index, sample, {name: _records(job, index)[name] for name in BOOKKEEPING})
+    shutil.rmtree(job.parts)
+    return redrawn
+
+
+def _records(job: Job, index: int) -> dict[str, Any]:
+    with np.load(job.part(index)) as part:
+        return json.loads(str(part[_RECORDS]))

@@ -1,0 +1,76 @@
+"""Darcy: two-phase permeability from a thresholded Gaussian field, and the pressure that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.random_fields import neumann_field
+from data_prep.solvers import darcy
+
+#: Largest relative residual of the linear solve that counts as solved.
+TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class DarcyGenerator(Generator):
+    """Samples of ``-div(a grad u) = 1`` with ``a`` in {``low``, ``high``}.
+
+    Args:
+        resolution: cells along each axis; 421 in the published set.
+        low: permeability where the Gaussian field is negative.
+        high: permeability where it is not.
+    """
+
+    resolution: int = 421
+    low: float = 3.0
+    high: float = 12.0
+
+    @property
+    def fields(self) -> Mapping[str, StoredField]:
+        """Permeability and pressure at the cell centres."""
+        grid = (self.resolution, self.resolution)
+        return {
+            "permeability": StoredField(grid, "1", "permeability a at the cell centres (i + 1/2) / n"),
+            "pressure": StoredField(grid, "1", "pressure u at the cell centres, zero on the boundary"),
+        }
+
+    @property
+    def provenance(self) -> Mapping[str, str | float | int]:
+        """Equation, discretisation and options."""
+        return {
+            "equation": "-div(a grad u) = 1 on the unit square, u = 0 on the boundary",
+            "scheme": "cell-centred five-point, order 2, arithmetic face means, sparse direct solve in float64",
+            "permeability": "high where g >= 0 else low; g ~ N(0, 9 (-Laplace + 9)^-2), zero Neumann, zero mean",
+            "resolution": self.resolution,
+            "low": self.low,
+            "high": self.high,
+        }
+
+    def solve(self, rng: np.random.Generator) -> Sample:
+        """Draw and solve one sample; the residual is ``|A u - f| / |f|``.
+
+        Raises:
+            SolverFailure: the residual exceeds 1e-10.
+        """
+        permeability = np.where(neumann_field(rng, self.resolution) >= 0, self.high, self.low)
+        pressure, residual = darcy.solve(permeability)
+        if not residual <= TOLERANCE:
+            raise SolverFailure(f"relative residual {residual:.1e} exceeds {TOLERANCE:.0e}")
+        fields = {"permeability": permeability.astype(np.float32), "pressure": pressure.astype(np.float32)}
+        return Sample(fields, residual=residual, iterations=1)
+
+    def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
+        """Share of the permeable phase, and the pressure on the outermost cells (published: 5e-5 on 421 cells)."""
+        pressure = np.asarray(fields["pressure"], dtype=np.float64)
+        outer = np.concatenate([pressure[:, 0], pressure[:, -1], pressure[:, :, 0], pressure[:, :, -1]], axis=None)
+        scale = 421 / self.resolution
+        share = float(np.mean(fields["permeability"] == self.high))
+        return [
+            Statistic("share of high permeability", share, 0.4, 0.6),
+            Statistic("mean pressure on the outermost cells", float(outer.mean()), 4e-5 * scale, 6e-5 * scale),
+            Statistic("smallest pressure", float(pressure.min()), 0.0, 1e-3),
+        ]

@@ -1,0 +1,131 @@
+"""From a configuration to a data module, a training module and a trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from lsm.checkpoint import Checkpoint, load
+from lsm.data.datamodule import FieldDataModule
+from lsm.data.readers.base import make_reader
+from lsm.errors import InputError
+from lsm.solver import NeuralSolver
+from lsm.training.module import SolverModule
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A configuration with everything filled in, as dictionaries, lists, strings and numbers."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
+
+
+def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
+    """The data of a run.
+
+    Args:
+        run: the run's plain configuration.
+        changes: arguments of the data module that differ from it.
+    Raises:
+        FileNotFoundError: the store is missing; the message names both remedies.
+    """
+    data, benchmark = run["data"], run["benchmark"]["name"]
+    arguments = {
+        "path": data["path"],
+        "splits": data["splits"],
+        "batch_size": data["batch_size"],
+        "seed": run["seed"],
+        "in_memory": data["in_memory"],
+        "num_workers": data["num_workers"],
+        **changes,
+    }
+    if not Path(arguments["path"]).exists():
+        options = f"benchmark={benchmark}" + ("" if run["preset"] == "paper" else f" preset={run['preset']}")
+        raise FileNotFoundError(
+            f"{arguments['path']} does not exist: make it with `lsm-generate {options}`, convert published files with "
+            f"`lsm-convert {options} source=FOLDER`, or say where it lies with data_dir=FOLDER"
+        )
+    return FieldDataModule(reader=make_reader(run["benchmark"]["reader"]), **arguments)
+
+
+def make_module(cfg: DictConfig, data: FieldDataModule, total_steps: int) -> SolverModule:
+    """An untrained solver with normalisers fitted on the training split, and how to train it.
+
+    Args:
+        cfg: the run's configuration.
+        data: its data.
+        total_steps: optimiser steps of the whole run, for schedules that need to know.
+    """
+    run = plain(cfg)
+    solver = NeuralSolver({"model": run["model"], "normalization": run["data"]["normalization"]}, data.spec)
+    solver.fit_normalizers(partial(data.batches, "train"))
+    known = {"total_steps": total_steps} if OmegaConf.is_missing(cfg.scheduler.make, "total_steps") else {}
+    return SolverModule(
+        solver,
+        loss=cfg.benchmark.loss,
+        make_optimizer=instantiate(cfg.optimizer),
+        make_scheduler=instantiate(cfg.scheduler.make, **known),
+        schedule_interval=cfg.scheduler.interval,
+        run=run,
+    )
+
+
+def make_trainer(cfg: DictConfig, folder: Path, has_validation: bool) -> pl.Trainer:
+    """A trainer that logs and keeps its best and last checkpoint in ``folder``.
+
+    The best one is chosen on the validation split; without one, by the training error.
+    """
+    keep = partial(
+        ModelCheckpoint, dirpath=folder / "checkpoints", enable_version_counter=False, save_on_train_epoch_end=True
+    )
+    monitor = "val/relative_l2" if has_validation else "train/relative_l2"
+    callbacks = [
+        *(instantiate(callback) for callback in cfg.callbacks.values()),
+        keep(filename="best", monitor=monitor, mode="min"),
+        keep(filename="last"),
+    ]
+    loggers = [instantiate(logger, save_dir=folder) for logger in cfg.logger.values()]
+    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=folder)
+
+
+def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
+    """A trained solver and its data, for evaluating and drawing.
+
+    Args:
+        cfg: ``checkpoint`` (a file or a run's folder), ``store`` and ``data_dir`` (or null), perhaps ``batch_size``.
+        split: which samples are wanted.
+    Raises:
+        InputError: there is no such split, or it is empty.
+    """
+    path = Path(cfg.checkpoint)
+    checkpoint = load(path / "checkpoints" / "best.ckpt" if path.is_dir() else path)
+    store = cfg.store or checkpoint.run["data"]["path"]
+    if cfg.store is None and cfg.data_dir is not None:
+        store = Path(cfg.data_dir) / Path(store).name
+    changes = {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
+    data = make_datamodule(checkpoint.run, path=store, **changes)
+    if split not in data.splits:
+        raise InputError(f"split {split!r} is unknown; choose one of: {', '.join(data.splits)}")
+    if not len(data.dataset(split)):
+        raise InputError(f"the {split} split of this run is empty; choose another one")
+    return checkpoint, data
+
+
+def choose_device(name: str) -> torch.device:
+    """The named device, or the fastest one for "auto".
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} is not available ({str(error).splitlines()[0]}); choose device=cpu") from error

@@ -1,0 +1,61 @@
+"""``lsm-convert``: published files to a store, or a store to published files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from data_prep.published import Layout, PublishedFile, export_files, import_files
+from experiments.cli import check_preset, command, console, progress_bar
+from lsm.data.readers.base import make_reader
+from lsm.errors import InputError
+
+
+def layout(cfg: DictConfig) -> Layout:
+    """The published files of the configured benchmark."""
+    published = OmegaConf.to_container(cfg.benchmark.published, resolve=True)
+    return Layout(
+        benchmark=cfg.benchmark.name,
+        files=tuple(PublishedFile.from_config(file) for file in published["files"]),
+        fields=instantiate(cfg.benchmark.generator).fields,
+        required=frozenset(make_reader(OmegaConf.to_container(cfg.benchmark.reader, resolve=True)).fields),
+        ranges=published.get("ranges", {}),
+    )
+
+
+def run(cfg: DictConfig) -> list[str]:
+    """Convert in the direction that ``source`` or ``export`` asks for; return what was found or written."""
+    check_preset(cfg)
+    if (cfg.source is None) == (cfg.export is None):
+        raise InputError("give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)")
+    if str(cfg.mat_version) not in ("5", "7.3"):
+        raise InputError(f"mat_version is {cfg.mat_version}, expected 5 or 7.3")
+    store = Path(cfg.store)
+    if cfg.source is not None and store.exists() and not cfg.overwrite:
+        raise InputError(f"{store} is there already; add overwrite=true to replace it, or choose another data_dir")
+    with progress_bar() as progress:
+        task = progress.add_task(cfg.benchmark.name, total=None)
+
+        def start(total: int) -> None:
+            progress.update(task, total=total)
+
+        def advance(count: int) -> None:
+            progress.advance(task, count)
+
+        if cfg.source is not None:
+            lines = import_files(layout(cfg), Path(cfg.source).expanduser(), store, cfg.strict, start, advance)
+            lines.append(f"wrote {store}")
+        else:
+            folder = Path(cfg.export).expanduser()
+            lines = export_files(layout(cfg), store, folder, str(cfg.mat_version), start, advance)
+    for line in lines:
+        console.print(line, soft_wrap=True)
+    return lines
+
+
+main = command("convert", run)
+
+if __name__ == "__main__":
+    main()

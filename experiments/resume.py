@@ -1,0 +1,65 @@
+"""Go on with a run: find its last checkpoint and take its configuration from there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError
+
+from lsm.checkpoint import read
+from lsm.errors import InputError
+
+#: Options that say how to resume; they are no part of a run.
+_CALL = {"resume", "run_dir"}
+
+
+def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint that ``resume`` names; None to start from the beginning.
+
+    Args:
+        resume: a checkpoint, a run's folder, "auto" (the run in ``folder``, if it has a checkpoint) or None.
+        folder: this run's folder.
+    Raises:
+        FileNotFoundError: what ``resume`` names has no checkpoint.
+    """
+    if resume is None:
+        return None
+    last = folder / "checkpoints" / "last.ckpt"
+    if resume == "auto":
+        return last if last.is_file() else None
+    path = Path(resume)
+    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; resume= takes a checkpoint or the folder of a run that has one")
+    return path
+
+
+def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
+    """The configuration of the interrupted run, with the options of this call.
+
+    Args:
+        checkpoint: the interrupted run's checkpoint.
+        overrides: options on this call's command line.
+    Raises:
+        InputError: an option chooses another part (benchmark, model, preset, ...) than the run had, or is unknown.
+    """
+    cfg = OmegaConf.create(read(checkpoint)["lsm"]["run"])
+    choices: dict[str, Any] = cfg.get("choices", {})
+    OmegaConf.set_struct(cfg, True)
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        key, value = override.key_or_group, override.value()
+        if key in _CALL:
+            continue
+        if key in choices:
+            if value != choices[key]:
+                raise InputError(f"{checkpoint} is of a run with {key}={choices[key]}; it cannot go on with {key}={value}")
+            continue
+        try:
+            OmegaConf.update(cfg, key, value, force_add=override.is_add())
+        except ConfigKeyError as error:
+            raise InputError(f"the run of {checkpoint} has no option {key}") from error
+    return cfg

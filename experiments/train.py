@@ -1,0 +1,99 @@
+"""``lsm-train``: train a solver on a benchmark."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from experiments.build import make_datamodule, make_module, make_trainer, plain
+from experiments.cli import check_preset, command, console
+from experiments.environment import describe_environment
+from experiments.resume import find_checkpoint, resumed_config
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """Where a finished training left its results.
+
+    Args:
+        folder: the run's folder.
+        best: the best checkpoint.
+        last: the last checkpoint.
+        metrics: the last logged metrics.
+    """
+
+    folder: Path
+    best: Path
+    last: Path
+    metrics: dict[str, float]
+
+
+def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> TrainingResult:
+    """Train as configured.
+
+    Args:
+        cfg: the run's configuration.
+        folder: where logs, checkpoints and the configuration go.
+        checkpoint: go on from here.
+    """
+    check_preset(cfg)
+    _quieten_lightning()
+    pl.seed_everything(cfg.seed, verbose=False)
+    data = make_datamodule(plain(cfg))
+    _record(cfg, folder)
+    trainer = make_trainer(cfg, folder, has_validation=data.splits["validation"][0] < data.splits["validation"][1])
+    num_batches = ceil(len(data.dataset("train")) / (data.batch_size * trainer.world_size))
+    module = make_module(cfg, data, total_steps=num_batches * cfg.trainer.max_epochs)
+    parameters = sum(parameter.numel() for parameter in module.parameters())
+    console.print(f"{cfg.benchmark.name}: {parameters:,} parameters, {len(data.dataset('train'))} training samples, run in {folder}")
+    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+    return TrainingResult(folder, folder / "checkpoints/best.ckpt", folder / "checkpoints/last.ckpt", metrics)
+
+
+def _quieten_lightning() -> None:
+    """Keep Lightning's advertisements and hints off the screen; its warnings about the run itself stay."""
+    logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+
+
+def _record(cfg: DictConfig, folder: Path) -> None:
+    """Keep what is needed to repeat the run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    environment = {"seed": cfg.seed, **describe_environment()}
+    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+
+
+def from_command_line(cfg: DictConfig) -> TrainingResult:
+    """Start or resume a run in Hydra's output folder."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    checkpoint = find_checkpoint(cfg.resume, folder)
+    if checkpoint is not None:
+        cfg = resumed_config(checkpoint, hydra.overrides.task)
+        console.print(f"going on from {checkpoint}")
+    else:
+        with open_dict(cfg):
+            cfg.choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
+    result = run(cfg, folder, checkpoint)
+    for name, value in sorted(result.metrics.items()):
+        console.print(f"{name} {value:.4g}")
+    console.print(f"best checkpoint: {result.best}")
+    return result
+
+
+main = command("train", from_command_line)
+
+if __name__ == "__main__":
+    main()

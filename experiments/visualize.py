@@ -1,0 +1,45 @@
+"""``lsm-visualize``: input, truth, prediction and error of samples, one PNG a sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig
+
+from experiments.build import choose_device, load_run
+from experiments.cli import command, console
+from lsm.errors import InputError
+from lsm.fields import FieldBatch
+from lsm.metrics import relative_l2
+from lsm.plotting import draw_sample, save_figure
+
+
+def run(cfg: DictConfig) -> list[Path]:
+    """Draw as configured; return the pictures."""
+    checkpoint, data = load_run(cfg, cfg.split)
+    dataset = data.dataset(cfg.split)
+    wrong = [index for index in cfg.samples if not 0 <= index < len(dataset)]
+    if wrong:
+        raise InputError(f"samples {wrong} are not in the {cfg.split} split, which has 0 to {len(dataset) - 1}")
+    device = choose_device(cfg.device)
+    solver = checkpoint.solver.to(device)
+    paths = []
+    for index in cfg.samples:
+        batch = FieldBatch.stack([dataset[index]]).to(device)
+        with torch.inference_mode():
+            prediction = solver(batch)
+        error = float(relative_l2(prediction, batch.targets))
+        title = f"{checkpoint.run['benchmark']['name']}, {cfg.split} sample {index}: relative L2 error {error:.4f}"
+        figure = draw_sample(data.spec, batch.sample(0).to("cpu"), prediction[0].cpu(), title)
+        path = Path(cfg.run_dir) / f"{cfg.split}_{index:04d}.png"
+        save_figure(figure, path, cfg.dpi)
+        paths.append(path)
+        console.print(f"{path}  (relative L2 error {error:.4f})", soft_wrap=True)
+    return paths
+
+
+main = command("visualize", run)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""From a checkpoint to a solver that predicts in physical units. Runs no code from the file, whoever sent it.
+
+A checkpoint is a Lightning ``.ckpt`` with one more entry, ``lsm``: plain numbers and names from which the solver is rebuilt.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lsm.errors import InputError
+from lsm.fields import FieldSpec
+from lsm.solver import NeuralSolver
+
+SCHEMA = 1
+
+#: Where a solver's parameters live in the state dict of the training module.
+PREFIX = "solver."
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A solver as it was saved.
+
+    Args:
+        solver: in evaluation mode, on the CPU.
+        run: the configuration of the run that trained it, plain data.
+        epoch: how many epochs it was trained.
+        path: where it came from.
+    """
+
+    solver: NeuralSolver
+    run: dict[str, Any]
+    epoch: int
+    path: Path
+
+
+def describe(solver: NeuralSolver, run: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain entry from which :func:`load` rebuilds ``solver``."""
+    return {"schema": SCHEMA, "config": solver.config, "spec": solver.spec.to_dict(), "run": dict(run)}
+
+
+def save(solver: NeuralSolver, run: Mapping[str, Any], path: str | Path) -> None:
+    """Write a solver without any training state, for :func:`load`."""
+    state = {PREFIX + name: value for name, value in solver.state_dict().items()}
+    torch.save({"lsm": describe(solver, run), "state_dict": state, "epoch": 0}, path)
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The raw content of a checkpoint, by weights-only loading.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: the file is no checkpoint of this project and schema, or holds more than tensors and plain data.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"checkpoint {path} does not exist")
+    content = load_plain(path)
+    described = content.get("lsm") if isinstance(content, dict) else None
+    if not isinstance(described, dict) or "state_dict" not in content:
+        raise InputError(f"{path} is no checkpoint of lsm; import weights of the reference code with lsm-import")
+    if described.get("schema") != SCHEMA:
+        raise InputError(
+            f"{path} has checkpoint schema {described.get('schema')}, this version reads schema {SCHEMA}; "
+            "use the version of lsm that wrote it"
+        )
+    return content
+
+
+def load_plain(path: Path) -> Any:
+    """Tensors and plain data from a file of :func:`torch.save`.
+
+    Raises:
+        InputError: the file is damaged, or would have to run code to be read.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} holds pickled objects, not only tensors and plain data; it is refused, since reading it would run code from the file"
+        ) from error
+    except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Rebuild a solver from its checkpoint.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: see :func:`read`; or the weights do not fit the description.
+    """
+    content = read(path)
+    described = content["lsm"]
+    try:
+        solver = NeuralSolver(described["config"], FieldSpec.from_dict(described["spec"]))
+        state = content["state_dict"]
+        solver.load_state_dict({name.removeprefix(PREFIX): value for name, value in state.items()})
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise InputError(f"{path} does not describe a solver of this version: {error}") from error
+    return Checkpoint(solver.eval(), described["run"], content["epoch"], Path(path))

@@ -1,0 +1,198 @@
+"""Point clouds: a learned deformation to the unit square, and a non-uniform Fourier transform to a grid and back.
+
+Sources: the LSM paper, and for the deformation and the transforms Li, Huang, Liu, Anandkumar, "Fourier Neural Operator with
+Learned Deformations for PDEs on General Geometries", 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lsm.errors import InputError
+from lsm.model.projection import unit_coordinates
+
+Rows = Literal["symmetric", "reference"]
+
+
+class Deformation(nn.Module):
+    """Learned map from the physical plane to the unit square, ``xi = x + x * f(x, code)``.
+
+    ``f`` sees position, angle and radius about a point near the origin, their sines and cosines at ``bands`` octaves,
+    and the shape code; three tanh layers follow.
+
+    Args:
+        code: length of the shape code; 0 for none.
+        width: width of the linear features; everything else is a multiple of it.
+        bands: octaves of the sines and cosines, ``pi 2^0 .. pi 2^(bands-1)``.
+    """
+
+    octaves: Tensor
+
+    #: Angle and radius are taken about this point, off the origin where the angle has no gradient.
+    centre = 1e-4
+
+    def __init__(self, code: int = 0, width: int = 32, bands: int = 8) -> None:
+        super().__init__()
+        features = width + 8 * bands
+        self.position = nn.Linear(4, width)
+        self.code_size = code
+        self.code = nn.Linear(code, width) if code else None
+        self.no_code = None if code else nn.Linear(features, features + width)
+        hidden = features + width
+        self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(3))
+        self.out = nn.Linear(hidden, 2)
+        self.register_buffer("octaves", torch.pi * 2.0 ** torch.arange(bands), persistent=False)
+
+    def features(self, coords: Tensor) -> Tensor:
+        """Position features ``(b, n, width + 8 bands)`` of points ``(b, n, 2)``."""
+        shifted = coords - self.centre
+        angle = torch.atan2(shifted[..., 1], shifted[..., 0])
+        polar = torch.cat([coords, angle.unsqueeze(-1), shifted.norm(dim=-1, keepdim=True)], dim=-1)
+        waves = (polar.unsqueeze(-1) * self.octaves).flatten(-2)
+        return torch.cat([self.position(polar), waves.sin(), waves.cos()], dim=-1)
+
+    def forward(self, coords: Tensor, code: Tensor | None = None) -> Tensor:
+        """Map points ``(b, n, 2)``, with a shape code ``(b, k)``, to deformed points ``(b, n, 2)``.
+
+        Raises:
+            InputError: the code is missing, unexpected or of another length.
+        """
+        found = 0 if code is None else code.shape[-1]
+        if found != self.code_size:
+            raise InputError(f"the shape code has {found} numbers, this model was built for {self.code_size}")
+        features = self.features(coords)
+        if self.code is not None:
+            shape = self.code(code).unsqueeze(1).expand(-1, coords.shape[1], -1)
+            features = torch.cat([shape, features], dim=-1)
+        else:
+            features = self.no_code(features)
+        for layer in self.hidden:
+            features = layer(features).tanh()
+        return coords + coords * self.out(features)
+
+
+class FourierWeights(nn.Module):
+    """A complex channel mixing for each kept wave vector, ``k1`` in ``-m..m-1`` and ``k2`` in ``0..m-1``.
+
+    Rows are stored as the FFT orders them: ``k1 = 0..m-1, -m..-1``.
+
+    Args:
+        width: channels in and out.
+        modes: ``m``.
+    """
+
+    def __init__(self, width: int, modes: int) -> None:
+        super().__init__()
+        self.modes = modes
+        self.nonnegative = nn.Parameter(torch.rand(width, width, modes, modes, dtype=_complex_dtype()) / width**2)
+        self.negative = nn.Parameter(torch.rand(width, width, modes, modes, dtype=_complex_dtype()) / width**2)
+
+    def forward(self, coefficients: Tensor) -> Tensor:
+        """Map ``(b, w, 2m, m)`` to ``(b, w, 2m, m)``."""
+        weights = torch.cat([self.nonnegative, self.negative], dim=-2)
+        return torch.einsum("bikl,iokl->bokl", coefficients, weights)
+
+
+def _complex_dtype() -> torch.dtype:
+    return torch.complex128 if torch.get_default_dtype() == torch.float64 else torch.complex64
+
+
+class FourierProjection(nn.Module):
+    """A point cloud to a regular grid on the unit square and back, by truncated Fourier series at deformed points.
+
+    To the grid, with wave vectors ``k`` and deformed points ``xi_n``::
+
+        u_hat(k) = sum_n u_n exp(-2 pi i <k, xi_n>),    grid = gelu(irfft(W_in u_hat) + linear(grid coordinates))
+
+    and back, ``u_n = Re sum_k (W_out rfft(grid))(k) exp(2 pi i <k, xi_n>) + linear(x_n)``. The cost is linear in the points.
+
+    Args:
+        rank: dimension of the grid; clouds in the plane only, so 2.
+        in_channels: channels of the input field.
+        width: channels of the trunk.
+        code: length of the shape code that the deformation takes; 0 for none.
+        modes: wave numbers kept along each axis.
+        resolution: sites of the grid along each axis.
+        rows: how the half ``k2 < 0`` is restored on the way back. "symmetric" takes the conjugate partner at ``-k``, which
+            makes the series real. "reference" repeats the published code, which takes it at row ``-k1 - 1``.
+    """
+
+    wave_numbers: Tensor
+
+    def __init__(
+        self,
+        rank: int,
+        in_channels: int,
+        width: int,
+        code: int = 0,
+        modes: int = 12,
+        resolution: int = 96,
+        rows: Rows = "symmetric",
+    ) -> None:
+        super().__init__()
+        if rank != 2:
+            raise InputError(f"the fourier projection serves clouds in the plane (rank 2), not rank {rank}")
+        if not 1 <= modes <= resolution // 2:
+            raise InputError(f"modes is {modes}, expected 1 to half the resolution, {resolution // 2}")
+        if rows not in ("symmetric", "reference"):
+            raise InputError(f"rows is {rows!r}, expected 'symmetric' or 'reference'")
+        self.modes, self.resolution, self.rows = modes, resolution, rows
+        self.lift = nn.Linear(in_channels, width)
+        self.deformation = Deformation(code)
+        self.weights_in = FourierWeights(width, modes)
+        self.weights_out = FourierWeights(width, modes)
+        self.grid_bias = nn.Linear(2, width)
+        self.point_bias = nn.Linear(2, width)
+        wave_numbers = torch.cat([torch.arange(modes), torch.arange(-modes, 0)]).to(torch.get_default_dtype())
+        self.register_buffer("wave_numbers", wave_numbers, persistent=False)
+
+    def waves(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """``exp(2 pi i k1 xi_1)`` as ``(b, n, 2m)`` and ``exp(2 pi i k2 xi_2)`` as ``(b, n, m)``.
+
+        A wave at ``k = (k1, k2)`` is the product of the two, so that no array over all points and wave vectors is needed.
+        """
+        phases = 2 * torch.pi * points.unsqueeze(-1) * self.wave_numbers
+        waves = torch.polar(torch.ones_like(phases), phases)
+        return waves[..., 0, :], waves[..., 1, : self.modes]
+
+    def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
+        if coords is None:
+            raise InputError("a point cloud needs the coordinates of its points; hand coords (b, n, 2) to the model")
+        points = self.deformation(coords, code)
+        first, second = self.waves(points)
+        values = self.lift(inputs).to(first.dtype)
+        coefficients = torch.einsum("bnc,bnk,bnl->bckl", values, first.conj(), second.conj())
+        grid = torch.fft.irfft2(self._padded(self.weights_in(coefficients)), s=(self.resolution, self.resolution))
+        bias = self.grid_bias(unit_coordinates((self.resolution, self.resolution), inputs)).movedim(-1, 0)
+        return functional.gelu(grid + bias), (points, coords)
+
+    def _padded(self, coefficients: Tensor) -> Tensor:
+        """Put kept coefficients ``(b, w, 2m, m)`` into a whole half-spectrum ``(b, w, r, r//2 + 1)``."""
+        batch, width = coefficients.shape[:2]
+        spectrum = coefficients.new_zeros(batch, width, self.resolution, self.resolution // 2 + 1)
+        spectrum[:, :, : self.modes, : self.modes] = coefficients[:, :, : self.modes]
+        spectrum[:, :, -self.modes :, : self.modes] = coefficients[:, :, self.modes :]
+        return spectrum
+
+    def unproject(self, features: Tensor, sites: tuple[Tensor, Tensor]) -> Tensor:
+        """Map features ``(b, w, r, r)`` to the points, ``(b, n, w)``."""
+        points, coords = sites
+        spectrum = torch.fft.rfft2(features)[..., : self.modes]
+        kept = torch.cat([spectrum[:, :, : self.modes], spectrum[:, :, -self.modes :]], dim=-2)
+        first, second = self.waves(points)
+        coefficients = self.weights_out(kept)
+        if self.rows == "symmetric":
+            # A real field's wave at -k is the conjugate of that at k: count every k2 > 0 twice and take the real part.
+            weights = coefficients.real.new_full((self.modes,), 2.0)
+            weights[0] = 1.0
+            values = torch.einsum("bckl,bnk,bnl->bnc", coefficients * weights, first, second).real
+        else:
+            partners = coefficients[..., 1:].flip(-2, -1).conj()
+            whole = torch.cat([second, second[..., 1:].flip(-1).conj()], dim=-1)
+            values = torch.einsum("bckl,bnk,bnl->bnc", torch.cat([coefficients, partners], dim=-1), first, whole).real
+        return values + self.point_bias(coords)

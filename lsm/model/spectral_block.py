@@ -1,0 +1,151 @@
+"""The neural spectral block: the paper's equations on sets of points, with no notion of axes.
+
+Source: Wu, Hu, Luo, Wang, Long, "Solving High-Dimensional PDEs with Latent Spectral Models", ICML 2023, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from lsm.errors import InputError
+from lsm.model.attention import attention_weights
+
+
+class SpectralSum(nn.Module):
+    """A learned sum of sines and cosines, applied to every scalar of a channel.
+
+    ``t -> t + sum_{i<N} [ A_i sin(i pi t / N) + B_i cos(i pi t / N) ]`` with ``A, B`` of each channel.
+
+    ``A_0`` never has an effect; it is kept so that published weights fit.
+
+    Args:
+        channels: number of channels ``c``.
+        num_basis: number of basis functions ``N``.
+    """
+
+    frequencies: Tensor
+
+    def __init__(self, channels: int, num_basis: int) -> None:
+        super().__init__()
+        if num_basis < 1:
+            raise InputError(f"num_basis is {num_basis}, expected at least 1; use `model.block.spectral=false` for none")
+        self.num_basis = num_basis
+        self.weights = nn.Parameter(torch.rand(channels, 2 * num_basis) / channels)
+        frequencies = torch.pi * torch.arange(num_basis, dtype=torch.float64) / num_basis
+        self.register_buffer("frequencies", frequencies.to(torch.get_default_dtype()), persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map ``(..., c)`` to ``(..., c)``."""
+        phases = tokens.unsqueeze(-1) * self.frequencies
+        sines, cosines = self.weights.split(self.num_basis, dim=-1)
+        return tokens + (phases.sin() * sines + phases.cos() * cosines).sum(dim=-1)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What a neural spectral block sees in its latent space, for ``n`` sets of ``p`` points.
+
+    Args:
+        tokens: ``(n, h, m, c / h)``, the tokens that attention gathered from the points.
+        solved: ``(n, h, m, c / h)``, the tokens after the spectral sum.
+        gathering: ``(n, h, m, p)``, how much of each point went into each token (rows sum to one).
+        spreading: ``(n, h, p, m)``, how much of each token went to each point (rows sum to one).
+    """
+
+    tokens: Tensor
+    solved: Tensor
+    gathering: Tensor
+    spreading: Tensor
+
+
+class NeuralSpectralBlock(nn.Module):
+    """Project points to latent tokens by attention, solve there by a spectral sum, project back.
+
+    With ``h`` heads and ``m`` learned tokens ``T0``::
+
+        T = softmax(T0 K^T) V + T0,    T' = spectral(T),    X' = softmax(Q T'^T) T' + X
+
+    ``K, V, Q`` are linear in the points ``X``; attention is unscaled; the cost is linear in the number of points.
+
+    Args:
+        channels: number of channels ``c``, a multiple of ``heads``.
+        heads: attention heads ``h``.
+        num_tokens: latent tokens ``m``.
+        num_basis: basis functions of the spectral sum.
+        latent: without it (ablation) the spectral sum acts on every point itself, with no projection.
+        spectral: without it (ablation) the tokens pass through unchanged.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 8,
+        num_tokens: int = 4,
+        num_basis: int = 12,
+        latent: bool = True,
+        spectral: bool = True,
+    ) -> None:
+        super().__init__()
+        if channels % heads:
+            raise InputError(f"{channels} channels do not divide into {heads} heads; choose model.width a multiple of {heads}")
+        if num_tokens < 1:
+            raise InputError(f"num_tokens is {num_tokens}, expected at least 1; use `model.block.latent=false` for none")
+        self.heads = heads
+        self.spectral = SpectralSum(channels, num_basis) if spectral else nn.Identity()
+        self.latent = latent
+        if latent:
+            self.tokens = nn.Parameter(torch.rand(heads, num_tokens, channels // heads) / channels)
+            self.to_kv = nn.Linear(channels, 2 * channels)
+            self.to_q = nn.Linear(channels, channels)
+
+    def gather(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """Project points ``(n, p, c)`` to tokens ``(n, h, m, c / h)``; also return the attention ``(n, h, m, p)``."""
+        keys, values = rearrange(self.to_kv(points), "n p (h c kv) -> kv n h p c", h=self.heads, kv=2)
+        weights = attention_weights(self.tokens, keys)
+        return weights @ values + self.tokens, weights
+
+    def solve(self, tokens: Tensor) -> Tensor:
+        """The spectral sum on tokens ``(n, h, m, c / h)``; a channel is a head and a channel in it."""
+        flat = rearrange(tokens, "n h m c -> n m (h c)")
+        return rearrange(self.spectral(flat), "n m (h c) -> n h m c", h=self.heads)
+
+    def spread(self, points: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Project tokens back onto points ``(n, p, c)``; also return the attention ``(n, h, p, m)``."""
+        queries = rearrange(self.to_q(points), "n p (h c) -> n h p c", h=self.heads)
+        weights = attention_weights(queries, tokens)
+        return points + rearrange(weights @ tokens, "n h p c -> n p (h c)"), weights
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Map ``(n, p, c)`` to ``(n, p, c)``; sets of points do not exchange data."""
+        if not self.latent:
+            return self.spectral(points)
+        tokens, _ = self.gather(points)
+        return self.spread(points, self.solve(tokens))[0]
+
+    @torch.no_grad()
+    def inspect(self, points: Tensor) -> Latents:
+        """Tokens and attention maps for ``(n, p, c)``.
+
+        Raises:
+            InputError: the block was built without a latent space.
+        """
+        if not self.latent:
+            raise InputError("this model was built with model.block.latent=false: it has no latent tokens to read")
+        tokens, gathering = self.gather(points)
+        solved = self.solve(tokens)
+        return Latents(tokens, solved, gathering, self.spread(points, solved)[1])
+
+
+class IdentityBlock(nn.Module):
+    """No spectral block at all (ablation): the trunk is left a plain multiscale network."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Return the points unchanged."""
+        return points

@@ -1,0 +1,83 @@
+"""The LightningModule: step, log, optimise. Knows no benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from lsm.checkpoint import describe
+from lsm.errors import InputError
+from lsm.fields import FieldBatch
+from lsm.metrics import LOSSES, relative_l2
+from lsm.model.build import choose
+from lsm.solver import NeuralSolver
+
+MakeOptimizer = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+
+class SolverModule(pl.LightningModule):
+    """Train a neural solver on the error of its physical field.
+
+    Args:
+        solver: the solver.
+        loss: name of a loss in :data:`lsm.metrics.LOSSES`.
+        make_optimizer: builds the optimiser of the parameters.
+        make_scheduler: builds the learning-rate schedule of an optimiser.
+        schedule_interval: "epoch" or "step", when the schedule moves on.
+        run: the whole run's configuration as plain data, kept in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        solver: NeuralSolver,
+        loss: str,
+        make_optimizer: MakeOptimizer,
+        make_scheduler: MakeScheduler,
+        schedule_interval: str = "epoch",
+        run: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.solver = solver
+        self.loss = choose("loss", LOSSES, loss)
+        self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
+        self.schedule_interval = schedule_interval
+        self.run = run or {}
+
+    def training_step(self, batch: FieldBatch, batch_index: int) -> Tensor:
+        """Loss of one batch; logs the mean relative L2 error over the epoch.
+
+        Raises:
+            InputError: the loss is not finite; the message says in which batch.
+        """
+        prediction = self.solver(batch)
+        loss = self.loss(prediction, batch.targets)
+        if not torch.isfinite(loss):
+            raise InputError(
+                f"the training loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}; "
+                "the last checkpoint is kept: lower optimizer.lr, or check the data of this batch"
+            )
+        error = relative_l2(prediction.detach(), batch.targets).mean()
+        self.log("train/relative_l2", error, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch))
+        return loss
+
+    def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
+        """Log the mean relative L2 error over the validation split."""
+        error = relative_l2(self.solver(batch), batch.targets).mean()
+        self.log("val/relative_l2", error, prog_bar=True, batch_size=len(batch), sync_dist=True)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """The optimiser and its schedule."""
+        optimizer = self.make_optimizer(self.parameters())
+        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.schedule_interval}
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what :func:`lsm.checkpoint.load` needs to rebuild the solver."""
+        checkpoint["lsm"] = describe(self.solver, self.run)

@@ -74,7 +74,8 @@ def _load_mat5(path: Path, variable: str) -> np.ndarray:
 
 def _require_variable(path: Path, variable: str, found: Sequence[str]) -> None:
     if variable not in found:
-        raise InputError(f"{path} has no variable {variable!r}, only {', '.join(sorted(found)) or 'none'}; is it the published file?")
+        names = ", ".join(sorted(found)) or "none"
+        raise InputError(f"{path} has no variable {variable!r}, only {names}; is it the published file?")
 
 
 def write_array(path: Path, arrays: Mapping[str | None, np.ndarray], mat_version: MatVersion) -> None:
@@ -108,6 +109,7 @@ def _write_mat73(path: Path, arrays: Mapping[str | None, np.ndarray]) -> None:
             dataset = file.create_dataset(str(name), data=values.transpose())
             dataset.attrs["MATLAB_class"] = np.bytes_(_MATLAB_CLASSES[str(values.dtype)])
     # MATLAB knows its files by 116 bytes of text, a version and an endianness mark in the user block.
-    text = f"MATLAB 7.3 MAT-file, Platform: Python, Created on: {datetime.now(timezone.utc):%a %b %d %H:%M:%S %Y} HDF5 schema 1.00 ."
+    now = datetime.now(timezone.utc)
+    text = f"MATLAB 7.3 MAT-file, Platform: Python, Created on: {now:%a %b %d %H:%M:%S %Y} HDF5 schema 1.00 ."
     with path.open("r+b") as raw:
         raw.write(text.encode().ljust(116)[:116] + bytes(8) + b"\x00\x02IM")

@@ -65,7 +65,9 @@ class Job:
         if self.num_samples < 1:
             raise InputError(f"num_samples is {self.num_samples}, expected at least 1")
         if not 0 <= self.shard < self.num_shards:
-            raise InputError(f"shard is {self.shard}, expected 0 to {self.num_shards - 1} (num_shards={self.num_shards})")
+            raise InputError(
+                f"shard is {self.shard}, expected 0 to {self.num_shards - 1} (num_shards={self.num_shards})"
+            )
 
     @property
     def parts(self) -> Path:

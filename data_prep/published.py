@@ -142,12 +142,16 @@ def _open_sources(path: Path, file: PublishedFile) -> Iterator[list[_Source]]:
             if len(data.shape) != len(axes):
                 raise InputError(f"{where} has shape {data.shape}, expected {len(axes)} axes: {' '.join(axes)}")
             if "c" in axes and data.shape[axes.index("c")] != len(array.fields):
-                raise InputError(f"{where} has shape {data.shape}, expected {len(array.fields)} fields along axis c of {axes}")
+                raise InputError(
+                    f"{where} has shape {data.shape}, expected {len(array.fields)} fields along axis c of {axes}"
+                )
             sources += [_Source(field, data, axes, array, where) for field in array.fields]
         yield sources
 
 
-def import_files(layout: Layout, folder: Path, path: Path, strict: bool, on_start: Progress, on_done: Progress) -> list[str]:
+def import_files(
+    layout: Layout, folder: Path, path: Path, strict: bool, on_start: Progress, on_done: Progress
+) -> list[str]:
     """Convert published files to a store, losslessly: values keep their type.
 
     Args:
@@ -181,7 +185,9 @@ def import_files(layout: Layout, folder: Path, path: Path, strict: bool, on_star
         for file, sources in opened.items():
             _copy(sources, rows[file], writer, layout.ranges, extremes, on_done)
     for name, (low, high) in extremes.items():
-        lines.append(f"{name}: {num_samples} x {fields[name].shape} {fields[name].dtype}, finite, {low:.6g} to {high:.6g}")
+        lines.append(
+            f"{name}: {num_samples} x {fields[name].shape} {fields[name].dtype}, finite, {low:.6g} to {high:.6g}"
+        )
     return lines
 
 
@@ -224,7 +230,7 @@ def _rows(opened: Mapping[PublishedFile, list[_Source]]) -> dict[PublishedFile, 
             names = ", ".join(file.name for file in group)
             raise InputError(f"the arrays of {names} hold different numbers of samples: {sorted(counts)}")
         end = first + counts.pop()
-        rows |= {file: (first, end) for file in group}
+        rows |= dict.fromkeys(group, (first, end))
         first = end
     return rows
 
@@ -291,7 +297,9 @@ def export_files(
     with Store(path) as store:
         files = [file for file in layout.files if file.fields <= set(store.fields)]
         if not layout.required <= {name for file in files for name in file.fields}:
-            raise InputError(f"{path} holds only {', '.join(store.fields)}, needed are {', '.join(sorted(layout.required))}")
+            raise InputError(
+                f"{path} holds only {', '.join(store.fields)}, needed are {', '.join(sorted(layout.required))}"
+            )
         total = max(file.samples[1] for file in files)
         on_start(len(files))
         for file in files:

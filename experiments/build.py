@@ -128,4 +128,6 @@ def choose_device(name: str) -> torch.device:
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} is not available ({str(error).splitlines()[0]}); choose device=cpu") from error
+        raise InputError(
+            f"device {name!r} is not available ({str(error).splitlines()[0]}); choose device=cpu"
+        ) from error

@@ -77,7 +77,8 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 def describe(error: Exception) -> str:
     """One sentence for a user's mistake or a full disk."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return f"the disk is full while writing {error.filename or 'data'}; what is finished is kept: free space and run the same command again"
+        where = error.filename or "data"
+        return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename or error}; choose another folder with data_dir= or run_dir="
     return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)

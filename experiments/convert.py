@@ -29,7 +29,9 @@ def run(cfg: DictConfig) -> list[str]:
     """Convert in the direction that ``source`` or ``export`` asks for; return what was found or written."""
     check_preset(cfg)
     if (cfg.source is None) == (cfg.export is None):
-        raise InputError("give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)")
+        raise InputError(
+            "give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)"
+        )
     if str(cfg.mat_version) not in ("5", "7.3"):
         raise InputError(f"mat_version is {cfg.mat_version}, expected 5 or 7.3")
     store = Path(cfg.store)

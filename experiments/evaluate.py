@@ -80,11 +80,15 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     folder = Path(cfg.run_dir)
     with progress_bar() as progress:
         loader = data.batches(cfg.split)
-        batches = progress.track(loader, total=-(-len(data.dataset(cfg.split)) // data.batch_size), description="batches")
+        batches = progress.track(
+            loader, total=-(-len(data.dataset(cfg.split)) // data.batch_size), description="batches"
+        )
         errors = measure(checkpoint.solver, batches, choose_device(cfg.device), cfg.batch_statistics)
     if not np.isfinite(errors.samples).all():
         bad = int(np.argmin(np.isfinite(errors.samples)))
-        raise InputError(f"the error of sample {bad} is not finite: its true field is zero everywhere, or the model diverged")
+        raise InputError(
+            f"the error of sample {bad} is not finite: its true field is zero everywhere, or the model diverged"
+        )
     metrics = {
         "checkpoint": str(checkpoint.path),
         "benchmark": checkpoint.run["benchmark"]["name"],

@@ -34,7 +34,9 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     path = Path(resume)
     path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; resume= takes a checkpoint or the folder of a run that has one")
+        raise FileNotFoundError(
+            f"{path} does not exist; resume= takes a checkpoint or the folder of a run that has one"
+        )
     return path
 
 
@@ -56,7 +58,9 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
             continue
         if key in choices:
             if value != choices[key]:
-                raise InputError(f"{checkpoint} is of a run with {key}={choices[key]}; it cannot go on with {key}={value}")
+                raise InputError(
+                    f"{checkpoint} is of a run with {key}={choices[key]}; it cannot go on with {key}={value}"
+                )
             continue
         try:
             OmegaConf.update(cfg, key, value, force_add=override.is_add())

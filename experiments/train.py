@@ -53,7 +53,10 @@ def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> Traini
     num_batches = ceil(len(data.dataset("train")) / (data.batch_size * trainer.world_size))
     module = make_module(cfg, data, total_steps=num_batches * cfg.trainer.max_epochs)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    console.print(f"{cfg.benchmark.name}: {parameters:,} parameters, {len(data.dataset('train'))} training samples, run in {folder}")
+    samples = len(data.dataset("train"))
+    console.print(
+        f"{cfg.benchmark.name}: {parameters:,} parameters, {samples} training samples, run in {folder}", soft_wrap=True
+    )
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return TrainingResult(folder, folder / "checkpoints/best.ckpt", folder / "checkpoints/last.ckpt", metrics)
@@ -85,11 +88,13 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
         console.print(f"going on from {checkpoint}")
     else:
         with open_dict(cfg):
-            cfg.choices = {group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")}
+            cfg.choices = {
+                group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")
+            }
     result = run(cfg, folder, checkpoint)
     for name, value in sorted(result.metrics.items()):
         console.print(f"{name} {value:.4g}")
-    console.print(f"best checkpoint: {result.best}")
+    console.print(f"best checkpoint: {result.best}", soft_wrap=True)
     return result
 
 

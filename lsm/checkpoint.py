@@ -84,7 +84,8 @@ def load_plain(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path} holds pickled objects, not only tensors and plain data; it is refused, since reading it would run code from the file"
+            f"{path} holds pickled objects, not only tensors and plain data; "
+            "it is refused, since reading it would run code from the file"
         ) from error
     except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(f"{path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error

@@ -5,7 +5,7 @@ Owns names, units and shapes. It knows no model, no file and no benchmark.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
@@ -120,9 +120,9 @@ class FieldBatch:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def _map(self, change: Any) -> FieldBatch:
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return FieldBatch(**{name: None if value is None else change(value) for name, value in values.items()})
+    def _map(self, change: Callable[[Tensor], Tensor]) -> FieldBatch:
+        changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in vars(self).items()}
+        return FieldBatch(**changed)
 
     def to(self, *args: Any, **kwargs: Any) -> FieldBatch:
         """As :meth:`torch.Tensor.to`, for every tensor."""
@@ -140,7 +140,10 @@ class FieldBatch:
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:
         """Collate single samples into a batch."""
         columns = {field.name: [getattr(sample, field.name) for sample in samples] for field in fields(FieldBatch)}
-        return FieldBatch(**{name: None if column[0] is None else torch.stack(column) for name, column in columns.items()})
+        stacked: dict[str, Any] = {
+            name: None if column[0] is None else torch.stack(column) for name, column in columns.items()
+        }
+        return FieldBatch(**stacked)
 
     def check(self, spec: FieldSpec) -> None:
         """Compare one sample with its specification.

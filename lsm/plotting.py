@@ -72,9 +72,7 @@ def _frames(spec: FieldSpec, sample: FieldBatch, prediction: np.ndarray) -> list
     if spec.autoregressive:
         chosen = _spread(truth.shape[-1])
         coords = None if sample.coords is None else sample.coords.numpy()
-        return [
-            Snapshot(label_of(spec.targets[i]), truth[..., i], prediction[..., i], coords, coords) for i in chosen
-        ]
+        return [Snapshot(label_of(spec.targets[i]), truth[..., i], prediction[..., i], coords, coords) for i in chosen]
     axis = spec.axes.index("time")
     snapshots = []
     for frame in _spread(spec.sites[axis]):
@@ -95,7 +93,9 @@ def _frames(spec: FieldSpec, sample: FieldBatch, prediction: np.ndarray) -> list
 
 def _spread(count: int) -> list[int]:
     """Some of ``count`` frames, evenly spread, the last one included."""
-    return sorted({round(i) for i in np.linspace(0 if count <= MAX_FRAMES else count / MAX_FRAMES - 1, count - 1, MAX_FRAMES)})
+    return sorted(
+        {round(i) for i in np.linspace(0 if count <= MAX_FRAMES else count / MAX_FRAMES - 1, count - 1, MAX_FRAMES)}
+    )
 
 
 def _draw_static(spec: FieldSpec, sample: FieldBatch, prediction: np.ndarray, title: str) -> Figure:
@@ -171,6 +171,7 @@ def _panel(
 
 def paint(axis: Axes, spec: FieldSpec, values: np.ndarray, coords: np.ndarray | None, scale: dict[str, Any]) -> Any:
     """Draw one scalar field in the plane it lies in; return what a colour bar needs."""
+    drawn: Any
     if coords is None:
         drawn = axis.imshow(values.T, origin="lower", extent=(0, 1, 0, 1), interpolation="nearest", **scale)
     elif values.ndim == 2:

@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lsm.errors import InputError
+from lsm.model.lsm import LatentSpectralModel
 
-# One reference name each -> the name here; "%" stands for what is matched by the group before it.
+# Patterns of reference names -> names here.
 _GRID = {
     r"fc0\.(weight|bias)": r"projection.lift.\1",
     r"inc\.double_conv\.(.+)": r"trunk.down.0.\1",
@@ -42,18 +43,18 @@ _BLOCK = {
 
 
 def import_state(
-    model: nn.Module, state: Mapping[str, Tensor], deformation: Mapping[str, Tensor] | None = None
+    model: LatentSpectralModel, state: Mapping[str, Tensor], deformation: Mapping[str, Tensor] | None = None
 ) -> None:
     """Load reference weights into a model.
 
     Args:
-        model: an :class:`lsm.model.lsm.LatentSpectralModel` of the same sizes.
+        model: a model of the same sizes.
         state: the reference network's state dict.
         deformation: for point clouds, the state dict of the reference's deformation network.
     Raises:
         InputError: names or sizes do not fit the model; the message says which.
     """
-    num_scales = len(model.get_submodule("trunk.down"))
+    num_scales = len(model.trunk.down)
     renamed = {_rename(name, num_scales): value for name, value in state.items()}
     renamed |= {_rename_deformation(name): value for name, value in (deformation or {}).items()}
     expected = model.state_dict()
@@ -93,7 +94,8 @@ def _by_table(name: str, table: Mapping[str, str]) -> str:
 def _reshape(name: str, value: Tensor, like: Tensor) -> Tensor:
     """Drop the trailing axes of 1x1 convolutions that are linear layers here."""
     if value.shape != like.shape and value.squeeze().shape != like.squeeze().shape:
-        raise InputError(f"{name} has shape {tuple(value.shape)} in the file, {tuple(like.shape)} in the model; check width and patch")
+        found, wanted = tuple(value.shape), tuple(like.shape)
+        raise InputError(f"{name} has shape {found} in the file, {wanted} in the model; check width and patch")
     return value.reshape(like.shape).to(like.dtype)
 
 
@@ -109,5 +111,7 @@ def only_state(content: object, where: str) -> dict[str, Tensor]:
         InputError: it held something else.
     """
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"{where} holds no state dict; save the reference's weights with torch.save(model.state_dict(), FILE)")
+        raise InputError(
+            f"{where} holds no state dict; save the reference's weights with torch.save(model.state_dict(), FILE)"
+        )
     return {str(name): torch.as_tensor(value) for name, value in content.items()}

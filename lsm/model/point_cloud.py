@@ -40,8 +40,10 @@ class Deformation(nn.Module):
         features = width + 8 * bands
         self.position = nn.Linear(4, width)
         self.code_size = code
-        self.code = nn.Linear(code, width) if code else None
-        self.no_code = None if code else nn.Linear(features, features + width)
+        if code:
+            self.code = nn.Linear(code, width)
+        else:
+            self.no_code = nn.Linear(features, features + width)
         hidden = features + width
         self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(3))
         self.out = nn.Linear(hidden, 2)
@@ -65,7 +67,7 @@ class Deformation(nn.Module):
         if found != self.code_size:
             raise InputError(f"the shape code has {found} numbers, this model was built for {self.code_size}")
         features = self.features(coords)
-        if self.code is not None:
+        if code is not None:
             shape = self.code(code).unsqueeze(1).expand(-1, coords.shape[1], -1)
             features = torch.cat([shape, features], dim=-1)
         else:
@@ -159,7 +161,9 @@ class FourierProjection(nn.Module):
         waves = torch.polar(torch.ones_like(phases), phases)
         return waves[..., 0, :], waves[..., 1, : self.modes]
 
-    def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def project(
+        self, inputs: Tensor, coords: Tensor | None, code: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
         if coords is None:
             raise InputError("a point cloud needs the coordinates of its points; hand coords (b, n, 2) to the model")

@@ -32,7 +32,9 @@ class SpectralSum(nn.Module):
     def __init__(self, channels: int, num_basis: int) -> None:
         super().__init__()
         if num_basis < 1:
-            raise InputError(f"num_basis is {num_basis}, expected at least 1; use `model.block.spectral=false` for none")
+            raise InputError(
+                f"num_basis is {num_basis}, expected at least 1; use `model.block.spectral=false` for none"
+            )
         self.num_basis = num_basis
         self.weights = nn.Parameter(torch.rand(channels, 2 * num_basis) / channels)
         frequencies = torch.pi * torch.arange(num_basis, dtype=torch.float64) / num_basis
@@ -91,9 +93,13 @@ class NeuralSpectralBlock(nn.Module):
     ) -> None:
         super().__init__()
         if channels % heads:
-            raise InputError(f"{channels} channels do not divide into {heads} heads; choose model.width a multiple of {heads}")
+            raise InputError(
+                f"{channels} channels do not divide into {heads} heads; choose model.width a multiple of {heads}"
+            )
         if num_tokens < 1:
-            raise InputError(f"num_tokens is {num_tokens}, expected at least 1; use `model.block.latent=false` for none")
+            raise InputError(
+                f"num_tokens is {num_tokens}, expected at least 1; use `model.block.latent=false` for none"
+            )
         self.heads = heads
         self.spectral = SpectralSum(channels, num_basis) if spectral else nn.Identity()
         self.latent = latent

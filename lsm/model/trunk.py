@@ -68,7 +68,9 @@ class MultiscaleTrunk(nn.Module):
         if rank not in _LAYERS:
             raise InputError(f"a grid of rank {rank} is not supported, only rank 1, 2 or 3")
         if len(patch) != rank or min(patch) < 1:
-            raise InputError(f"patch {list(patch)} does not fit a grid of rank {rank}; give {rank} positive sizes in model.patch")
+            raise InputError(
+                f"patch {list(patch)} does not fit a grid of rank {rank}; give {rank} positive sizes in model.patch"
+            )
         if num_scales < 1:
             raise InputError(f"num_scales is {num_scales}, expected at least 1")
         self.patch = patch
@@ -78,7 +80,9 @@ class MultiscaleTrunk(nn.Module):
         finer = [channels[max(scale - 1, 0)] for scale in range(num_scales)]
         self.down = nn.ModuleList(double_conv(rank, finer[s], channels[s], channels[s]) for s in range(num_scales))
         self.blocks = nn.ModuleList(make_block(count) for count in channels)
-        self.up = nn.ModuleList(double_conv(rank, 2 * channels[s], finer[s], channels[s]) for s in range(num_scales - 1))
+        self.up = nn.ModuleList(
+            double_conv(rank, 2 * channels[s], finer[s], channels[s]) for s in range(num_scales - 1)
+        )
         self.pool = _LAYERS[rank].pool(2)
         self.mix = _LAYERS[rank].conv(width, width, kernel_size=1)
 
@@ -110,4 +114,5 @@ class MultiscaleTrunk(nn.Module):
         for scale in reversed(range(len(self.up))):
             finer = functional.interpolate(features, scale_factor=2, mode=self.interpolation, align_corners=True)
             features = self.up[scale](torch.cat([self.apply_block(scale, scales[scale]), finer], dim=1))
-        return self.mix(features)[(..., *(slice(size) for size in grid.shape[2:]))]
+        crop = (..., *(slice(size) for size in grid.shape[2:]))
+        return self.mix(features)[crop]

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -72,10 +73,26 @@ class SolverModule(pl.LightningModule):
         error = relative_l2(self.solver(batch), batch.targets).mean()
         self.log("val/relative_l2", error, prog_bar=True, batch_size=len(batch), sync_dist=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def on_train_epoch_end(self) -> None:
+        """Keep a diverged solver out of the checkpoints, which are written next.
+
+        Raises:
+            InputError: a parameter is not finite.
+        """
+        bad = [name for name, value in self.solver.named_parameters() if not torch.isfinite(value).all()]
+        if bad:
+            raise InputError(
+                f"{bad[0]} is no longer finite after epoch {self.current_epoch}; "
+                "the checkpoint of the epoch before is kept: lower optimizer.lr"
+            )
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule."""
         optimizer = self.make_optimizer(self.parameters())
-        schedule = {"scheduler": self.make_scheduler(optimizer), "interval": self.schedule_interval}
+        schedule: LRSchedulerConfigType = {
+            "scheduler": self.make_scheduler(optimizer),
+            "interval": self.schedule_interval,
+        }
         return {"optimizer": optimizer, "lr_scheduler": schedule}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -1,0 +1,36 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Installed only where no torch is there yet; any version that pyproject.toml admits serves.
+TORCH ?= torch==2.13.0
+DEMO := runs/demo
+
+.PHONY: demo test lint clean
+
+$(VENV)/installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install --quiet "$(TORCH)"
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/lsm-generate benchmark=darcy preset=quick
+	$(BIN)/lsm-train benchmark=darcy preset=quick run_dir=$(DEMO) resume=auto
+	$(BIN)/lsm-evaluate checkpoint=$(DEMO)
+	$(BIN)/lsm-visualize checkpoint=$(DEMO)
+	@echo
+	@echo "figures:    $(DEMO)/figures/"
+	@echo "table:      $(DEMO)/evaluation/test/samples.csv, metrics.json"
+	@echo "checkpoint: $(DEMO)/checkpoints/best.ckpt"
+
+test: $(VENV)/installed
+	$(BIN)/pytest --quiet $(PYTEST_ARGS)
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) runs/demo

@@ -1,28 +1,105 @@
-"""Gaussian random fields, each with its covariance stated and drawn from the generator handed in."""
+"""Gaussian random fields on the unit square, drawn mode by mode from a stated covariance.
+
+Owns the random inputs of the benchmarks that start from a random field; knows no benchmark, solver or file.
+
+Both fields are Karhunen-Loeve sums over the eigenfunctions of a Laplacian. The normal deviates are dealt to the modes
+from the largest scale to the smallest, in an order that does not depend on the resolution. So one seed names one
+continuous field: a finer grid adds modes to it and leaves the coarser ones as they were.
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.fft import idctn
 
+FloatArray = NDArray[np.float64]
 
-def neumann_field(rng: np.random.Generator, resolution: int, alpha: float = 2.0, tau: float = 3.0) -> np.ndarray:
-    """Draw from ``N(0, tau^(2 alpha - 2) (-Laplace + tau^2)^-alpha)`` on the unit square.
 
-    The Laplacian has zero Neumann boundary values and acts on fields of zero mean: its eigenfunctions are products of cosines
-    ``cos(k pi x)``, here at the cell centres ``(i + 1/2) / n``.
+def periodic_field(
+    rng: np.random.Generator, resolution: int, alpha: float = 2.5, tau: float = 7.0, amplitude: float = 2.0**0.5
+) -> FloatArray:
+    """A periodic field of zero mean on the unit torus, at the points ``(i, j) / resolution``.
+
+    The covariance operator is ``amplitude^2 tau^(2 alpha - 2) (-Laplace + tau^2)^(-alpha)`` without its constant mode,
+    that is ``C(x, y) = sum_k spectrum(k) exp(2 pi i k . (x - y))`` over the integer ``k`` other than zero with
+
+        spectrum(k) = amplitude^2 tau^(2 alpha - 2) (4 pi^2 |k|^2 + tau^2)^(-alpha).
+
+    Modes with ``max(|k_1|, |k_2|) < resolution / 2`` are drawn; the Nyquist modes, which no real grid function can
+    represent, are zero. The default parameters are those of the Navier-Stokes benchmark (Li et al., Fourier Neural
+    Operator, 2021, section 5.3 and the code published with it); they give a standard deviation of 0.262.
 
     Args:
         rng: source of all randomness.
-        resolution: cells ``n`` along each axis.
-        alpha: smoothness.
+        resolution: grid points a side.
+        alpha: smoothness; the spectrum falls as ``|k|^(-2 alpha)``.
         tau: inverse length scale.
+        amplitude: factor on the field.
+
     Returns:
-        ``(n, n)``, double precision.
+        ``(resolution, resolution)``, first axis x; in the unit of ``amplitude``.
     """
-    wave_numbers = np.pi * np.arange(resolution)
-    squares = wave_numbers[:, None] ** 2 + wave_numbers**2
-    amplitudes = tau ** (alpha - 1) * (squares + tau**2) ** (-alpha / 2)
-    coefficients = resolution * amplitudes * rng.standard_normal((resolution, resolution))
-    coefficients[0, 0] = 0.0
-    return idctn(coefficients, norm="ortho")
+    _check_resolution(resolution)
+    first, second = _half_plane(resolution)
+    spectrum = amplitude**2 * tau ** (2 * alpha - 2) * (4 * np.pi**2 * (first**2 + second**2) + tau**2) ** -alpha
+    deviates = rng.standard_normal((first.size, 2))
+    # The modes k and -k share one complex coefficient, E|c_k|^2 = spectrum(k); doubling the real part supplies -k.
+    coefficients = np.zeros((resolution, resolution), dtype=np.complex128)
+    coefficients[first, second] = np.sqrt(spectrum / 2) * (deviates[:, 0] + 1j * deviates[:, 1])
+    return 2 * np.fft.ifft2(coefficients, norm="forward").real
+
+
+def neumann_field(rng: np.random.Generator, resolution: int, alpha: float, tau: float) -> FloatArray:
+    """A field of zero mean and zero normal derivative on the unit square, at cell centres.
+
+    The covariance operator is ``tau^(2 alpha - 2) (-Laplace + tau^2)^(-alpha)`` with the zero-Neumann Laplacian and
+    without its constant mode, that is ``C(x, y) = sum_k spectrum(k) phi_k(x) phi_k(y)`` over the non-negative integer
+    ``k`` other than zero, with the orthonormal cosines ``phi_k`` of ``cos(pi k_1 x_1) cos(pi k_2 x_2)`` and
+
+        spectrum(k) = tau^(2 alpha - 2) (pi^2 |k|^2 + tau^2)^(-alpha).
+
+    The Darcy benchmark takes ``alpha = 2``, ``tau = 3`` (Li et al., Fourier Neural Operator, 2021, section 5.2 and the
+    code published with it).
+
+    Args:
+        rng: source of all randomness.
+        resolution: cells a side.
+        alpha: smoothness; the spectrum falls as ``|k|^(-2 alpha)``.
+        tau: inverse length scale.
+
+    Returns:
+        ``(resolution, resolution)`` at the points ``(i + 1/2, j + 1/2) / resolution``, first axis x_1.
+    """
+    _check_resolution(resolution)
+    first, second = _quarter_plane(resolution)
+    spectrum = tau ** (2 * alpha - 2) * (np.pi**2 * (first**2 + second**2) + tau**2) ** -alpha
+    coefficients = np.zeros((resolution, resolution))
+    coefficients[first, second] = np.sqrt(spectrum) * rng.standard_normal(first.size)
+    # The orthonormal discrete cosine is the sampled phi_k over the resolution.
+    return resolution * idctn(coefficients, norm="ortho")
+
+
+def _half_plane(resolution: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Wavenumbers of one of each pair ``k, -k``, below Nyquist, by growing ``max(|k_1|, |k_2|)``."""
+    largest = (resolution - 1) // 2
+    first, second = np.mgrid[0 : largest + 1, -largest : largest + 1]
+    chosen = (first > 0) | (second > 0)
+    return _by_shell(first[chosen], second[chosen])
+
+
+def _quarter_plane(resolution: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Wavenumbers of all cosines of the grid but the constant, by growing ``max(k_1, k_2)``."""
+    first, second = (index.ravel()[1:] for index in np.mgrid[:resolution, :resolution])
+    return _by_shell(first, second)
+
+
+def _by_shell(first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    shell = np.maximum(np.abs(first), np.abs(second))
+    order = np.lexsort((second, first, shell))
+    return first[order], second[order]
+
+
+def _check_resolution(resolution: int) -> None:
+    if resolution < 2:
+        raise ValueError(f"resolution {resolution} holds no mode besides the mean; it must be at least 2")

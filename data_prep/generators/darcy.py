@@ -56,7 +56,7 @@ class DarcyGenerator(Generator):
         Raises:
             SolverFailure: the residual exceeds 1e-10.
         """
-        permeability = np.where(neumann_field(rng, self.resolution) >= 0, self.high, self.low)
+        permeability = np.where(neumann_field(rng, self.resolution, alpha=2.0, tau=3.0) >= 0, self.high, self.low)
         pressure, residual = darcy.solve(permeability)
         if not residual <= TOLERANCE:
             raise SolverFailure(f"relative residual {residual:.1e} exceeds {TOLERANCE:.0e}")

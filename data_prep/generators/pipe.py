@@ -1,0 +1,118 @@
+"""The Pipe benchmark: random bends of a two-dimensional pipe and the laminar flow through them.
+
+Owns the prior over centre lines, the names of the stored arrays and the figures known of the published data; the flow
+is solved in ``data_prep.solvers.pipe``. The data card is ``pipe.md``, beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.integrate import simpson
+
+from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.solvers.pipe import FlowOptions, NewtonFailure, solve_pipe
+from data_prep.solvers.pipe_mesh import NUM_CENTRE_NODES, pipe_mesh
+
+#: Relative deviation of the flux tolerated by the check against the published data.
+FLUX_TOLERANCE = 0.004
+
+
+@dataclass(frozen=True)
+class PipeGenerator(Generator):
+    """Draws centre lines and solves the flow.
+
+    The centre line has a value and a slope parameter at five nodes. The first value is 0; the other nine numbers are
+    independent and uniform on [-1, 1], drawn in the order of the stored array (value, slope, node by node).
+    ``Sample.residual`` is the final residual relative to that of the fluid at rest (Euclidean norm), and
+    ``Sample.iterations`` counts Newton steps on the finest mesh.
+
+    Args:
+        resolution: velocity nodes per axis, odd.
+        viscosity: kinematic viscosity.
+        inlet_peak: largest inlet velocity.
+    Raises:
+        ValueError: ``resolution`` is even or below 5, or a physical option is not positive.
+    """
+
+    resolution: int = 129
+    viscosity: float = 0.005
+    inlet_peak: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.resolution < 5 or self.resolution % 2 == 0:
+            raise ValueError(
+                f"resolution {self.resolution}: the mesh needs an odd number of nodes per axis, at least 5"
+            )
+        if self.viscosity <= 0.0 or self.inlet_peak <= 0.0:
+            raise ValueError(f"viscosity {self.viscosity} and inlet_peak {self.inlet_peak} must be positive")
+
+    @property
+    def fields(self) -> Mapping[str, StoredField]:
+        """Node coordinates, flow and centre line of one sample."""
+        grid = (self.resolution, self.resolution)
+        return {
+            "x": StoredField(grid, "1", "node position along the pipe; axis 0 streamwise, axis 1 lower to upper wall"),
+            "y": StoredField(grid, "1", "node position across the pipe"),
+            "velocity_x": StoredField(grid, "1", "horizontal velocity at the nodes"),
+            "velocity_y": StoredField(grid, "1", "vertical velocity at the nodes"),
+            "pressure": StoredField(grid, "1", "pressure over density, its zero set by the outlet condition"),
+            "centre_line": StoredField(
+                (NUM_CENTRE_NODES, 2), "1", "value and slope parameter of the centre line at its nodes", "float64"
+            ),
+        }
+
+    @property
+    def provenance(self) -> Mapping[str, str | float | int]:
+        """Equation, discretisation and options."""
+        return {
+            "equation": "steady incompressible Navier-Stokes: (u . grad) u - nu lap u + grad p = 0, div u = 0",
+            "boundary": "parabolic inlet, no slip on the walls, nu du/dn - p n = 0 at the outlet",
+            "discretisation": "Taylor-Hood Q2-Q1 isoparametric finite elements, Newton, sparse direct",
+            "prior": "centre line: cubic Hermite on 4 intervals, first value 0, nine parameters uniform on [-1, 1]",
+            "resolution": self.resolution,
+            "viscosity": self.viscosity,
+            "inlet_peak": self.inlet_peak,
+        }
+
+    def solve(self, rng: np.random.Generator) -> Sample:
+        """Draw a centre line and solve the flow.
+
+        Raises:
+            SolverFailure: Newton's method did not converge.
+        """
+        parameters = np.zeros(2 * NUM_CENTRE_NODES)
+        parameters[1:] = rng.uniform(-1.0, 1.0, size=parameters.size - 1)
+        centre_line = parameters.reshape(NUM_CENTRE_NODES, 2)
+        x, y = pipe_mesh(centre_line, self.resolution)
+        try:
+            flow = solve_pipe(x, y, FlowOptions(viscosity=self.viscosity, inlet_peak=self.inlet_peak))
+        except NewtonFailure as failure:
+            raise SolverFailure(str(failure)) from failure
+        arrays = {
+            "x": x,
+            "y": y,
+            "velocity_x": flow.velocity[..., 0],
+            "velocity_y": flow.velocity[..., 1],
+            "pressure": flow.pressure,
+            "centre_line": centre_line,
+        }
+        stored = {name: arrays[name].astype(field.dtype) for name, field in self.fields.items()}
+        return Sample(stored, flow.residual, flow.iterations)
+
+    def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
+        """Peak velocity and flux of a data set; needs only ``y`` and ``velocity_x``, ``(samples, n, n)`` each."""
+        velocity = np.asarray(fields["velocity_x"], dtype=np.float64)
+        flux = simpson(velocity, x=np.asarray(fields["y"], dtype=np.float64), axis=-1)
+        known_flux = 1.0 / 6.0
+        low, high = known_flux * (1.0 - FLUX_TOLERANCE), known_flux * (1.0 + FLUX_TOLERANCE)
+        return [
+            Statistic(
+                "mean over samples of the peak horizontal velocity", velocity.max(axis=(1, 2)).mean(), 0.25, 0.30
+            ),
+            Statistic("mean flux through the sections", flux.mean(), low, high),
+            Statistic("smallest flux through a section", flux.min(), low, high),
+            Statistic("largest flux through a section", flux.max(), low, high),
+        ]

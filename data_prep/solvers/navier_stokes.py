@@ -1,0 +1,329 @@
+"""Two-dimensional incompressible flow on the unit torus in vorticity form: pseudo-spectral, batched, on CPU or CUDA.
+
+Owns the physics and its discretisation; knows no random number, no file and no data set.
+
+Equation: ``w_t + v . grad w = nu Laplace(w) + f`` with ``v = (u, v) = (psi_y, -psi_x)`` and ``-Laplace(psi) = w``; all
+means are zero. Space: Fourier-Galerkin on the disc ``|k| <= K = (n - 1) // 3``, the products taken on ``n x n`` points,
+which is the 2/3 rule: no product of two kept modes aliases onto a kept one. (A square of modes would resolve its
+diagonals better than its axes, at the price of a time step shorter by ``sqrt(2)``.) Time: the classical fourth-order
+Runge-Kutta scheme on ``exp(-nu t Laplace) w``, so that viscosity is exact (integrating factor). Precision: the input's.
+
+Two transforms a stage suffice. With ``U = u + i v`` and ``D = d/dx - i d/dy``, incompressibility gives
+
+    v . grad w = (d_xx - d_yy)(u v) - d_xy(u^2 - v^2) = Im(D^2 U^2) / 2,
+
+so that one complex transform brings both velocities to the grid and one brings both products back.
+
+Spectra are kept centred: ``modes[..., K + k_1, K + k_2]`` is the coefficient of ``exp(2 pi i (k_1 x + k_2 y))``, hence
+``-k`` is the flipped array and zero-padding is plain padding at the end. A transform that takes index 0 for the mode
+``-K`` carries ``U`` to the grid with a factor of modulus one; squared, the factor moves the mode ``k`` of ``U^2`` to
+the index ``2 K + k``, where the transform back finds it without wrapping round.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.fft import fft, fft2, ifft, ifft2
+
+#: Largest ``dt 2 pi K max|v|``, the fastest phase that advection turns in a step. The scheme is stable below 2 sqrt(2).
+COURANT_LIMIT = 2.8
+
+
+@dataclass(frozen=True)
+class FlowOptions:
+    """How a flow is advanced.
+
+    Args:
+        viscosity: kinematic viscosity nu.
+        time_step: longest time step; rounded down to a whole number of steps a frame.
+        num_frames: frames to return, at the times ``frame_interval * (1, ..., num_frames)``.
+        frame_interval: time between frames.
+        max_halvings: how often a sample's time step may be halved before the sample is given up.
+        samples_together: samples advanced as one batch; by default all on an accelerator and one on a CPU, where a
+            batch is no faster and a lone sample owes nothing to how the Fourier transforms treat its batch mates.
+    """
+
+    viscosity: float
+    time_step: float = 1e-2
+    num_frames: int = 20
+    frame_interval: float = 1.0
+    max_halvings: int = 5
+    samples_together: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.viscosity < 0:
+            raise ValueError(f"viscosity {self.viscosity} is negative")
+        if not 0 < self.time_step <= self.frame_interval:
+            raise ValueError(f"time_step {self.time_step} is not in (0, frame_interval = {self.frame_interval}]")
+        if self.num_frames < 1:
+            raise ValueError(f"num_frames {self.num_frames} is not positive")
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A solved sample.
+
+    Args:
+        frames: vorticity ``(num_frames, n, n)``, first grid axis x.
+        num_steps: time steps taken, steps repeated after a halving not counted.
+        courant: largest ``dt 2 pi K max|v|`` over the frames; ``COURANT_LIMIT`` bounds it.
+        energy_defect: ``|E(T) - E(0) - W| / E(T)`` with the kinetic energy ``E`` and the time integral ``W`` of the
+            power of the forcing less the dissipation, by the trapezoidal rule over the steps.
+    """
+
+    frames: Tensor
+    num_steps: int
+    courant: float
+    energy_defect: float
+
+
+@dataclass(frozen=True)
+class Breakdown:
+    """A sample given up: even the shortest allowed step was unstable or left a value that is not finite.
+
+    Args:
+        time: end of the last frame that was reached.
+        courant: the Courant number that the next frame would have had; NaN where it was not finite.
+    """
+
+    time: float
+    courant: float
+
+
+class Torus:
+    """Fourier-Galerkin discretisation of the unit torus.
+
+    Args:
+        resolution: points a side, ``n``.
+        like: a real tensor that gives the precision and the device.
+    """
+
+    def __init__(self, resolution: int, like: Tensor) -> None:
+        if resolution < 4:
+            raise ValueError(f"resolution {resolution} leaves no mode after dealiasing; it must be at least 4")
+        self.resolution = resolution
+        self.largest = (resolution - 1) // 3
+        k = torch.arange(-self.largest, self.largest + 1)
+        self._index = (k % resolution).to(like.device)
+        # Constants are formed in double precision and rounded once.
+        kappa = 2 * math.pi * k.double()
+        kappa_x, kappa_y = torch.meshgrid(kappa, kappa, indexing="ij")
+        minus_laplacian = kappa_x**2 + kappa_y**2
+        kept = k[:, None] ** 2 + k[None, :] ** 2 <= self.largest**2
+        inverse = torch.where(minus_laplacian > 0, 1 / minus_laplacian, 0.0)
+        precision = torch.complex(like.new_zeros(1), like.new_zeros(1))
+        self.minus_laplacian = minus_laplacian.to(like.device)
+        self.inverse_laplacian = inverse.to(like)
+        self._to_velocity = (torch.complex(kappa_x, kappa_y) * inverse).to(precision)
+        self._kept = kept.to(precision)
+        # The transform of U^2 to modes is not normalised; its factor is included here.
+        self._half_advection = (-0.25j / resolution**2 * torch.complex(kappa_x, -kappa_y) ** 2 * kept).to(precision)
+
+    def transform(self, field: Tensor) -> Tensor:
+        """Kept Fourier coefficients ``(b, 2 K + 1, 2 K + 1)`` of real fields ``(b, n, n)``; the mean is dropped."""
+        modes = fft2(field, norm="forward")[:, self._index[:, None], self._index] * self._kept
+        modes[:, self.largest, self.largest] = 0
+        return modes
+
+    def evaluate(self, modes: Tensor) -> Tensor:
+        """Real fields ``(b, n, n)``, first axis x, of Fourier coefficients ``(b, 2 K + 1, 2 K + 1)``."""
+        padded = modes.new_zeros(len(modes), self.resolution, self.resolution)
+        padded[:, self._index[:, None], self._index] = modes
+        return ifft2(padded, norm="forward").real.contiguous()
+
+    def tendency(self, modes: Tensor, half_source: Tensor) -> Tensor:
+        """``-v . grad w + f`` as Fourier coefficients of the shape of ``modes``, with ``f / 2`` handed in likewise."""
+        kept = slice(self.largest, 3 * self.largest + 1)
+        square = self._velocity(modes).square_()
+        # Every pass runs along the last axis, which is the contiguous one; hence the transpositions.
+        over_x = fft(square, dim=-1)[..., kept]
+        over_both = fft(over_x.mT, dim=-1)[..., kept]
+        # The real part of a field whose coefficients are `half`, doubled: c(k) + conj(c(-k)).
+        half = torch.addcmul(half_source, over_both, self._half_advection)
+        return torch.flip(half, (-2, -1)).conj_physical_().add_(half)
+
+    def speed(self, modes: Tensor) -> Tensor:
+        """Largest ``|v|`` on the grid, ``(b,)``; NaN where a mode is not finite."""
+        return self._velocity(modes).abs().amax((-2, -1))
+
+    def energy(self, modes: Tensor) -> Tensor:
+        """Kinetic energy, the mean of ``|v|^2 / 2``, ``(b,)``."""
+        return _inner(modes, modes * self.inverse_laplacian) / 2
+
+    def enstrophy(self, modes: Tensor) -> Tensor:
+        """Enstrophy, the mean of ``w^2 / 2``, ``(b,)``."""
+        return _inner(modes, modes) / 2
+
+    def _velocity(self, modes: Tensor) -> Tensor:
+        """``u + i v`` on the grid, axes (b, y, x), times a factor of modulus one (see the module's docstring)."""
+        over_y = ifft(modes * self._to_velocity, n=self.resolution, dim=-1, norm="forward")
+        return ifft(over_y.mT, n=self.resolution, dim=-1, norm="forward")
+
+
+class Flow:
+    """A forced viscous flow: its right-hand side and its time integration.
+
+    Args:
+        torus: the discretisation.
+        viscosity: kinematic viscosity nu.
+        forcing: steady forcing of the vorticity, ``(n, n)``.
+    """
+
+    def __init__(self, torus: Torus, viscosity: float, forcing: Tensor) -> None:
+        self.torus = torus
+        self.viscosity = viscosity
+        forcing_modes = torus.transform(forcing[None])[0]
+        self._half_forcing = forcing_modes / 2
+        self._forcing_stream = forcing_modes * torus.inverse_laplacian
+
+    def advance(self, modes: Tensor, time_step: float, num_steps: int) -> tuple[Tensor, Tensor]:
+        """Take ``num_steps`` steps of the integrating-factor Runge-Kutta scheme.
+
+        With ``E = exp(-nu |k|^2 dt / 2)`` and N for advection and forcing, a step is
+
+            k_1 = N(w),  k_2 = N(E (w + dt/2 k_1)),  k_3 = N(E w + dt/2 k_2),  k_4 = N(E (E w + dt k_3)),
+            w <- E (E (w + dt/6 k_1) + dt/3 (k_2 + k_3)) + dt/6 k_4.
+
+        Args:
+            modes: ``(b, 2 K + 1, 2 K + 1)``; not changed.
+            time_step: dt.
+            num_steps: number of steps.
+
+        Returns:
+            The modes at the end, and ``(b,)`` the energy gained: the trapezoidal rule on the power at the steps' ends.
+        """
+        decay = torch.exp(-self.viscosity * time_step / 2 * self.torus.minus_laplacian).to(modes)
+        power = self._power(modes)
+        work = power / 2
+        for _ in range(num_steps):
+            k = self._tendency(modes).mul_(decay)
+            decayed = modes * decay
+            total = torch.add(decayed, k, alpha=time_step / 6)
+            k = self._tendency(torch.add(decayed, k, alpha=time_step / 2))
+            total.add_(k, alpha=time_step / 3)
+            k = self._tendency(torch.add(decayed, k, alpha=time_step / 2))
+            total.add_(k, alpha=time_step / 3)
+            k = self._tendency(torch.add(decayed, k, alpha=time_step).mul_(decay))
+            modes = total.mul_(decay).add_(k, alpha=time_step / 6)
+            power = self._power(modes)
+            work = work + power
+        return modes, (work - power / 2) * time_step
+
+    def _tendency(self, modes: Tensor) -> Tensor:
+        return self.torus.tendency(modes, self._half_forcing)
+
+    def _power(self, modes: Tensor) -> Tensor:
+        """Rate of change of the kinetic energy: work of the forcing less dissipation, ``(b,)``."""
+        return _inner(modes, torch.sub(self._forcing_stream, modes, alpha=self.viscosity))
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """The samples of a batch one frame later; one that could not be advanced has NaN for its modes and its work."""
+
+    modes: Tensor
+    work: Tensor
+    courant: Tensor
+    num_steps: Tensor
+
+
+def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajectory | Breakdown]:
+    """Advance flows from their initial vorticities, each as far as it goes.
+
+    A sample whose Courant number would pass ``COURANT_LIMIT`` at either end of a frame, or that is not finite at its
+    end, has this frame repeated with half the time step, and again. Its batch mates keep theirs.
+
+    Args:
+        initial: vorticity ``(b, n, n)`` at the points ``(i, j) / n``, first grid axis x; of zero mean.
+        forcing: steady forcing of the vorticity, ``(n, n)``; of zero mean; precision and device of ``initial``.
+        options: viscosity, steps and frames.
+
+    Returns:
+        One result a sample, in order.
+
+    Raises:
+        ValueError: a shape is not as stated, or a mean is not zero (no periodic velocity has such a vorticity).
+    """
+    resolution = initial.shape[-1]
+    if initial.ndim != 3 or initial.shape[1] != resolution or forcing.shape != initial.shape[1:]:
+        raise ValueError(f"initial {tuple(initial.shape)}, forcing {tuple(forcing.shape)}: not (b, n, n) and (n, n)")
+    _check_mean("initial", initial)
+    _check_mean("forcing", forcing)
+    flow = Flow(Torus(resolution, initial), options.viscosity, forcing)
+    together = options.samples_together or (1 if initial.device.type == "cpu" else len(initial))
+    return [result for batch in initial.split(together) for result in _solve_together(flow, batch, options)]
+
+
+def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[Trajectory | Breakdown]:
+    modes = flow.torus.transform(initial)
+    energy = flow.torus.energy(modes)
+    fields, works, courants, steps = [], [], [], []
+    for _ in range(options.num_frames):
+        frame = _next_frame(flow, modes, options)
+        modes = frame.modes
+        fields.append(flow.torus.evaluate(modes))
+        works.append(frame.work)
+        courants.append(frame.courant)
+        steps.append(frame.num_steps)
+    final_energy = flow.torus.energy(modes)
+    imbalance = (final_energy - energy - torch.stack(works).sum(0)).abs()
+    defects = imbalance / final_energy.clamp_min(torch.finfo(final_energy.dtype).tiny)
+    num_reached = torch.stack(works).isfinite().sum(0)
+    results: list[Trajectory | Breakdown] = []
+    for i, reached in enumerate(num_reached.tolist()):
+        if reached < options.num_frames:
+            results.append(Breakdown(reached * options.frame_interval, courants[reached][i].item()))
+            continue
+        num_steps = sum(int(count[i]) for count in steps)
+        courant = max(courant[i].item() for courant in courants)
+        results.append(Trajectory(torch.stack([field[i] for field in fields]), num_steps, courant, defects[i].item()))
+    return results
+
+
+def _next_frame(flow: Flow, modes: Tensor, options: FlowOptions) -> _Frame:
+    """Advance every sample by ``frame_interval``, each with the longest of the halved time steps that suits it."""
+    torus = flow.torus
+    frame = _Frame(
+        modes=torch.full_like(modes, torch.nan),
+        work=modes.real.new_full((len(modes),), torch.nan),
+        courant=modes.real.new_full((len(modes),), torch.nan),
+        num_steps=torch.zeros(len(modes), dtype=torch.int64, device=modes.device),
+    )
+    wavenumber = 2 * math.pi * torus.largest
+    initial_speed = torus.speed(modes)
+    pending = torch.arange(len(modes), device=modes.device)
+    # A quotient that rounding lifts above a whole number must not cost a step.
+    num_steps = math.ceil(options.frame_interval / options.time_step * (1 - 1e-12))
+    for _ in range(options.max_halvings + 1):
+        time_step = options.frame_interval / num_steps
+        frame.courant[pending] = time_step * wavenumber * initial_speed[pending]
+        tried = pending[frame.courant[pending] <= COURANT_LIMIT]
+        if len(tried):
+            advanced, work = flow.advance(modes[tried], time_step, num_steps)
+            frame.courant[tried] = torch.maximum(frame.courant[tried], time_step * wavenumber * torus.speed(advanced))
+            done = frame.courant[tried] <= COURANT_LIMIT
+            frame.modes[tried[done]] = advanced[done]
+            frame.work[tried[done]] = work[done]
+            frame.num_steps[tried[done]] = num_steps
+        pending = pending[frame.work[pending].isnan()]
+        if not len(pending):
+            break
+        num_steps *= 2
+    return frame
+
+
+def _inner(left: Tensor, right: Tensor) -> Tensor:
+    """Mean over the torus of the product of two real fields, given by their modes ``(b, m, m)``; ``(b,)``."""
+    return torch.linalg.vecdot(torch.view_as_real(left).flatten(1), torch.view_as_real(right).flatten(1))
+
+
+def _check_mean(name: str, field: Tensor) -> None:
+    mean, scale = field.mean((-2, -1)).abs().max().item(), field.abs().max().item()
+    if mean > 1e-5 * scale:
+        raise ValueError(
+            f"{name} has mean {mean:g} beside values up to {scale:g}; subtract it, vorticity has zero mean"
+        )

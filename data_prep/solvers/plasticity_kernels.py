@@ -1,0 +1,444 @@
+"""Compiled loops of the forging: plane-stress J2 plasticity in one-point quadrilaterals, contact, and time stepping.
+
+Owns all compiled code. It lives in one file because numba's cache of a function looks at that function's own file only,
+and would go on using what it inlined from another one that has been edited since.
+
+Units are mm, tonne and s, hence N, MPa and mJ. Nodal arrays are indexed ``[row, column]``, rows from the bottom of the
+block to the top and columns from left to right; a cell's corners are a, b, c, d, counter-clockwise from the lower left.
+
+Two properties shape the arithmetic:
+
+- The compiler must vectorise the loop, and gives up where it would have to prove that dozens of arrays do not overlap.
+  So all fields of a row of cells, and of a row of nodes, lie in one array at constant offsets.
+- Reflecting the block in a vertical line must reflect every intermediate result bit for bit. Products that a reflection
+  swaps are only added to, or subtracted from, each other, and a node adds the cells on its right and those on its left
+  apart. ``fastmath`` would give that up.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+#: Cells strained together; columns come in multiples of it. The compiler vectorises loops of a known length only.
+LANES = 20
+
+#: Distance between the fields of a row, and so the most nodes that a row may have. An odd number of cache lines.
+PITCH = 216
+
+#: Offsets in a row of cells: Cauchy stress in MPa, thickness in mm, hourglass force in N, equivalent plastic strain,
+#: and the energies in mJ that the hourglass stiffness and the bulk viscosity have taken up.
+STRESS_XX, STRESS_YY, STRESS_XY, THICKNESS, HOURGLASS_X, HOURGLASS_Y = (n * PITCH for n in range(6))
+PLASTIC_STRAIN, HOURGLASS_ENERGY, VISCOUS_ENERGY = (n * PITCH for n in range(6, 9))
+
+#: Offsets in a row of nodes: position in mm, velocity in mm/s, mass in tonne, and the force in N that the cells on the
+#: node's right and those on its left exert on it.
+X, Y, VELOCITY_X, VELOCITY_Y, MASS, RIGHT_X, RIGHT_Y, LEFT_X, LEFT_Y = (n * PITCH for n in range(9))
+
+ROW_SIZE = 9 * PITCH
+
+#: Projections onto the die in one step; the second removes what the die's curvature left of the first.
+NUM_PROJECTIONS = 2
+
+#: Added to a denominator that vanishes in an unstressed cell; far below any squared stress that matters.
+TINY = 1e-30
+
+
+class Material(NamedTuple):
+    """Constants of the material and of the element's numerical stabilisation.
+
+    Args:
+        young: Young's modulus, MPa.
+        poisson: Poisson's ratio.
+        yield_stress: uniaxial yield stress, MPa; there is no hardening.
+        density: tonne / mm^3.
+        hourglass: stiffness against the hourglass mode, relative to the shear modulus.
+        linear_viscosity, quadratic_viscosity: coefficients of the bulk viscosity.
+    """
+
+    young: float = 2.0e5
+    poisson: float = 0.3
+    yield_stress: float = 70.0
+    density: float = 7.85e-9
+    hourglass: float = 0.01
+    linear_viscosity: float = 0.06
+    quadratic_viscosity: float = 1.2
+
+
+def row_field(rows: np.ndarray, offset: int, length: int) -> np.ndarray:
+    """View of one quantity, ``(num_rows, length)``, by its offset in a row, such as ``STRESS_XX`` or ``VELOCITY_Y``."""
+    return rows[:, offset : offset + length]
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def return_to_yield(
+    xx: float, yy: float, xy: float, yield_stress: float, volumetric: float, deviatoric: float
+) -> tuple[float, float, float, float]:
+    """Backward-Euler plane-stress return of a trial stress to the von Mises yield surface.
+
+    With ``p = xx + yy`` and ``q = xx - yy``, the flow rule ``d(strain) = m P stress`` scales ``p`` by ``1 / (1 + m
+    volumetric)`` and ``q``, ``xy`` by ``1 / (1 + m deviatoric)``, so that one scalar equation remains,
+    ``p^2/4 + 3 q^2/4 + 3 xy^2 = yield_stress^2``. Newton's method runs on the reciprocal of the equivalent stress,
+    which is nearly linear in ``m``; a last radial scaling removes the remainder, so the stress never exceeds yield.
+
+    Args:
+        xx, yy, xy: trial stress, MPa.
+        yield_stress: MPa.
+        volumetric: ``E / (3 (1 - nu))``, MPa.
+        deviatoric: ``E / (1 + nu)``, MPa.
+    Returns:
+        The stress, and the plastic multiplier ``m`` in 1 / MPa, which is 0 where the trial stress is elastic.
+    Source:
+        Simo and Hughes, Computational Inelasticity (1998), section 3.4.
+    """
+    per_yield_stress = 1.0 / yield_stress
+    half_p = 0.5 * (xx + yy)
+    half_q = 0.5 * (xx - yy)
+    spherical = half_p * half_p
+    distortional = 3.0 * (half_q * half_q + xy * xy)
+    multiplier = 0.0
+    scale_p = 1.0
+    scale_q = 1.0
+    for _ in range(2):
+        part_p = spherical * scale_p * scale_p
+        part_q = distortional * scale_q * scale_q
+        excess = math.sqrt(part_p + part_q) * per_yield_stress - 1.0
+        slope = volumetric * part_p * scale_p + deviatoric * part_q * scale_q + TINY
+        multiplier = max(0.0, multiplier + (part_p + part_q) * excess / slope)
+        grown_p = 1.0 + multiplier * volumetric
+        grown_q = 1.0 + multiplier * deviatoric
+        per_both = 1.0 / (grown_p * grown_q)
+        scale_p = grown_q * per_both
+        scale_q = grown_p * per_both
+    equivalent = math.sqrt(spherical * scale_p * scale_p + distortional * scale_q * scale_q + TINY)
+    onto_surface = min(1.0, yield_stress / equivalent)
+    half_p *= scale_p * onto_surface
+    half_q *= scale_q * onto_surface
+    return half_p + half_q, half_p - half_q, xy * scale_q * onto_surface, multiplier
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def cayley_rotation(angle: float) -> tuple[float, float]:
+    """Cosine and sine of the rotation ``(1 - W/2)^-1 (1 + W/2)`` that the midpoint spin ``W`` of a step stands for.
+
+    Exact for a rigid rotation of any size (Hughes and Winget, 1980), where the Jaumann rate itself would drift.
+    """
+    quarter = 0.25 * angle * angle
+    scale = 1.0 / (1.0 + quarter)
+    return (1.0 - quarter) * scale, angle * scale
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def rotate_tensor(xx: float, yy: float, xy: float, cosine: float, sine: float) -> tuple[float, float, float]:
+    """Components of a symmetric tensor that has been rotated with the material."""
+    cc = cosine * cosine
+    ss = sine * sine
+    cs = cosine * sine
+    return (
+        (cc * xx + ss * yy) - 2.0 * cs * xy,
+        (ss * xx + cc * yy) + 2.0 * cs * xy,
+        cs * (xx - yy) + (cc - ss) * xy,
+    )
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def update_stress(cells, i, exx, eyy, gamma, cosine, sine, material):  # type: ignore[no-untyped-def]
+    """Rotate, strain and return the stress of cell ``i``; thin the cell; return the new stress and thickness.
+
+    The thickness follows the strain normal to the plane: elastically ``-nu / E`` times the change of ``xx + yy``,
+    plastically minus the plastic area strain, since plastic flow keeps the volume.
+    """
+    young = material.young
+    poisson = material.poisson
+    plane = young / (1.0 - poisson * poisson)
+    shear = 0.5 * young / (1.0 + poisson)
+    xx, yy, xy = rotate_tensor(cells[STRESS_XX + i], cells[STRESS_YY + i], cells[STRESS_XY + i], cosine, sine)
+    trace = xx + yy
+    xx, yy, xy, multiplier = return_to_yield(
+        xx + plane * (exx + poisson * eyy),
+        yy + plane * (eyy + poisson * exx),
+        xy + shear * gamma,
+        material.yield_stress,
+        young / (3.0 * (1.0 - poisson)),
+        young / (1.0 + poisson),
+    )
+    ezz = -(poisson / young) * ((xx + yy) - trace) - multiplier * (xx + yy) * (1.0 / 3.0)
+    thickness = cells[THICKNESS + i] * (1.0 + ezz + 0.5 * ezz * ezz)
+    cells[STRESS_XX + i] = xx
+    cells[STRESS_YY + i] = yy
+    cells[STRESS_XY + i] = xy
+    cells[THICKNESS + i] = thickness
+    cells[PLASTIC_STRAIN + i] += multiplier * material.yield_stress * (2.0 / 3.0)
+    return xx, yy, xy, thickness
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def warp(low, high, at):  # type: ignore[no-untyped-def]
+    """Hourglass combination a - b + c - d of a nodal field whose value at corner a has the offset ``at``."""
+    return (low[at] + high[at + 1]) - (low[at + 1] + high[at])
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def update_hourglass(cells, i, gx, gy, stiffness, cosine, sine):  # type: ignore[no-untyped-def]
+    """Rotate the hourglass force of cell ``i`` and let it grow by ``stiffness`` times the hourglass displacement.
+
+    Returns:
+        A quarter of the force, which is what acts on each corner with alternating sign.
+    """
+    old_x = cosine * cells[HOURGLASS_X + i] - sine * cells[HOURGLASS_Y + i]
+    old_y = sine * cells[HOURGLASS_X + i] + cosine * cells[HOURGLASS_Y + i]
+    new_x = old_x + stiffness * gx
+    new_y = old_y + stiffness * gy
+    cells[HOURGLASS_X + i] = new_x
+    cells[HOURGLASS_Y + i] = new_y
+    cells[HOURGLASS_ENERGY + i] += 0.5 * ((old_x + new_x) * gx + (old_y + new_y) * gy)
+    return 0.25 * new_x, 0.25 * new_y
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def viscous_tension(area_rate: float, length: float, sound_speed: float, material: Material) -> float:
+    """Bulk viscosity, as an isotropic in-plane tension in MPa: ``rho L r (b1 c - b2^2 L min(r, 0))``.
+
+    ``r`` is the rate of area strain, as the thickness is free to follow; the quadratic term only resists compression.
+    """
+    quadratic = material.quadratic_viscosity * material.quadratic_viscosity * length * min(area_rate, 0.0)
+    return material.density * length * area_rate * (material.linear_viscosity * sound_speed - quadratic)
+
+
+@njit(cache=True, error_model="numpy")
+def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material: Material, dt: float) -> None:
+    """Strain ``LANES`` cells of a row by the step ``dt``; give their forces to the nodes below and above them.
+
+    One-point quadrature: the displacement gradient of the step is taken at the cell centre in the half-way
+    configuration, the forces in the final one. Hourglass shape vectors follow Flanagan and Belytschko (1981).
+    """
+    sound_speed = math.sqrt(material.young / ((1.0 - material.poisson * material.poisson) * material.density))
+    shear_stiffness = 0.5 * material.hourglass * material.young / (1.0 + material.poisson)
+    per_dt = 1.0 / dt
+    half_dt = 0.5 * dt
+    for i in range(LANES):
+        # Diagonals c - a and d - b, and the warp a - b + c - d, of position and of displacement.
+        x31 = high[X + i + 1] - low[X + i]
+        x42 = high[X + i] - low[X + i + 1]
+        y31 = high[Y + i + 1] - low[Y + i]
+        y42 = high[Y + i] - low[Y + i + 1]
+        u31 = dt * (high[VELOCITY_X + i + 1] - low[VELOCITY_X + i])
+        u42 = dt * (high[VELOCITY_X + i] - low[VELOCITY_X + i + 1])
+        v31 = dt * (high[VELOCITY_Y + i + 1] - low[VELOCITY_Y + i])
+        v42 = dt * (high[VELOCITY_Y + i] - low[VELOCITY_Y + i + 1])
+        hx = warp(low, high, X + i)
+        hy = warp(low, high, Y + i)
+        half_hu = half_dt * warp(low, high, VELOCITY_X + i)
+        half_hv = half_dt * warp(low, high, VELOCITY_Y + i)
+
+        # Displacement gradient in the half-way configuration; one division serves both areas.
+        mx31 = x31 - 0.5 * u31
+        mx42 = x42 - 0.5 * u42
+        my31 = y31 - 0.5 * v31
+        my42 = y42 - 0.5 * v42
+        half_way_area = mx31 * my42 - mx42 * my31
+        twice_area = x31 * y42 - x42 * y31
+        per_both = 1.0 / (half_way_area * twice_area)
+        per_half_way_area = twice_area * per_both
+        per_twice_area = half_way_area * per_both
+        ux = (my42 * u31 - my31 * u42) * per_half_way_area
+        uy = (mx31 * u42 - mx42 * u31) * per_half_way_area
+        vx = (my42 * v31 - my31 * v42) * per_half_way_area
+        vy = (mx31 * v42 - mx42 * v31) * per_half_way_area
+        cosine, sine = cayley_rotation(0.5 * (vx - uy))
+        xx, yy, xy, thickness = update_stress(cells, i, ux, vy, uy + vx, cosine, sine, material)
+
+        # Hourglass displacement: what of the corners' motion is not affine.
+        gx = 0.25 * (2.0 * half_hu - ((hx - half_hu) * ux + (hy - half_hv) * uy))
+        gy = 0.25 * (2.0 * half_hv - ((hx - half_hu) * vx + (hy - half_hv) * vy))
+        squared_diagonals = (x31 * x31 + x42 * x42) + (y31 * y31 + y42 * y42)
+        stiffness = shear_stiffness * thickness * squared_diagonals * per_twice_area
+        warp_x, warp_y = update_hourglass(cells, i, gx, gy, stiffness, cosine, sine)
+
+        tension = viscous_tension((ux + vy) * per_dt, math.sqrt(0.5 * twice_area), sound_speed, material)
+        cells[VISCOUS_ENERGY + i] += tension * (ux + vy) * (0.5 * twice_area * thickness)
+
+        # Stress times half the thickness, less the hourglass force's moment on an affine motion.
+        half = 0.5 * thickness
+        scaled_x = warp_x * per_twice_area
+        scaled_y = warp_y * per_twice_area
+        sxx = half * (xx + tension) - scaled_x * hx
+        sxy = half * xy - scaled_x * hy
+        syx = half * xy - scaled_y * hx
+        syy = half * (yy + tension) - scaled_y * hy
+        ax = y42 * sxx - x42 * sxy
+        ay = y42 * syx - x42 * syy
+        bx = x31 * sxy - y31 * sxx
+        by = x31 * syy - y31 * syx
+        low[RIGHT_X + i] += ax - warp_x
+        low[RIGHT_Y + i] += ay - warp_y
+        low[LEFT_X + i + 1] += bx + warp_x
+        low[LEFT_Y + i + 1] += by + warp_y
+        high[RIGHT_X + i] = warp_x - bx
+        high[RIGHT_Y + i] = warp_y - by
+        high[LEFT_X + i + 1] = -ax - warp_x
+        high[LEFT_Y + i + 1] = -ay - warp_y
+
+
+@njit(cache=True, error_model="numpy")
+def update_cells(cells: np.ndarray, nodes: np.ndarray, columns: int, material: Material, dt: float) -> None:
+    """Strain all cells by the step ``dt`` that brought the nodes where they are, and set the nodes' internal forces.
+
+    Args:
+        cells: ``(rows, ROW_SIZE)``, changed.
+        nodes: ``(rows + 1, ROW_SIZE)``; their forces are overwritten, but for those of the cells missing to the left of
+            the first column and to the right of the last, which must be 0.
+        columns: number of columns of cells, a multiple of ``LANES`` below ``PITCH``.
+        material: constants.
+        dt: length of the step, s.
+    """
+    nodes[0, RIGHT_X:] = 0.0
+    for row in range(cells.shape[0]):
+        for first in range(0, columns, LANES):
+            update_lanes(cells[row, first:], nodes[row, first:], nodes[row + 1, first:], material, dt)
+
+
+@njit(cache=True, error_model="numpy")
+def die_interval(x: float, last: int, width: float) -> tuple[int, float, float]:
+    """Interval of the spline that holds ``x``, and how much of it lies to the right and to the left of ``x``."""
+    spacing = width / last
+    interval = min(int((x + 0.5 * width) / spacing), last - 1)
+    if x < interval * spacing - 0.5 * width:
+        # The sum rounded up to the knot.
+        interval -= 1
+    # Each fraction comes from its own knot, so that a reflection swaps them exactly.
+    return (
+        interval,
+        ((interval + 1) * spacing - 0.5 * width - x) / spacing,
+        (x - (interval * spacing - 0.5 * width)) / spacing,
+    )
+
+
+@njit(cache=True, error_model="numpy")
+def die_height(x: float, heights: np.ndarray, slopes: np.ndarray, width: float) -> float:
+    """Height of a ``Die`` over ``x`` at time 0; at a knot it is the knot's own, whichever interval computes it."""
+    last = heights.size - 1
+    if x <= -0.5 * width:
+        return heights[0] + slopes[0] * (x + 0.5 * width)
+    if x >= 0.5 * width:
+        return heights[last] + slopes[last] * (x - 0.5 * width)
+    n, a, b = die_interval(x, last, width)
+    spacing = width / last
+    from_left = a * a * ((1.0 + 2.0 * b) * heights[n] + spacing * b * slopes[n])
+    from_right = b * b * ((1.0 + 2.0 * a) * heights[n + 1] - spacing * a * slopes[n + 1])
+    return from_left + from_right
+
+
+@njit(cache=True, error_model="numpy")
+def die_slope(x: float, heights: np.ndarray, slopes: np.ndarray, width: float) -> float:
+    """Slope of a ``Die`` over ``x``; at a knot it is the knot's own, whichever interval computes it."""
+    last = heights.size - 1
+    if x <= -0.5 * width:
+        return slopes[0]
+    if x >= 0.5 * width:
+        return slopes[last]
+    n, a, b = die_interval(x, last, width)
+    secant = (heights[n + 1] - heights[n]) / (width / last)
+    return 6.0 * (a * b) * secant + (a * (a - 2.0 * b) * slopes[n] + b * (b - 2.0 * a) * slopes[n + 1])
+
+
+@njit(cache=True, error_model="numpy")
+def push_node(row, k, heights, slopes, width, travel, dt):  # type: ignore[no-untyped-def]
+    """Move node ``k`` of a row back below the die along the die's normal; return the vertical impulse on it, N s.
+
+    The displacement of the step is corrected, and the velocity with it, as if the contact force had acted throughout.
+    """
+    impulse = 0.0
+    for _ in range(NUM_PROJECTIONS):
+        depth = row[Y + k] - (die_height(row[X + k], heights, slopes, width) - travel)
+        if depth <= 0.0:
+            break
+        slope = die_slope(row[X + k], heights, slopes, width)
+        down = depth / (1.0 + slope * slope)
+        row[X + k] += slope * down
+        row[Y + k] -= down
+        row[VELOCITY_X + k] += slope * down / dt
+        row[VELOCITY_Y + k] -= down / dt
+        impulse -= row[MASS + k] * down / dt
+    return impulse
+
+
+@njit(cache=True, error_model="numpy")
+def push_block(
+    nodes: np.ndarray, columns: int, heights: np.ndarray, slopes: np.ndarray, width: float, travel: float, dt: float
+) -> float:
+    """Keep the nodes of the top and of both sides, but for the bottom, below the die; return their impulse, N s."""
+    top = nodes.shape[0] - 1
+    impulse = 0.0
+    for k in range(columns + 1):
+        impulse += push_node(nodes[top], k, heights, slopes, width, travel, dt)
+    for row in range(1, top):
+        impulse += push_node(nodes[row], 0, heights, slopes, width, travel, dt)
+        impulse += push_node(nodes[row], columns, heights, slopes, width, travel, dt)
+    return impulse
+
+
+@njit(cache=True, error_model="numpy")
+def stable_steps(nodes: np.ndarray, cells: np.ndarray, material: Material, cell_mass: float, steps: np.ndarray) -> None:
+    """Longest stable step of central differences in each cell, s; NaN where a cell has turned inside out.
+
+    The largest frequency ``w`` of the mesh is at most that of its stiffest cell, which one-point quadrature gives in
+    closed form: ``w^2 = 4 volume / cell_mass * l`` with ``l`` the largest eigenvalue of ``C B B^T``. The linear bulk
+    viscosity shortens the step ``2 / w`` by ``sqrt(1 + z^2) - z`` at the damping ratio ``z``.
+
+    Args:
+        steps: ``(rows, columns)``, overwritten.
+    """
+    plane = material.young / (1.0 - material.poisson * material.poisson)
+    viscosity = material.density * material.linear_viscosity * math.sqrt(plane / material.density)
+    for row in range(steps.shape[0]):
+        low = nodes[row]
+        high = nodes[row + 1]
+        for i in range(steps.shape[1]):
+            x31 = high[X + i + 1] - low[X + i]
+            x42 = high[X + i] - low[X + i + 1]
+            y31 = high[Y + i + 1] - low[Y + i]
+            y42 = high[Y + i] - low[Y + i + 1]
+            twice_area = x31 * y42 - x42 * y31
+            # Trace and determinant of the Gram matrix of the two rows of B.
+            half_trace = ((x31 * x31 + x42 * x42) + (y31 * y31 + y42 * y42)) / (twice_area * twice_area)
+            determinant = 4.0 / (twice_area * twice_area)
+            # The maximum guards against rounding: without lateral coupling a square's two eigenvalues coincide.
+            discriminant = half_trace * half_trace - (1.0 - material.poisson * material.poisson) * determinant
+            root = math.sqrt(max(discriminant, 0.0))
+            per_mass = 2.0 * twice_area * cells[row, THICKNESS + i] / cell_mass
+            frequency = math.sqrt(per_mass * plane * (half_trace + root))
+            damping = per_mass * viscosity * math.sqrt(0.5 * twice_area) * half_trace / frequency
+            steps[row, i] = 2.0 / frequency * (math.sqrt(1.0 + damping * damping) - damping)
+
+
+@njit(cache=True, error_model="numpy")
+def advance_nodes(nodes: np.ndarray, columns: int, kick: float, drift: float) -> None:
+    """Change velocities by the forces over the time ``kick``, then positions over ``drift``; the bottom stays down."""
+    for n in range(nodes.shape[0]):
+        row = nodes[n]
+        for k in range(columns + 1):
+            per_mass = kick / row[MASS + k]
+            velocity_x = row[VELOCITY_X + k] + per_mass * (row[RIGHT_X + k] + row[LEFT_X + k])
+            velocity_y = row[VELOCITY_Y + k] + per_mass * (row[RIGHT_Y + k] + row[LEFT_Y + k])
+            if n == 0:
+                velocity_y = 0.0
+            row[VELOCITY_X + k] = velocity_x
+            row[VELOCITY_Y + k] = velocity_y
+            row[X + k] += drift * velocity_x
+            row[Y + k] += drift * velocity_y
+
+
+@njit(cache=True, error_model="numpy")
+def march(nodes, cells, columns, material, heights, slopes, width, speed, time, last, step, count):  # type: ignore[no-untyped-def]
+    """Take ``count`` steps of length ``step`` from ``time``, after one of length ``last``; return the die's impulse."""
+    impulse = 0.0
+    for n in range(count):
+        advance_nodes(nodes, columns, 0.5 * (last + step), step)
+        impulse -= push_block(nodes, columns, heights, slopes, width, speed * (time + (n + 1) * step), step)
+        update_cells(cells, nodes, columns, material, step)
+        last = step
+    return impulse

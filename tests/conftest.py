@@ -1,0 +1,136 @@
+"""What many tests share: one thread, tiny data, and commands run without a process."""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy and torch are imported: their thread pools read these once.
+for _library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
+    os.environ[f"{_library}_NUM_THREADS"] = "1"
+
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf, open_dict
+from toy_generators import ToyGenerator
+
+from experiments import convert, evaluate, generate, train, visualize
+from experiments.cli import config_dir
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parents[1]
+
+RUNS = {
+    "train": train.from_command_line,
+    "generate": generate.run,
+    "convert": convert.run,
+    "evaluate": evaluate.run,
+    "visualize": visualize.run,
+}
+
+#: A Darcy run of seconds: 13 x 13 sites, a model of width 8.
+TINY_DARCY = (
+    "benchmark=darcy",
+    "preset=quick",
+    "benchmark.presets.quick.solver_resolution=25",
+    "benchmark.presets.quick.resolution=13",
+)
+TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.trunk.num_scales=2", "trainer.accelerator=cpu")
+
+
+def compose_config(name: str, *overrides: str, with_hydra: bool = False) -> DictConfig:
+    """A command's configuration as its command line composes it, without a process."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        return hydra_compose(name, list(overrides), return_hydra_config=with_hydra)
+
+
+def run_command(name: str, *overrides: str) -> Any:
+    """What ``lsm-NAME OVERRIDES`` does, in this process; mistakes come as exceptions."""
+    cfg = compose_config(name, *overrides, with_hydra=True)
+    with open_dict(cfg):
+        cfg.hydra.runtime.output_dir = cfg.hydra.run.dir
+        HydraConfig.instance().set_config(cfg)
+        del cfg.hydra
+    try:
+        return RUNS[name](cfg)
+    finally:
+        HydraConfig.instance().cfg = None
+
+
+@pytest.fixture(autouse=True)
+def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LSM_DATA_DIR", raising=False)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+
+@pytest.fixture(scope="session")
+def compose() -> Callable[..., DictConfig]:
+    """``compose(name, *overrides)``: see :func:`compose_config`."""
+    return compose_config
+
+
+@pytest.fixture(scope="session")
+def command() -> Callable[..., Any]:
+    """``command(name, *overrides)``: see :func:`run_command`."""
+    return run_command
+
+
+@pytest.fixture
+def toy() -> ToyGenerator:
+    """A generator of microseconds."""
+    return ToyGenerator()
+
+
+@pytest.fixture(scope="session")
+def darcy_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine solved Darcy samples on 25 x 25 cells; not to be written to."""
+    store = tmp_path_factory.mktemp("darcy") / "darcy_quick.h5"
+    run_command("generate", *TINY_DARCY, f"store={store}", "num_samples=9", "workers=1")
+    return store
+
+
+@pytest.fixture(scope="session")
+def darcy_run(darcy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a Darcy run of two epochs: 5 training, 2 validation and 2 test samples; not to be written to."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    run_command("train", *tiny_training(darcy_store, folder), "trainer.max_epochs=2")
+    return folder
+
+
+def tiny_training(store: Path, folder: Path) -> list[str]:
+    """Options of a Darcy training of a second."""
+    splits = [f"data.splits.{name}={limits}" for name, limits in SPLITS.items()]
+    return [*TINY_DARCY, *TINY_MODEL, *splits, "data.batch_size=2", f"data.path={store}", f"run_dir={folder}"]
+
+
+SPLITS = {"train": "[0,5]", "validation": "[5,7]", "test": "[7,9]"}
+
+
+@pytest.fixture
+def read_only(tmp_path: Path) -> Iterator[Path]:
+    """A folder in which nobody can make a file, not even root."""
+    folder = tmp_path / "read_only"
+    folder.mkdir()
+    immutable = os.geteuid() == 0
+    if immutable:
+        if subprocess.run(["chattr", "+i", folder], capture_output=True, check=False).returncode:
+            pytest.skip("this file system cannot keep root from writing")
+    else:
+        folder.chmod(0o555)
+    yield folder
+    if immutable:
+        subprocess.run(["chattr", "-i", folder], check=True)
+    folder.chmod(0o755)
+
+
+def load_config(path: Path) -> dict[str, Any]:
+    """A YAML file as plain data."""
+    return OmegaConf.to_container(OmegaConf.load(path), resolve=False)

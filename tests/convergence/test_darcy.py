@@ -1,0 +1,241 @@
+"""Darcy: the discretisation against a manufactured solution, the solve against another solver, and the data's contract."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.fft import dctn
+from scipy.sparse.linalg import splu
+
+from data_prep.generators.base import SolverFailure
+from data_prep.generators.darcy import TOLERANCE, DarcyGenerator
+from data_prep.random_fields import neumann_field
+from data_prep.solvers import darcy
+from data_prep.solvers.dissection import nested_dissection
+
+
+def two_phase(resolution: int, seed: int = 0) -> np.ndarray:
+    """A permeability as the benchmark draws it."""
+    return np.where(neumann_field(np.random.default_rng(seed), resolution, alpha=2.0, tau=3.0) >= 0, 12.0, 3.0)
+
+
+def centres(resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    sites = (np.arange(resolution) + 0.5) / resolution
+    return np.meshgrid(sites, sites, indexing="ij")
+
+
+def manufactured(resolution: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Permeability, source and pressure of ``u = x (1 - x) sin(pi y) e^x``, ``a = 2 + sin(2 x + 3 y) + x``.
+
+    Neither is symmetric under an exchange of x and y, and the gradient of ``a`` enters the source, so that a scheme with
+    exchanged axes, with faces of the wrong cell, or in non-conservative form does not converge to it.
+    """
+    x, y = centres(resolution)
+    permeability = 2 + np.sin(2 * x + 3 * y) + x
+    gradient = 2 * np.cos(2 * x + 3 * y) + 1, 3 * np.cos(2 * x + 3 * y)
+    along_x = x * (1 - x) * np.exp(x)
+    first = (1 - x - x**2) * np.exp(x)
+    second = (-3 * x - x**2) * np.exp(x)
+    sine, cosine = np.sin(np.pi * y), np.pi * np.cos(np.pi * y)
+    laplacian = second * sine - np.pi**2 * along_x * sine
+    source = -(permeability * laplacian + gradient[0] * first * sine + gradient[1] * along_x * cosine)
+    return permeability, source, along_x * sine
+
+
+@pytest.mark.parametrize("norm", ["l2", "largest"])
+def test_manufactured_solution_converges_with_order_two(norm: str) -> None:
+    resolutions = [16, 32, 64, 128]
+    errors = []
+    for resolution in resolutions:
+        permeability, source, exact = manufactured(resolution)
+        difference = darcy.solve(permeability, source)[0] - exact
+        errors.append(np.sqrt(np.mean(difference**2)) if norm == "l2" else np.abs(difference).max())
+    slope = -np.polyfit(np.log(resolutions), np.log(errors), 1)[0]
+    assert abs(slope - 2) < 0.1
+    assert errors[-1] < 1e-4
+
+
+def test_layers_across_the_flow_have_the_face_means_that_are_stated() -> None:
+    """Two cells a side by hand: the one inner face along x has permeability (3 + 12) / 2."""
+    matrix = darcy.assemble(np.array([[3.0, 3.0], [12.0, 12.0]])).toarray()
+    inner = 4 * 7.5
+    expected = np.array(
+        [
+            [inner + 4 * (3 + 2 * 3 + 2 * 3), -4 * 3, -inner, 0],
+            [-4 * 3, inner + 4 * (3 + 2 * 3 + 2 * 3), 0, -inner],
+            [-inner, 0, inner + 4 * (12 + 2 * 12 + 2 * 12), -4 * 12],
+            [0, -inner, -4 * 12, inner + 4 * (12 + 2 * 12 + 2 * 12)],
+        ]
+    )
+    np.testing.assert_allclose(matrix, expected, rtol=1e-15)
+
+
+def test_operator_is_symmetric_and_positive_definite() -> None:
+    matrix = darcy.assemble(two_phase(12)).toarray()
+    np.testing.assert_array_equal(matrix, matrix.T)
+    assert np.linalg.eigvalsh(matrix).min() > 0
+
+
+def test_direct_solve_agrees_with_multigrid() -> None:
+    pyamg = pytest.importorskip("pyamg")
+    permeability = two_phase(101)
+    matrix = sparse.csr_matrix(darcy.assemble(permeability))
+    direct, residual = darcy.solve(permeability)
+    hierarchy = pyamg.ruge_stuben_solver(matrix)
+    iterative = hierarchy.solve(np.ones(101**2), tol=1e-13, accel="cg", maxiter=200).reshape(101, 101)
+    assert residual < 1e-10
+    assert np.linalg.norm(direct - iterative) / np.linalg.norm(iterative) < 1e-10
+
+
+def test_transposed_permeability_gives_transposed_pressure() -> None:
+    permeability = two_phase(40)
+    assert not np.array_equal(permeability, permeability.T)
+    pressure, _ = darcy.solve(permeability)
+    transposed, _ = darcy.solve(permeability.T)
+    np.testing.assert_allclose(transposed, pressure.T, rtol=1e-11)
+    mirrored, _ = darcy.solve(permeability[::-1])
+    np.testing.assert_allclose(mirrored, pressure[::-1], rtol=1e-11)
+
+
+def test_pressure_obeys_the_maximum_principle() -> None:
+    """A positive source gives a positive pressure; more of it, or less permeability, nowhere a smaller one."""
+    permeability = two_phase(61)
+    pressure, _ = darcy.solve(permeability)
+    assert pressure.min() > 0
+    peak = np.unravel_index(pressure.argmax(), pressure.shape)
+    assert all(3 < index < 57 for index in peak), "the greatest pressure lies inside"
+    one_cell = np.zeros_like(permeability)
+    one_cell[20, 33] = 1.0
+    response, _ = darcy.solve(permeability, one_cell)
+    assert response.min() > 0
+    assert np.unravel_index(response.argmax(), response.shape) == (20, 33)
+    # The pressure of a medium lies between those of its two phases alone, and scales with 1 / a.
+    low, high = (darcy.solve(np.full_like(permeability, value))[0] for value in (3.0, 12.0))
+    np.testing.assert_allclose(low, 4 * high, rtol=1e-10)
+    assert high.mean() < pressure.mean() < low.mean()
+
+
+def test_pressure_of_a_uniform_medium_is_the_known_one() -> None:
+    """The torsion function of the unit square: 0.0736713 in the middle (Timoshenko), 0.0351443 on average."""
+    pressure, _ = darcy.solve(np.ones((101, 101)))
+    assert pressure[50, 50] == pytest.approx(0.0736713, abs=2e-5)
+    assert pressure.mean() == pytest.approx(0.0351443, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("permeability", "named"),
+    [
+        (np.ones((4, 5)), r"\(4, 5\)"),
+        (np.ones(4), r"\(4,\)"),
+        (np.zeros((4, 4)), "minimum is 0"),
+        (np.full((4, 4), np.nan), "positive"),
+    ],
+)
+def test_a_permeability_that_makes_no_sense_is_refused(permeability: np.ndarray, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        darcy.solve(permeability)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (8, 8), (9, 9), (17, 30), (30, 17), (85, 85)])
+def test_elimination_order_is_a_permutation(shape: tuple[int, int]) -> None:
+    order = nested_dissection(shape)
+    np.testing.assert_array_equal(np.sort(order), np.arange(shape[0] * shape[1]))
+
+
+def test_separators_come_last() -> None:
+    """Without the last line of nodes the rest falls into two halves that are not coupled, and so on within each."""
+
+    def check(order: np.ndarray, block: np.ndarray) -> None:
+        if max(block.shape) <= 8:
+            assert set(order) == set(block.ravel())
+            return
+        block = block if block.shape[0] >= block.shape[1] else block.T
+        middle = len(block) // 2
+        assert set(order[-block.shape[1] :]) == set(block[middle])
+        first = middle * block.shape[1]
+        check(order[:first], block[:middle])
+        check(order[first : -block.shape[1]], block[middle + 1 :])
+
+    check(nested_dissection((33, 20)), np.arange(33 * 20).reshape(33, 20))
+
+
+def test_elimination_order_keeps_factors_sparse() -> None:
+    matrix, order = darcy.assemble(np.ones((128, 128))), nested_dissection((128, 128))
+    options = {"permc_spec": "NATURAL", "diag_pivot_thresh": 0, "options": {"SymmetricMode": True}}
+    dissected = splu(matrix[order][:, order].tocsc(), **options)
+    row_by_row = splu(matrix, **options)
+    assert dissected.nnz < 0.3 * row_by_row.nnz
+
+
+def test_random_field_has_zero_mean_and_the_stated_variance_of_every_cosine() -> None:
+    """g ~ N(0, 9 (-Laplace + 9)^-2): also the modes along one axis alone, and independent of one another."""
+    resolution, num_samples = 7, 2000
+    rng = np.random.default_rng(11)
+    fields = np.stack([neumann_field(rng, resolution, alpha=2.0, tau=3.0) for _ in range(num_samples)])
+    assert np.abs(fields.mean(axis=(1, 2))).max() < 1e-12
+    modes = dctn(fields, axes=(1, 2), norm="ortho") / resolution
+    k = np.arange(resolution)
+    spectrum = 9 / (np.pi**2 * (k[:, None] ** 2 + k**2) + 9) ** 2
+    ratio = (modes**2).mean(axis=0) / spectrum
+    ratio[0, 0] = 1
+    assert np.abs(ratio - 1).max() < 5 * (2 / num_samples) ** 0.5
+    correlation = np.corrcoef(modes.reshape(num_samples, -1)[:, 1:].T)
+    assert np.abs(correlation - np.eye(len(correlation))).max() < 5.5 / num_samples**0.5
+
+
+class TestGenerator:
+    generator = DarcyGenerator(resolution=41)
+
+    def test_sample_is_as_declared(self) -> None:
+        sample = self.generator.solve(np.random.default_rng(0))
+        assert {n: (v.shape, str(v.dtype)) for n, v in sample.fields.items()} == {
+            n: (field.shape, field.dtype) for n, field in self.generator.fields.items()
+        }
+        assert set(np.unique(sample.fields["permeability"])) == {3.0, 12.0}
+        assert 0 <= sample.residual <= TOLERANCE
+        assert sample.iterations == 1
+        assert sample.fields["pressure"].mean() > 0
+
+    def test_pressure_is_that_of_the_permeability(self) -> None:
+        """Stored together: the pressure solves the problem of the very permeability beside it."""
+        fields = self.generator.solve(np.random.default_rng(3)).fields
+        pressure, _ = darcy.solve(fields["permeability"].astype("f8"))
+        np.testing.assert_array_equal(fields["pressure"], pressure.astype("f4"))
+
+    def test_a_sample_depends_on_its_seed_alone(self) -> None:
+        samples = [self.generator.solve(np.random.default_rng((5, index, 0))).fields for index in (0, 1, 0)]
+        for name in self.generator.fields:
+            np.testing.assert_array_equal(samples[0][name], samples[2][name])
+            assert not np.array_equal(samples[0][name], samples[1][name])
+
+    def test_options_reach_the_data(self) -> None:
+        generator = DarcyGenerator(resolution=12, low=1.0, high=2.0)
+        fields = generator.solve(np.random.default_rng(0)).fields
+        assert fields["pressure"].shape == (12, 12)
+        assert set(np.unique(fields["permeability"])) == {1.0, 2.0}
+        assert {key: generator.provenance[key] for key in ("resolution", "low", "high")} == {
+            "resolution": 12,
+            "low": 1.0,
+            "high": 2.0,
+        }
+
+    def test_an_unsolved_system_is_a_failure(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for residual in (2e-10, np.nan):
+            monkeypatch.setattr(darcy, "solve", lambda a, residual=residual: (a, residual))
+            with pytest.raises(SolverFailure, match="residual"):
+                self.generator.solve(np.random.default_rng(0))
+
+    def test_statistics_are_the_known_ones(self) -> None:
+        samples = [self.generator.solve(np.random.default_rng((0, i))).fields for i in range(24)]
+        fields = {name: np.stack([sample[name] for sample in samples]) for name in self.generator.fields}
+        statistics = self.generator.statistics(fields)
+        assert [s.name for s in statistics if not s.expected] == []
+        spoilt = {"permeability": np.full((2, 41, 41), 12.0), "pressure": -np.ones((2, 41, 41))}
+        assert not any(s.expected for s in self.generator.statistics(spoilt))
+
+    def test_published_size_is_solved_to_1e_10(self) -> None:
+        generator = DarcyGenerator()
+        assert generator.fields["pressure"].shape == (421, 421)
+        sample = generator.solve(np.random.default_rng(0))
+        assert sample.residual <= 1e-10

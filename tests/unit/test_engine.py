@@ -1,0 +1,378 @@
+"""The generation engine: the data depend on nothing but seed and options, and nothing finished is ever lost."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_generators import (
+    BatchedGenerator,
+    DyingGenerator,
+    FullDiskGenerator,
+    FussyGenerator,
+    LyingGenerator,
+    SlowGenerator,
+    ToyGenerator,
+)
+
+from data_prep.engine import Job, Report, generate
+from experiments.cli import describe
+from lsm.data.store import Store
+from lsm.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def make(job: Job, workers: int = 1) -> Report:
+    return generate(job, workers, on_start=lambda found, wanted: None, on_done=lambda count: None)
+
+
+def content(path: Path) -> dict[str, np.ndarray]:
+    """All arrays and records of a store."""
+    with Store(path) as store:
+        return {name: store.field(name)[:] for name in store.fields} | store.bookkeeping()
+
+
+def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], num_samples: int | None = None) -> None:
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].dtype == values.dtype
+        np.testing.assert_array_equal(found[name][:num_samples], values[:num_samples], err_msg=name)
+
+
+@pytest.fixture
+def job(toy: ToyGenerator, tmp_path: Path) -> Job:
+    return Job(toy, tmp_path / "toy.h5", "toy", num_samples=7, seed=3)
+
+
+@pytest.fixture
+def expected(job: Job, tmp_path: Path) -> dict[str, np.ndarray]:
+    """Solved here, one after another, from the stated seeds (seed, index, attempt)."""
+    samples = [job.generator.solve(np.random.default_rng((3, index, 0))) for index in range(job.num_samples)]
+    return {
+        **{name: np.stack([sample.fields[name] for sample in samples]) for name in job.generator.fields},
+        "attempt": np.zeros(7, "u1"),
+        "residual": np.array([sample.residual for sample in samples]),
+        "iterations": np.array([sample.iterations for sample in samples], "u4"),
+    }
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("kind", [ToyGenerator, BatchedGenerator])
+def test_data_depend_on_the_seeds_alone(kind, workers, job, expected):
+    started, done = [], []
+    job = replace(job, generator=kind())
+    report = generate(job, workers, lambda found, wanted: started.append((found, wanted)), done.append)
+    assert_same(content(job.path), expected)
+    assert report == Report(computed=7, found=0, merged=True, redrawn=[])
+    assert started == [(0, 7)]
+    assert sum(done) == 7
+    assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"], "parts are gone"
+    with Store(job.path) as store:
+        assert store.fields == dict(job.generator.fields)
+        assert store.benchmark == "toy"
+        known = {**store.provenance, "lsm_version": None}
+        generator = {"equation": "none", "resolution": 4, "scale": 1.0}
+        assert known == {
+            "source": "generated",
+            "benchmark": "toy",
+            "seed": 3,
+            "generator": generator,
+            "lsm_version": None,
+            "redrawn": [],
+        }
+
+
+def test_another_seed_gives_other_data(job, expected):
+    make(replace(job, seed=4))
+    assert not np.isin(content(job.path)["permeability"], expected["permeability"]).any()
+
+
+def test_shards_are_done_in_any_order_and_merged_by_a_call_without_shard(job, expected):
+    shards = [replace(job, shard=shard, num_shards=2) for shard in (1, 0)]
+    reports = [make(shard) for shard in shards]
+    assert reports == [Report(3, 0, False, []), Report(4, 0, False, [])]
+    assert not job.path.exists()
+    assert make(shards[0]) == Report(0, 3, False, [])
+    assert make(job) == Report(0, 7, True, [])
+    assert_same(content(job.path), expected)
+    assert not job.parts.exists()
+
+
+def test_a_second_call_does_nothing(job):
+    make(job)
+    before = (job.path.stat().st_mtime_ns, job.path.stat().st_ino)
+    started = []
+    report = generate(job, 1, lambda found, wanted: started.append((found, wanted)), lambda count: None)
+    assert report == Report(0, 7, True, [])
+    assert started == [(7, 7)]
+    assert (job.path.stat().st_mtime_ns, job.path.stat().st_ino) == before
+    assert not job.parts.exists()
+
+
+def test_a_larger_set_keeps_the_samples_of_a_smaller_one(job, expected):
+    make(replace(job, num_samples=4))
+    assert_same(content(job.path), {name: values[:4] for name, values in expected.items()})
+    assert make(job).computed == 3
+    assert_same(content(job.path), expected)
+    assert make(replace(job, num_samples=4)) == Report(0, 4, True, [])
+    assert_same(content(job.path), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"seed": 4}, "seed is 3, now 4"),
+        ({"generator": ToyGenerator(scale=2.0)}, r"scale is 1\.0, now 2\.0"),
+        ({"generator": ToyGenerator(resolution=5)}, "resolution is 4, now 5"),
+        ({"benchmark": "other"}, "benchmark is toy, now other"),
+    ],
+)
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_options_on_existing_data_are_refused(change, named, finished, job, expected):
+    """A store, or the parts of one, is not mixed with other data: not when it is complete, nor when it is enlarged."""
+    make(replace(job, num_samples=4) if finished else replace(job, shard=0, num_shards=2))
+    for num_samples in (4, 7):
+        with pytest.raises(InputError, match=named):
+            make(replace(job, num_samples=num_samples, **change))
+    make(job)
+    assert_same(content(job.path), expected)
+
+
+def test_a_failure_is_drawn_anew_and_recorded(tmp_path):
+    generator = FussyGenerator(limit=0.5)
+    job = Job(generator, tmp_path / "toy.h5", "toy", num_samples=8, seed=1, max_attempts=20)
+    report = make(job, workers=2)
+    found = content(job.path)
+    redrawn = []
+    for index in range(8):
+        for attempt in range(20):
+            fate = np.random.default_rng((1, index, attempt)).random()
+            if fate <= 0.5:
+                break
+            redrawn.append((index, attempt, f"diverged at {fate:.6f}"))
+        assert found["attempt"][index] == attempt
+        rng = np.random.default_rng((1, index, attempt))
+        np.testing.assert_array_equal(found["permeability"][index], generator.solve(rng).fields["permeability"])
+    assert {index for index, _, _ in redrawn} not in (set(), set(range(8))), "the test draws both kinds"
+    assert report.redrawn == redrawn
+    with Store(job.path) as store:
+        assert [tuple(draw) for draw in store.provenance["redrawn"]] == redrawn
+
+
+def test_redrawn_samples_stay_on_record_when_a_set_grows(tmp_path):
+    job = Job(FussyGenerator(), tmp_path / "grown.h5", "toy", num_samples=4, seed=1, max_attempts=20)
+    make(job)
+    make(replace(job, num_samples=8))
+    whole = replace(job, path=tmp_path / "whole.h5", num_samples=8)
+    make(whole)
+    assert_same(content(job.path), content(whole.path))
+    with Store(job.path) as grown, Store(whole.path) as store:
+        assert grown.provenance == store.provenance
+
+
+def test_batches_redraw_only_what_failed(tmp_path):
+    class_of = {"alone": FussyGenerator(), "together": _FussyBatches()}
+    for name, generator in class_of.items():
+        make(Job(generator, tmp_path / f"{name}.h5", "toy", num_samples=7, seed=1, max_attempts=20))
+    assert_same(content(tmp_path / "together.h5"), content(tmp_path / "alone.h5"))
+
+
+class _FussyBatches(FussyGenerator):
+    batch_size = 4
+
+
+def test_a_sample_that_always_fails_is_named_and_the_others_are_kept(tmp_path):
+    job = Job(FussyGenerator(limit=0.5), tmp_path / "toy.h5", "toy", num_samples=8, seed=1, max_attempts=1)
+    fates = [np.random.default_rng((1, index, 0)).random() for index in range(8)]
+    failing = [index for index, fate in enumerate(fates) if fate > 0.5]
+    with pytest.raises(InputError, match=f"{len(failing)} of 8 samples.*{failing[0]}: diverged at .*max_attempts"):
+        make(job)
+    assert not job.path.exists()
+    kept = sorted(int(part.stem) for part in job.parts.glob("*.npz"))
+    assert kept == [index for index in range(8) if index not in failing]
+    assert make(replace(job, max_attempts=20)).computed == len(failing)
+    uninterrupted = replace(job, path=tmp_path / "uninterrupted.h5", max_attempts=20)
+    make(uninterrupted)
+    assert_same(content(job.path), content(uninterrupted.path))
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path):
+    mended = tmp_path / "mended"
+    job = Job(FullDiskGenerator(room=2, mended=mended), tmp_path / "toy.h5", "toy", num_samples=5, seed=3)
+    with pytest.raises(OSError, match="No space left") as caught:
+        make(job)
+    assert caught.value.errno == errno.ENOSPC
+    message = describe(caught.value)
+    assert message.startswith("the disk is full")
+    assert "\n" not in message
+    assert sorted(part.name for part in job.parts.glob("*.npz*")) == ["000000.npz", "000001.npz"], "no partial files"
+    mended.touch()
+    assert make(job).computed == 3
+    make(replace(job, generator=ToyGenerator(), path=tmp_path / "uninterrupted.h5"))
+    assert_same(content(job.path), content(tmp_path / "uninterrupted.h5"))
+
+
+def test_a_full_disk_while_merging_keeps_the_parts(tmp_path):
+    """On a file system of a megabyte, which holds the parts but not the store besides."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]
+    if sys.platform != "linux" or os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        process = start(disk, pause=0, num_samples=1, resolution=24_000)
+        output, errors = process.communicate()
+        assert errors.startswith("error: the disk is full"), output + errors
+        assert len(errors.splitlines()) == 1
+        assert process.returncode == 1, "a code of its own, no crash of HDF5"
+        assert [part.name for part in disk.glob("toy.h5.parts/*.npz*")] == ["000000.npz"]
+        assert not (disk / "toy.h5").exists()
+        assert list(disk.glob("*.partial")) == []
+        subprocess.run(["mount", "-o", "remount,size=8m", disk], check=True)
+        output, errors = start(disk, pause=0, num_samples=1, resolution=24_000).communicate()
+        assert "(0 computed, 1 found)" in output, output + errors
+        assert content(disk / "toy.h5")["permeability"].shape == (1, 24_000, 3)
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_worker_killed_for_memory_is_told(tmp_path):
+    with pytest.raises(InputError, match=r"killed.*fewer workers"):
+        make(Job(DyingGenerator(), tmp_path / "toy.h5", "toy", num_samples=2))
+
+
+def test_a_generator_that_breaks_its_contract_is_an_error(tmp_path):
+    job = Job(LyingGenerator(), tmp_path / "toy.h5", "toy", num_samples=1)
+    with pytest.raises(TypeError, match="float32.*float64"):
+        make(job)
+    assert not list(job.parts.glob("*.npz*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"num_samples": 0}, "num_samples is 0"),
+        ({"shard": 2, "num_shards": 2}, "shard is 2, expected 0 to 1"),
+        ({"shard": -1}, "shard is -1"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused(options, named, toy, tmp_path):
+    with pytest.raises(InputError, match=named):
+        Job(toy, tmp_path / "toy.h5", "toy", **{"num_samples": 3, **options})
+    with pytest.raises(InputError, match="workers is 0"):
+        make(Job(toy, tmp_path / "toy.h5", "toy", 3), workers=0)
+
+
+def start(folder: Path, pause: float, num_samples: int = 12, resolution: int = 4) -> subprocess.Popen[str]:
+    """``lsm-generate`` with a slow generator and two workers."""
+    command = [
+        *(sys.executable, "-m", "experiments.generate", "benchmark=darcy", "workers=2", "seed=3"),
+        *(f"num_samples={num_samples}", f"store={folder / 'toy.h5'}"),
+        *("benchmark.generator._target_=toy_generators.SlowGenerator", f"benchmark.generator.resolution={resolution}"),
+        f"+benchmark.generator.pause={pause}",
+    ]
+    paths = [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def wait_for(condition, seconds: float = 30.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def children_of(process: int) -> list[int]:
+    """Processes started by one, workers and helpers alike."""
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def is_running(process: int) -> bool:
+    """Whether a process exists and is no mere entry that waits to be collected."""
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_generation_goes_on_after_a_kill(tmp_path):
+    job = Job(SlowGenerator(pause=0.15, resolution=4), tmp_path / "toy.h5", "darcy", num_samples=12, seed=3)
+
+    def finished() -> list[Path]:
+        return sorted(job.parts.glob("*.npz"))
+
+    process = start(tmp_path, pause=0.15)
+    try:
+        assert wait_for(lambda: len(finished()) >= 3), process.communicate()[1]
+        workers = children_of(process.pid)
+        with pytest.raises(InputError, match=r"another process is generating .*toy\.h5"):
+            make(job)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    assert len(workers) >= 2
+    assert wait_for(lambda: not any(map(is_running, workers)), seconds=5), "workers outlive the killed command"
+    kept = {part.name: (part.read_bytes(), part.stat().st_mtime_ns) for part in finished()}
+    assert 3 <= len(kept) < 12
+    for part in finished():
+        sample = job.generator.solve(np.random.default_rng((3, int(part.stem), 0)))
+        with np.load(part) as arrays:
+            np.testing.assert_array_equal(arrays["pressure"], sample.fields["pressure"])
+    started = []
+    report = generate(job, 2, lambda found, wanted: started.append((found, wanted)), lambda count: None)
+    assert (report.computed, report.found, started) == (12 - len(kept), len(kept), [(len(kept), 12)])
+    uninterrupted = replace(
+        job, generator=SlowGenerator(pause=0, resolution=4), path=tmp_path / "uninterrupted.h5", benchmark="toy"
+    )
+    make(uninterrupted)
+    assert_same(content(job.path), content(uninterrupted.path))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["toy.h5", "uninterrupted.h5"]
+
+
+def test_a_kill_while_a_part_is_written_leaves_no_broken_part(job, expected):
+    """What a kill leaves behind: a partial file, a manifest, a store half merged. None of it is taken for data."""
+    make(replace(job, shard=0, num_shards=2))
+    (job.parts / "000001.npz.12345.partial").write_bytes(b"PK half a sample")
+    job.path.with_name("toy.h5.partial").write_bytes(b"half a store")
+    assert make(job) == Report(3, 4, True, [])
+    assert_same(content(job.path), expected)
+    assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]
+
+
+def test_a_kill_between_merging_and_tidying_loses_nothing(job, expected, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(path):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_prep.engine.shutil.rmtree", kill)
+        with pytest.raises(Killed):
+            make(replace(job, num_samples=4))
+    assert make(job).computed == 3
+    assert_same(content(job.path), expected)
+    assert not job.parts.exists()
+
+
+def test_the_parts_say_whose_they_are(job):
+    make(replace(job, shard=0, num_shards=2))
+    manifest = json.loads((job.parts / "manifest.json").read_text())
+    assert manifest == {"benchmark": "toy", "seed": 3, "generator": dict(job.generator.provenance)}

@@ -1,0 +1,337 @@
+"""Training: a resumed run equals the uninterrupted one to the last bit, a seed makes runs identical, NaN stops one."""
+
+from __future__ import annotations
+
+import csv
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import ROOT, load_config, tiny_training
+from omegaconf import OmegaConf
+
+from experiments.resume import find_checkpoint
+from experiments.train import TrainingResult
+from lsm.errors import InputError
+
+EPOCHS = 4
+SCHEDULES = {
+    "paper": ["scheduler=step", "scheduler.make.step_size=2"],  # the published schedule, with a step within the run
+    "quick": ["scheduler=one_cycle"],
+}
+
+
+class Stopped(BaseException):
+    """A kill, as far as one process can tell."""
+
+
+@dataclass
+class StopBefore(pl.Callback):
+    """Kill the training before a batch: in the middle of an epoch, or (batch 0) at its beginning."""
+
+    epoch: int
+    batch: int
+
+    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
+        if (trainer.current_epoch, index) == (self.epoch, self.batch):
+            raise Stopped
+
+
+Train = Callable[..., TrainingResult]
+
+
+@pytest.fixture
+def train(command, monkeypatch) -> Train:
+    """``train(*options, stop=(epoch, batch))`` as from the command line; ``stop`` kills it there."""
+    from experiments import train as module
+
+    def run(*options: str, stop: tuple[int, int] | None = None) -> TrainingResult | None:
+        with monkeypatch.context() as patch:
+            if stop:
+                original = module.make_trainer
+
+                def make_trainer(*arguments: Any, **more: Any) -> pl.Trainer:
+                    trainer = original(*arguments, **more)
+                    trainer.callbacks.insert(0, StopBefore(*stop))
+                    return trainer
+
+                patch.setattr(module, "make_trainer", make_trainer)
+                with pytest.raises(Stopped):
+                    command("train", *options)
+                return None
+            return command("train", *options)
+
+    return run
+
+
+def options_of(store: Path, folder: Path, *more: str) -> list[str]:
+    return [*tiny_training(store, folder), f"trainer.max_epochs={EPOCHS}", "trainer.log_every_n_steps=1", *more]
+
+
+def content(checkpoint: Path) -> dict[str, Any]:
+    return torch.load(checkpoint, weights_only=True)
+
+
+def assert_identical(found: Any, expected: Any, where: str = "") -> None:
+    """Equal to the last bit, tensors within dictionaries and lists included."""
+    if isinstance(expected, torch.Tensor):
+        assert found.dtype == expected.dtype, where
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key, value in expected.items():
+            assert_identical(found[key], value, f"{where}.{key}")
+    elif isinstance(expected, (list, tuple)):
+        assert len(found) == len(expected), where
+        for index, pair in enumerate(zip(found, expected, strict=True)):
+            assert_identical(*pair, f"{where}[{index}]")
+    else:
+        assert found == expected, where
+
+
+def assert_same_state(found: Path, expected: Path) -> None:
+    """Parameters, buffers (running statistics and normalisers), optimiser, schedule and counters."""
+    found, expected = content(found), content(expected)
+    assert len(expected["state_dict"]) > 20
+    for name in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
+        assert_identical(found[name], expected[name], name)
+
+
+def logged(folder: Path) -> dict[str, dict[str, str]]:
+    """Every logged number by step and name; the log of a resumed run has a folder of its own."""
+    numbers: dict[str, dict[str, str]] = {}
+    for log in sorted(folder.glob("csv/version_*/metrics.csv")):
+        for row in csv.DictReader(log.open()):
+            filled = {name: value for name, value in row.items() if value and name not in ("step", "epoch")}
+            numbers.setdefault(row["step"], {}).update(filled)
+    return numbers
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(command, darcy_store, tmp_path_factory) -> Callable[[str], TrainingResult]:
+    """A run that nothing stops, by the schedule."""
+    results: dict[str, TrainingResult] = {}
+
+    def run(schedule: str) -> TrainingResult:
+        if schedule not in results:
+            folder = tmp_path_factory.mktemp("uninterrupted") / schedule
+            results[schedule] = command("train", *options_of(darcy_store, folder, *SCHEDULES[schedule]))
+        return results[schedule]
+
+    return run
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("stop", [(2, 0), (2, 2), (1, 1)], ids=["boundary", "last batch", "middle"])
+def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, uninterrupted, darcy_store, tmp_path):
+    whole = uninterrupted(schedule)
+    folder = tmp_path / "run"
+    train(*options_of(darcy_store, folder, *SCHEDULES[schedule]), stop=stop)
+    assert content(folder / "checkpoints/last.ckpt")["epoch"] == stop[0] - 1
+    torch.manual_seed(12345)  # nothing of this process may leak into the resumed run
+    resumed = train(f"resume={folder}")
+    assert resumed.folder == folder
+    assert_same_state(resumed.last, whole.last)
+    assert_same_state(resumed.best, whole.best)
+    assert resumed.metrics == whole.metrics
+    assert logged(folder) == logged(whole.folder)
+
+
+def test_a_run_is_resumed_into_another_folder_and_from_any_checkpoint(train, uninterrupted, darcy_store, tmp_path):
+    whole = uninterrupted("paper")
+    train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"]), stop=(2, 1))
+    elsewhere = tmp_path / "elsewhere"
+    train(f"resume={tmp_path / 'run/checkpoints/last.ckpt'}", f"run_dir={elsewhere}")
+    assert_same_state(elsewhere / "checkpoints/last.ckpt", whole.last)
+    assert content(tmp_path / "run/checkpoints/last.ckpt")["epoch"] == 1, "the old run is left as it was"
+
+
+def test_auto_starts_goes_on_and_then_has_nothing_to_do(train, uninterrupted, darcy_store, tmp_path):
+    options = [*options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"]), "resume=auto"]
+    train(*options, stop=(1, 2))
+    finished = train(*options)
+    assert_same_state(finished.last, uninterrupted("quick").last)
+    before = content(finished.last)
+    train(*options)
+    assert_identical(content(finished.last)["state_dict"], before["state_dict"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_process_is_resumed(train, uninterrupted, darcy_store, tmp_path):
+    """Killed at any moment after the first checkpoint; the checkpoint that is there is whole."""
+    folder = tmp_path / "run"
+    options = options_of(darcy_store, folder, *SCHEDULES["paper"])
+    command = [sys.executable, "-m", "experiments.train", *options]
+    process = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    for line in process.stdout:
+        if line.startswith("epoch 2/"):
+            break
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert_same_state(train(f"resume={folder}").last, uninterrupted("paper").last)
+
+
+def test_a_seed_makes_runs_identical_and_another_one_does_not(train, uninterrupted, darcy_store, tmp_path):
+    whole = uninterrupted("paper")
+    torch.manual_seed(999)
+    same = train(*options_of(darcy_store, tmp_path / "same", *SCHEDULES["paper"]))
+    assert_same_state(same.last, whole.last)
+    assert logged(same.folder) == logged(whole.folder)
+    other = train(*options_of(darcy_store, tmp_path / "other", *SCHEDULES["paper"]), "seed=1")
+    for name, value in content(whole.last)["state_dict"].items():
+        if name.endswith("weight") and value.ndim > 1:
+            assert not torch.equal(content(other.last)["state_dict"][name], value), name
+
+
+def test_training_changes_every_parameter_and_the_rate_follows_the_schedule(train, darcy_store, tmp_path):
+    train(*options_of(darcy_store, tmp_path / "run", "scheduler=step", "scheduler.make.step_size=1"), stop=(1, 0))
+    after_one = content(tmp_path / "run/checkpoints/last.ckpt")
+    assert after_one["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(2e-3 / 2)
+    finished = content(train(f"resume={tmp_path / 'run'}").last)
+    assert finished["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(2e-3 / 16)
+    assert finished["global_step"] == 4 * 3
+    moved = [name for name in after_one["state_dict"] if name.endswith(("weight", "bias"))]
+    still = [name for name in moved if torch.equal(finished["state_dict"][name], after_one["state_dict"][name])]
+    assert still == []
+
+
+class TestOptionsOnResume:
+    @pytest.fixture
+    def stopped(self, train, darcy_store, tmp_path) -> Path:
+        train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"]), stop=(2, 0))
+        return tmp_path / "run"
+
+    def test_more_epochs(self, train, stopped):
+        result = train(f"resume={stopped}", "trainer.max_epochs=6")
+        assert content(result.last)["epoch"] == 5
+        assert content(result.last)["lsm"]["run"]["trainer"]["max_epochs"] == 6
+        assert load_config(stopped / "config.yaml")["trainer"]["max_epochs"] == 6
+
+    def test_another_learning_rate_is_part_of_the_record(self, train, stopped):
+        result = train(f"resume={stopped}", "+trainer.gradient_clip_val=0.5")
+        assert content(result.last)["lsm"]["run"]["trainer"]["gradient_clip_val"] == 0.5
+
+    def test_the_same_choice_is_no_change(self, train, stopped):
+        assert content(train(f"resume={stopped}", "benchmark=darcy", "preset=quick").last)["epoch"] == EPOCHS - 1
+
+    @pytest.mark.parametrize(
+        ("option", "named"),
+        [
+            ("preset=paper", "preset=quick; it cannot go on with preset=paper"),
+            ("optimizer=adamw", "optimizer=adam; it cannot go on with optimizer=adamw"),
+            ("++optimizer.eps=1e-9", None),
+        ],
+    )
+    def test_another_part_is_refused(self, option, named, train, stopped):
+        if named is None:
+            train(f"resume={stopped}", option)
+            return
+        before = (stopped / "checkpoints/last.ckpt").read_bytes()
+        with pytest.raises(InputError, match=named):
+            train(f"resume={stopped}", option)
+        assert (stopped / "checkpoints/last.ckpt").read_bytes() == before
+
+    def test_another_benchmark_is_refused(self, stopped):
+        from experiments.resume import resumed_config
+
+        with pytest.raises(InputError, match="benchmark=darcy; it cannot go on with benchmark=pipe"):
+            resumed_config(stopped / "checkpoints/last.ckpt", [f"resume={stopped}", "benchmark=pipe"])
+
+    def test_an_unknown_option_is_named(self, stopped):
+        from experiments.resume import resumed_config
+
+        with pytest.raises(InputError, match=r"no option trainer\.max_epoch\b"):
+            resumed_config(stopped / "checkpoints/last.ckpt", ["trainer.max_epoch=9"])
+
+    def test_a_one_cycle_schedule_cannot_be_prolonged_without_a_word(self, train, darcy_store, tmp_path):
+        """Its shape depends on the number of steps: more of them is a clear error, not a crash in the last epoch."""
+        train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"]), stop=(2, 0))
+        with pytest.raises(InputError, match="max_epochs"):
+            train(f"resume={tmp_path / 'run'}", "trainer.max_epochs=6")
+
+    def test_nothing_to_resume_is_told(self, tmp_path):
+        for name in ("gone", "gone.ckpt"):
+            with pytest.raises(FileNotFoundError, match=r"gone.* does not exist; resume= takes a checkpoint"):
+                find_checkpoint(str(tmp_path / name), tmp_path / "run")
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(FileNotFoundError, match=r"empty/checkpoints/last\.ckpt does not exist"):
+            find_checkpoint(str(tmp_path / "empty"), tmp_path / "run")
+        assert find_checkpoint("auto", tmp_path / "run") is None
+
+
+def spoilt(store: Path, path: Path, field: str, sample: int) -> Path:
+    """A copy of a store with one NaN."""
+    path.write_bytes(store.read_bytes())
+    with h5py.File(path, "a") as file:
+        file[f"fields/{field}"][sample, 6, 6] = np.nan
+    return path
+
+
+class TestNotANumber:
+    @pytest.mark.parametrize("field", ["permeability", "pressure"])
+    def test_in_the_data_is_told_with_its_batch(self, field, train, darcy_store, tmp_path):
+        """Sample 3 is in the batch of that number in the order of ``data.batches``: the normalisers are fitted first."""
+        store = spoilt(darcy_store, tmp_path / "spoilt.h5", field, 3)
+        with pytest.raises(InputError, match=r"not finite|nan") as caught:
+            train(*options_of(store, tmp_path / "run"))
+        assert "batch 1" in str(caught.value), str(caught.value)
+        assert "checkpoint is kept" not in str(caught.value), "there is none"
+
+    def test_in_a_batch_stops_the_run_and_keeps_the_checkpoint(self, train, darcy_store, tmp_path, monkeypatch):
+        """The third batch of the second epoch turns bad."""
+        from lsm.training.module import SolverModule
+
+        original = SolverModule.training_step
+
+        def spoil(self: SolverModule, batch: Any, batch_index: int) -> torch.Tensor:
+            if (self.current_epoch, batch_index) == (1, 2):
+                batch.inputs[0, 0, 0] = torch.nan
+            return original(self, batch, batch_index)
+
+        monkeypatch.setattr(SolverModule, "training_step", spoil)
+        with pytest.raises(InputError, match=r"nan in epoch 1, batch 2;.*checkpoint is kept"):
+            train(*options_of(darcy_store, tmp_path / "run", "data.in_memory=false"))
+        kept = content(tmp_path / "run/checkpoints/last.ckpt")
+        assert kept["epoch"] == 0
+        assert all(value.isfinite().all() for value in kept["state_dict"].values())
+
+    def test_in_the_parameters_reaches_no_checkpoint(self, train, darcy_store, tmp_path):
+        """The step after the last batch of an epoch diverges: no loss has seen it yet."""
+        options = options_of(darcy_store, tmp_path / "run", "optimizer.lr=1e30", "scheduler=step", "data.batch_size=5")
+        with pytest.raises(InputError, match=r"no longer finite|became (nan|inf)"):
+            train(*options)
+        for checkpoint in (tmp_path / "run").glob("checkpoints/*.ckpt"):
+            assert all(value.isfinite().all() for value in content(checkpoint)["state_dict"].values())
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (2, 3), (3, 2), (4, 2), (5, 1), (7, 1)])
+def test_any_batch_size_trains(batch_size, steps, train, darcy_store, tmp_path):
+    """Also one that leaves a last batch of one sample, and one larger than the set."""
+    options = options_of(darcy_store, tmp_path / "run", f"data.batch_size={batch_size}", "trainer.max_epochs=2")
+    result = train(*options)
+    assert content(result.last)["global_step"] == 2 * steps
+    assert all(value.isfinite().all() for value in content(result.last)["state_dict"].values())
+    assert 0 < result.metrics["train/relative_l2"] < 10
+
+
+def test_a_run_without_validation_keeps_its_best_by_the_training_error(train, darcy_store, tmp_path):
+    result = train(*options_of(darcy_store, tmp_path / "run", "data.splits.validation=[5,5]"))
+    assert result.best.is_file()
+    assert "val/relative_l2" not in result.metrics
+
+
+def test_the_record_of_a_run_rebuilds_its_configuration(uninterrupted):
+    result = uninterrupted("paper")
+    recorded = load_config(result.folder / "config.yaml")
+    assert recorded == content(result.last)["lsm"]["run"]
+    assert OmegaConf.create(recorded).choices["benchmark"] == "darcy"

@@ -1,0 +1,133 @@
+import math
+
+import pytest
+import torch
+
+from lsm.errors import InputError
+from lsm.model.spectral_block import IdentityBlock, NeuralSpectralBlock, SpectralSum
+
+
+def lively(block):
+    """Parameters of order one, so that no part of the block is negligible."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return block
+
+
+def test_spectral_sum_by_hand():
+    """Two basis functions: frequencies 0 and pi/2. At t = 1: sin 0, sin pi/2, cos 0, cos pi/2 = 0, 1, 1, 0."""
+    layer = SpectralSum(2, 2)
+    with torch.no_grad():
+        layer.weights.copy_(torch.tensor([[9.0, 2.0, 3.0, 5.0], [9.0, 7.0, 11.0, 13.0]]))
+    # channel 0 at t = 1: 1 + 2 + 3; channel 1 at t = 2: 2 + 7 sin pi + 11 + 13 cos pi
+    torch.testing.assert_close(layer(torch.tensor([1.0, 2.0])), torch.tensor([6.0, 0.0]), atol=1e-5, rtol=0)
+    half = layer(torch.tensor([0.5, 0.5]))
+    root = math.sqrt(0.5)
+    torch.testing.assert_close(half, torch.tensor([3.5 + 7 * root, 11.5 + 20 * root]))
+
+
+def test_zero_weights_are_the_identity():
+    layer = SpectralSum(3, 4)
+    torch.nn.init.zeros_(layer.weights)
+    tokens = torch.randn(2, 5, 3)
+    assert torch.equal(layer(tokens), tokens)
+
+
+def test_first_sine_has_no_effect_and_others_have():
+    layer = lively(SpectralSum(3, 4))
+    tokens = torch.randn(2, 5, 3)
+    before = layer(tokens)
+    with torch.no_grad():
+        layer.weights[:, 0] += 10
+    assert torch.equal(layer(tokens), before)
+    for column in range(1, 8):
+        with torch.no_grad():
+            layer.weights[:, column] += 1
+        assert not torch.allclose(layer(tokens), before)
+        with torch.no_grad():
+            layer.weights[:, column] -= 1
+
+
+def test_initial_values_lie_between_zero_and_one_over_channels():
+    block = NeuralSpectralBlock(32)
+    for parameter in (block.tokens, block.spectral.weights):
+        assert 0 <= parameter.min() < 0.1 / 32
+        assert 0.9 / 32 < parameter.max() < 1 / 32
+    assert block.tokens.shape == (8, 4, 4)
+    assert block.spectral.weights.shape == (32, 24)
+
+
+def test_permuted_points_give_permuted_output():
+    block = lively(NeuralSpectralBlock(16))
+    points = torch.randn(2, 6, 16)
+    order = torch.tensor([3, 0, 5, 1, 2, 4])
+    torch.testing.assert_close(block(points[:, order]), block(points)[:, order], rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(block(points)[:, order], block(points))
+
+
+def test_patches_do_not_exchange_data_but_points_of_one_patch_do():
+    block = lively(NeuralSpectralBlock(16))
+    points = torch.randn(3, 6, 16)
+    changed = points.clone()
+    changed[1, 0] += 1
+    before, after = block(points), block(changed)
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]])
+    assert all((after[1, point] - before[1, point]).abs().max() > 1e-4 for point in range(6))
+
+
+def test_inspection_agrees_with_forward():
+    block = lively(NeuralSpectralBlock(16, heads=4, num_tokens=3))
+    points = torch.randn(2, 6, 16)
+    seen = block.inspect(points)
+    assert seen.tokens.shape == seen.solved.shape == (2, 4, 3, 4)
+    assert (seen.gathering.shape, seen.spreading.shape) == ((2, 4, 3, 6), (2, 4, 6, 3))
+    torch.testing.assert_close(seen.gathering.sum(-1), torch.ones(2, 4, 3))
+    torch.testing.assert_close(seen.spreading.sum(-1), torch.ones(2, 4, 6))
+    flat = seen.tokens.permute(0, 2, 1, 3).reshape(2, 3, 16)
+    torch.testing.assert_close(block.spectral(flat), seen.solved.permute(0, 2, 1, 3).reshape(2, 3, 16))
+    spread = (seen.spreading @ seen.solved).permute(0, 2, 1, 3).reshape(2, 6, 16)
+    torch.testing.assert_close(points + spread, block(points))
+    assert not seen.tokens.requires_grad
+
+
+def test_without_latent_space_the_sum_acts_on_every_point():
+    block = lively(NeuralSpectralBlock(16, latent=False))
+    points = torch.randn(2, 6, 16)
+    assert {name for name, _ in block.named_parameters()} == {"spectral.weights"}
+    torch.testing.assert_close(block(points), block.spectral(points))
+    torch.testing.assert_close(block(points)[:1, 2:3], block(points[:1, 2:3]))
+    with pytest.raises(InputError, match="latent=false"):
+        block.inspect(points)
+
+
+def test_without_spectral_sum_tokens_pass_unchanged():
+    block = lively(NeuralSpectralBlock(16, spectral=False))
+    assert not any("spectral" in name for name, _ in block.named_parameters())
+    points = torch.randn(2, 6, 16)
+    seen = block.inspect(points)
+    assert torch.equal(seen.tokens, seen.solved)
+    full = lively(NeuralSpectralBlock(16))
+    full.load_state_dict(block.state_dict() | {"spectral.weights": torch.zeros(16, 24)})
+    torch.testing.assert_close(block(points), full(points))
+    assert not torch.allclose(block(points), points)
+
+
+def test_identity_block():
+    points = torch.randn(2, 6, 16)
+    assert torch.equal(IdentityBlock(16)(points), points)
+    assert not list(IdentityBlock(16).parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"channels": 12}, "12 channels.*8 heads"),
+        ({"num_tokens": 0}, "num_tokens is 0"),
+        ({"num_basis": 0}, "num_basis is 0"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_named(options, named):
+    with pytest.raises(InputError, match=named):
+        NeuralSpectralBlock(**{"channels": 16, **options})

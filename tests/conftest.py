@@ -114,10 +114,10 @@ def tiny_training(store: Path, folder: Path) -> list[str]:
 SPLITS = {"train": "[0,5]", "validation": "[5,7]", "test": "[7,9]"}
 
 
-@pytest.fixture
-def read_only(tmp_path: Path) -> Iterator[Path]:
+@pytest.fixture(scope="session")
+def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in which nobody can make a file, not even root."""
-    folder = tmp_path / "read_only"
+    folder = tmp_path_factory.mktemp("permission") / "read_only"
     folder.mkdir()
     immutable = os.geteuid() == 0
     if immutable:

@@ -1,3 +1,4 @@
+import os
 import pickle
 
 import pytest
@@ -20,13 +21,13 @@ CASES = {
 
 
 class Trap:
-    """Creates a file when it is unpickled."""
+    """Makes a folder when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
 
     def __reduce__(self):
-        return open, (str(self.path), "w")
+        return os.mkdir, (str(self.path),)
 
 
 def solver_of(name="grid"):

@@ -13,12 +13,18 @@ def test_round_trip(grid, patch):
 
 
 def test_which_site_goes_where():
-    """Two rows of three columns in patches of one row and three columns would pass a transposed patch; these do not."""
     field = torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], [10.0, 11.0, 12.0, 13.0, 14.0, 15.0]])[None, None]
     expected = torch.tensor([[0.0, 1.0, 2.0, 10.0, 11.0, 12.0], [3.0, 4.0, 5.0, 13.0, 14.0, 15.0]])
     assert torch.equal(to_patches(field, (2, 3))[..., 0], expected)
     expected = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0], [10.0, 11.0], [12.0, 13.0], [14.0, 15.0]])
     assert torch.equal(to_patches(field, (1, 2))[..., 0], expected)
+
+
+def test_a_patch_is_a_block_of_neighbours_along_both_axes():
+    """Four rows and columns in patches of two: strided patches, or patches counted column by column, differ."""
+    field = torch.arange(16.0).reshape(1, 1, 4, 4)
+    expected = [[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0], [8.0, 9.0, 12.0, 13.0], [10.0, 11.0, 14.0, 15.0]]
+    assert to_patches(field, (2, 2))[..., 0].tolist() == expected
 
 
 def test_channels_stay_with_their_site_and_samples_apart():

@@ -1,0 +1,166 @@
+"""Splits and loaders over a store. Knows no benchmark: a reader says what a sample is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
+
+from lsm.data.readers.base import Reader
+from lsm.data.store import Store, require_fields
+from lsm.errors import InputError
+from lsm.fields import FieldBatch, FieldSpec
+
+Split = Literal["train", "validation", "test"]
+
+
+class StoredSamples(Dataset[FieldBatch]):
+    """A range of a store's samples, decoded on demand or held in memory.
+
+    Args:
+        path: the store.
+        reader: decodes a sample.
+        samples: first sample, and one past the last.
+        in_memory: decode every sample once, now.
+    """
+
+    def __init__(self, path: Path, reader: Reader, samples: tuple[int, int], in_memory: bool) -> None:
+        self.path, self.reader, self.samples = path, reader, samples
+        self._store: Store | None = None
+        self._held = [self._decode(index) for index in range(*samples)] if in_memory else None
+
+    def _decode(self, index: int) -> FieldBatch:
+        if self._store is None:
+            self._store = Store(self.path)
+        return self.reader.decode({name: self._store.field(name)[index] for name in self.reader.fields})
+
+    def __getstate__(self) -> dict[str, Any]:
+        # An open HDF5 file does not travel to a loader's process: each opens its own.
+        return {**self.__dict__, "_store": None}
+
+    def __len__(self) -> int:
+        return self.samples[1] - self.samples[0]
+
+    def __getitem__(self, position: int) -> FieldBatch:
+        return self._decode(self.samples[0] + position) if self._held is None else self._held[position]
+
+
+class FieldDataModule(pl.LightningDataModule):
+    """Training, validation and test samples of one store.
+
+    Args:
+        path: the store.
+        reader: says which arrays are inputs, coordinates and targets.
+        splits: ``[first, end)`` of the samples of "train", "validation" and "test"; an empty validation split is allowed.
+        batch_size: samples a batch; the last one may be smaller.
+        seed: the order of the training samples depends on it and on the epoch alone.
+        in_memory: hold the decoded samples in memory; None decides by ``memory_limit``.
+        num_workers: processes that decode samples, for data not held in memory.
+        memory_limit: bytes of decoded samples up to which they are held in memory.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        reader: Reader,
+        splits: Mapping[str, Sequence[int]],
+        batch_size: int = 20,
+        seed: int = 0,
+        in_memory: bool | None = None,
+        num_workers: int = 0,
+        memory_limit: float = 4e9,
+    ) -> None:
+        super().__init__()
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        self.path, self.reader = Path(path), reader
+        self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
+        self.in_memory, self.memory_limit = in_memory, memory_limit
+        self._datasets: dict[str, StoredSamples] = {}
+        with Store(self.path) as store:
+            require_fields(store, reader.fields)
+            self.spec: FieldSpec = reader.spec(store)
+            self.splits = check_splits(splits, store)
+
+    def dataset(self, split: Split) -> StoredSamples:
+        """The samples of one split; made on first use, so that a test split is not touched by training."""
+        if split not in self._datasets:
+            samples = self.splits[split]
+            held = self._fits_in_memory if self.in_memory is None else self.in_memory
+            dataset = StoredSamples(self.path, self.reader, samples, held)
+            if len(dataset):
+                dataset[0].check(self.spec)
+            self._datasets[split] = dataset
+        return self._datasets[split]
+
+    @cached_property
+    def _fits_in_memory(self) -> bool:
+        sample = StoredSamples(self.path, self.reader, (0, 1), in_memory=False)[0]
+        size = sum(value.nbytes for value in vars(sample).values() if value is not None)
+        return size * max(end - first for first, end in self.splits.values()) <= self.memory_limit
+
+    def _loader(self, split: Split, **kwargs: Any) -> DataLoader[FieldBatch]:
+        # Lightning moves a batch with its own `to`; a pinned one moves while the device computes.
+        return DataLoader(
+            self.dataset(split),
+            batch_size=self.batch_size,
+            collate_fn=FieldBatch.stack,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            **kwargs,
+        )
+
+    def batches(self, split: Split) -> Iterator[FieldBatch]:
+        """Every sample of a split once, in order."""
+        yield from self._loader(split)
+
+    def _sampler(self, split: Split, shuffle: bool) -> DistributedSampler[FieldBatch]:
+        # Its order is a function of seed and epoch, so that a resumed run sees the batches of an uninterrupted one.
+        world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+        return DistributedSampler(self.dataset(split), world, rank, shuffle=shuffle, seed=self.seed)
+
+    def train_dataloader(self) -> DataLoader[FieldBatch]:
+        """Training batches in an order that depends on seed and epoch."""
+        return self._loader("train", sampler=self._sampler("train", shuffle=True))
+
+    def val_dataloader(self) -> DataLoader[FieldBatch] | list[Any]:
+        """Validation batches; an empty list without a validation split."""
+        if not len(self.dataset("validation")):
+            return []
+        return self._loader("validation", sampler=self._sampler("validation", shuffle=False))
+
+
+def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str, tuple[int, int]]:
+    """Check that splits lie in a store and share no sample.
+
+    Returns:
+        ``{"train": (first, end), "validation": ..., "test": ...}``.
+    Raises:
+        InputError: a split is missing, malformed, beyond the store, or overlaps another.
+    """
+    checked: dict[str, tuple[int, int]] = {}
+    for name in ("train", "validation", "test"):
+        limits = splits.get(name)
+        if limits is None or len(limits) != 2 or not 0 <= limits[0] <= limits[1]:
+            raise InputError(f"data.splits.{name} is {limits}, expected [first, end) such as [0,1000]")
+        first, end = limits
+        if end > store.num_samples:
+            raise InputError(
+                f"data.splits.{name}=[{first},{end}] reaches beyond the {store.num_samples} samples of {store.path}; "
+                "generate more samples or choose smaller splits"
+            )
+        for other, (other_first, other_end) in checked.items():
+            if first < other_end and other_first < end:
+                raise InputError(
+                    f"data.splits.{name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]"
+                )
+        checked[name] = (first, end)
+    if checked["train"][0] == checked["train"][1]:
+        raise InputError("data.splits.train is empty; give it at least one sample")
+    return checked

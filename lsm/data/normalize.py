@@ -1,0 +1,85 @@
+"""Normalisation of fields: statistics are buffers, so a checkpoint carries them and predicts in physical units by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from lsm.errors import InputError
+
+Normalization = Literal["none", "channel", "site"]
+
+
+class Normalizer(nn.Module):
+    """Subtract a mean and divide by a deviation.
+
+    Args:
+        kind: "none" leaves fields as they are; "channel" has one mean and deviation a channel, over all sites, so that any
+            grid can be evaluated; "site" has one for each site and channel, which ties a model to its grid.
+        sites: sites along each axis.
+        channels: number of channels.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    #: Added to every deviation, as published; a site that never varies stays finite.
+    floor = 1e-5
+
+    def __init__(self, kind: Normalization, sites: tuple[int, ...], channels: int) -> None:
+        super().__init__()
+        if kind not in get_args(Normalization):
+            raise InputError(f"normalisation {kind!r} is unknown; choose one of: {', '.join(get_args(Normalization))}")
+        self.kind = kind
+        shape = (*sites, channels) if kind == "site" else (channels,)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("deviation", torch.ones(shape))
+
+    @torch.no_grad()
+    def fit(self, fields: Iterable[Tensor]) -> None:
+        """Measure mean and unbiased standard deviation, in double precision and in one pass.
+
+        Args:
+            fields: batches ``(b, *sites, c)``; every training sample once.
+        """
+        if self.kind == "none":
+            return
+        count, mean, squares = 0, torch.zeros_like(self.mean, dtype=torch.float64), None
+        for values in self._rows(fields):
+            # Chan's update: the sum of squares about the mean, merged batch by batch.
+            batch_mean = values.mean(dim=0)
+            batch_squares = (values - batch_mean).square().sum(dim=0)
+            shift, total = batch_mean - mean, count + len(values)
+            mean = mean + shift * (len(values) / total)
+            merged = batch_squares + shift.square() * (count * len(values) / total)
+            squares = merged if squares is None else squares + merged
+            count = total
+        if squares is None or count < 2:
+            raise InputError("normalisation needs at least 2 training samples; enlarge data.splits.train or choose 'none'")
+        self.mean.copy_(mean)
+        self.deviation.copy_((squares / (count - 1)).sqrt() + self.floor)
+
+    def _rows(self, fields: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Batches as rows over which to average: ``(rows, *shape of the mean)``."""
+        for batch in fields:
+            yield batch.double() if self.kind == "site" else batch.double().flatten(0, -2)
+
+    def _check(self, field: Tensor) -> None:
+        if self.kind == "site" and field.shape[1:] != self.mean.shape:
+            raise InputError(
+                f"this model was normalised per site on a grid {tuple(self.mean.shape)} and cannot take one of shape "
+                f"{tuple(field.shape[1:])}; train with data.normalization.inputs=channel data.normalization.targets=channel"
+            )
+
+    def encode(self, field: Tensor) -> Tensor:
+        """Physical units to normalised ones, ``(b, *sites, c)``."""
+        self._check(field)
+        return field if self.kind == "none" else (field - self.mean) / self.deviation
+
+    def decode(self, field: Tensor) -> Tensor:
+        """Normalised units to physical ones, ``(b, *sites, c)``."""
+        self._check(field)
+        return field if self.kind == "none" else field * self.deviation + self.mean

@@ -1,0 +1,206 @@
+"""The store: one HDF5 file a benchmark, with names, units and provenance.
+
+Owns the schema. ``data_prep`` writes stores, readers decode what they hold; this module knows no benchmark.
+
+Schema, version 1::
+
+    attributes    schema, version, benchmark, provenance (JSON)
+    /fields/NAME  (n, ...), chunked a sample at a time; attributes unit, description
+    /samples/NAME (n,), bookkeeping of the generator: seed, attempt, residual, iterations
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+
+from lsm.errors import InputError
+
+SCHEMA = "lsm-store"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """One named array of a data set, without its leading sample axis.
+
+    Args:
+        shape: shape of one sample.
+        unit: unit of the values; "1" where dimensionless.
+        description: one line for a reader who has never seen the benchmark.
+        dtype: numpy type of the values on disk.
+    """
+
+    shape: tuple[int, ...]
+    unit: str
+    description: str
+    dtype: str = "float32"
+
+
+class Store:
+    """Read a store lazily; nothing is held in memory.
+
+    Args:
+        path: the HDF5 file.
+    Raises:
+        InputError: the file is no readable store of a known version.
+        FileNotFoundError: there is no such file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(f"{self.path} does not exist")
+        try:
+            self._file = h5py.File(self.path, "r")
+        except PermissionError:
+            raise
+        except OSError as error:
+            raise InputError(
+                f"{self.path} cannot be read as HDF5 ({error}); it is truncated or no HDF5 file: "
+                "remove it and generate or convert again"
+            ) from error
+        found = (self._file.attrs.get("schema"), self._file.attrs.get("version"))
+        if found != (SCHEMA, VERSION):
+            self._file.close()
+            raise InputError(
+                f"{self.path} has schema {found[0]} version {found[1]}, expected {SCHEMA} version {VERSION}; "
+                "generate or convert the data again with this version of lsm"
+            )
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def benchmark(self) -> str:
+        """Name of the benchmark whose data this is."""
+        return str(self._file.attrs["benchmark"])
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """How the data came to be."""
+        return json.loads(self._file.attrs["provenance"])
+
+    @property
+    def fields(self) -> dict[str, StoredField]:
+        """What is stored of one sample."""
+        return {name: self._describe(dataset) for name, dataset in self._file["fields"].items()}
+
+    @staticmethod
+    def _describe(dataset: h5py.Dataset) -> StoredField:
+        attributes = dataset.attrs
+        return StoredField(dataset.shape[1:], attributes["unit"], attributes["description"], str(dataset.dtype))
+
+    @property
+    def num_samples(self) -> int:
+        """Number of samples."""
+        return min(len(dataset) for dataset in self._file["fields"].values())
+
+    def field(self, name: str) -> h5py.Dataset:
+        """The array ``name``, with its leading sample axis, unread.
+
+        Raises:
+            InputError: there is no such array.
+        """
+        if name not in self._file["fields"]:
+            raise InputError(f"{self.path} holds no field {name!r}, only {', '.join(self._file['fields'])}")
+        return self._file["fields"][name]
+
+    def bookkeeping(self) -> dict[str, np.ndarray]:
+        """The generator's records of every sample; empty for converted data."""
+        return {name: dataset[:] for name, dataset in self._file["samples"].items()} if "samples" in self._file else {}
+
+
+class StoreWriter:
+    """Write a store so that the file appears whole or not at all.
+
+    Use as a context manager: everything goes to ``PATH.partial``, which takes its final name when the block ends well.
+
+    Args:
+        path: the HDF5 file to make.
+        benchmark: name of the benchmark.
+        fields: what is stored of one sample.
+        num_samples: how many samples.
+        provenance: anything that JSON can hold.
+        bookkeeping: numpy types of per-sample records.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        benchmark: str,
+        fields: Mapping[str, StoredField],
+        num_samples: int,
+        provenance: Mapping[str, Any],
+        bookkeeping: Mapping[str, str] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._partial = self.path.with_name(self.path.name + ".partial")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = h5py.File(self._partial, "w")
+        self._file.attrs.update(schema=SCHEMA, version=VERSION, benchmark=benchmark, provenance=json.dumps(provenance))
+        for name, field in fields.items():
+            dataset = self._file.create_dataset(
+                f"fields/{name}",
+                shape=(num_samples, *field.shape),
+                dtype=field.dtype,
+                chunks=(1, *field.shape),
+                compression="gzip",
+                compression_opts=1,
+                shuffle=True,
+            )
+            dataset.attrs.update(unit=field.unit, description=field.description)
+        for name, dtype in (bookkeeping or {}).items():
+            self._file.create_dataset(f"samples/{name}", shape=(num_samples,), dtype=dtype)
+
+    def write(self, index: int | slice, fields: Mapping[str, np.ndarray], records: Mapping[str, Any] | None = None) -> None:
+        """Write one sample, or a slice of samples."""
+        for name, values in fields.items():
+            self._file[f"fields/{name}"][index] = values
+        for name, value in (records or {}).items():
+            self._file[f"samples/{name}"][index] = value
+
+    def __enter__(self) -> StoreWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if kind is not None:
+            self._discard()
+            return
+        try:
+            self._file.close()
+            os.replace(self._partial, self.path)
+        except BaseException:
+            self._partial.unlink(missing_ok=True)
+            raise
+
+    def _discard(self) -> None:
+        try:
+            self._file.close()
+        finally:
+            self._partial.unlink(missing_ok=True)
+
+
+def require_fields(store: Store, names: Iterable[str]) -> None:
+    """Check that a store holds some arrays.
+
+    Raises:
+        InputError: one is missing.
+    """
+    for name in names:
+        store.field(name)

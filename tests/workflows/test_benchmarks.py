@@ -1,0 +1,137 @@
+"""Every benchmark in conf/benchmark/: published files -> store -> two steps of training -> evaluation -> pictures.
+
+A benchmark added later is covered without a change here. Data are synthetic (see ``synthetic.py``), in the layout that the
+benchmark's generator declares; where solving is quick, real data go the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, TINY_DARCY
+from synthetic import write_synthetic_store
+
+from experiments.convert import layout as layout_of
+from lsm.checkpoint import load
+from lsm.data.store import Store
+from lsm.model.build import build_model
+
+BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
+
+#: Training, validation and test samples.
+SPLITS = {"train": (0, 4), "validation": (4, 6), "test": (6, 9)}
+NUM_SAMPLES = 9
+
+#: Options that make a benchmark's own generator a matter of seconds.
+REAL = {"darcy": TINY_DARCY}
+
+
+def train_options(benchmark: str, store: Path, folder: Path) -> list[str]:
+    """Two steps of a model of width 8."""
+    splits = ",".join(f"{name}:[{first},{end}]" for name, (first, end) in SPLITS.items())
+    return [
+        *(f"benchmark={benchmark}", "preset=quick", f"data.path={store}", f"run_dir={folder}", "model.width=8"),
+        *(f"data.splits={{{splits}}}", "data.batch_size=2", "trainer.accelerator=cpu"),
+        *("trainer.max_epochs=1", "+trainer.limit_train_batches=2"),
+    ]
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a PNG shows colours of a field on more than a tenth of it."""
+    pixels = matplotlib.image.imread(path)[..., :3]
+    coloured = np.ptp(pixels, axis=-1) > 0.1
+    return coloured.mean() > 0.1 and len(np.unique(pixels[coloured].round(2), axis=0)) > 20
+
+
+def assert_whole_way(command, options: list[str], folder: Path) -> None:
+    """Train, evaluate, visualise."""
+    result = command("train", *options)
+    saved = torch.load(result.last, weights_only=True)
+    assert saved["global_step"] == 2
+    assert np.isfinite(list(result.metrics.values())).all()
+    checkpoint = load(result.last)
+    torch.manual_seed(checkpoint.run["seed"])
+    config = checkpoint.solver.config["model"]
+    untrained = dict(build_model(config, checkpoint.solver.spec).named_parameters())
+    trained = dict(checkpoint.solver.model.named_parameters())
+    assert trained.keys() == untrained.keys()
+    assert all(value.isfinite().all() for value in trained.values())
+    moved = [name for name, value in untrained.items() if not torch.equal(trained[name], value)]
+    assert len(moved) > len(trained) / 2
+
+    metrics = command("evaluate", f"checkpoint={folder}", "device=cpu", "batch_size=2")
+    assert metrics["relative_l2"]["num_samples"] == 3
+    assert 0 < metrics["relative_l2"]["mean"] < np.inf
+    written = json.loads((folder / "evaluation/test/metrics.json").read_text())
+    assert written["benchmark"] == checkpoint.run["benchmark"]["name"]
+
+    pictures = command("visualize", f"checkpoint={folder}", "samples=[0,2]", "device=cpu", "dpi=60")
+    assert [path.name for path in pictures] == ["test_0000.png", "test_0002.png"]
+    assert all(map(is_picture, pictures))
+    assert pictures[0].read_bytes() != pictures[1].read_bytes()
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_synthetic_data_go_the_whole_way(benchmark, command, compose, tmp_path):
+    layout = layout_of(compose("convert", f"benchmark={benchmark}", "preset=quick"))
+    store = tmp_path / "store.h5"
+    write_synthetic_store(store, benchmark, layout.fields, NUM_SAMPLES, layout.ranges)
+    assert_whole_way(command, train_options(benchmark, store, tmp_path / "run"), tmp_path / "run")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_published_files_lose_nothing(benchmark, version, command, compose, tmp_path):
+    """Every benchmark's published layout, written by us and read back."""
+    layout = layout_of(compose("convert", f"benchmark={benchmark}", "preset=quick"))
+    if version == "5" and all(file.name.endswith(".npy") for file in layout.files):
+        pytest.skip("publishes no .mat file")
+    original, folder, converted = tmp_path / "original.h5", tmp_path / "published", tmp_path / "converted.h5"
+    arrays = write_synthetic_store(original, benchmark, layout.fields, 4, layout.ranges)
+    options = [f"benchmark={benchmark}", "preset=quick"]
+    command("convert", *options, f"store={original}", f"export={folder}", f"mat_version={version}")
+    command("convert", *options, f"store={converted}", f"source={folder}", "strict=false")
+    published = {name for file in layout.files for name in file.fields}
+    assert layout.required <= published
+    with Store(converted) as store:
+        assert set(store.fields) == published
+        for name in published:
+            np.testing.assert_array_equal(store.field(name)[:], arrays[name], err_msg=name)
+            assert store.field(name).dtype == arrays[name].dtype
+
+
+@pytest.mark.parametrize("benchmark", REAL)
+def test_solved_data_go_the_whole_way(benchmark, command, tmp_path):
+    store = tmp_path / "store.h5"
+    options = [f"store={store}", f"num_samples={NUM_SAMPLES}", "workers=1"]
+    assert command("generate", *REAL[benchmark], *options).merged
+    with Store(store) as solved:
+        assert solved.bookkeeping()["residual"].max() <= 1e-10
+    options = [*REAL[benchmark], *train_options(benchmark, store, tmp_path / "run")[2:]]
+    assert_whole_way(command, options, tmp_path / "run")
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+@pytest.mark.parametrize("preset", ["paper", "quick"])
+def test_presets_are_complete_and_fit_the_published_set(benchmark, preset, compose):
+    """Nothing is left open, the splits fit the samples, and what the reader needs is generated and published."""
+    cfg = compose("train", f"benchmark={benchmark}", f"preset={preset}")
+    splits = [tuple(cfg.data.splits[name]) for name in ("train", "validation", "test")]
+    assert all(first <= end for first, end in splits)
+    assert splits[0][1] > splits[0][0]
+    assert splits[2][1] > splits[2][0]
+    ordered = sorted(splits)
+    assert all(before[1] <= after[0] for before, after in zip(ordered, ordered[1:], strict=False)), "no shared samples"
+    assert max(end for _, end in splits) <= cfg.protocol.num_samples
+    layout = layout_of(compose("convert", f"benchmark={benchmark}", f"preset={preset}"))
+    assert layout.required <= set(layout.fields)
+    assert layout.required <= {name for file in layout.files for name in file.fields}
+    assert set(layout.ranges) <= set(layout.fields)
+    if preset == "paper":
+        assert cfg.protocol.num_samples <= max(file.samples[1] for file in layout.files)
+    assert cfg.benchmark.name == benchmark

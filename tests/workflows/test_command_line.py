@@ -1,0 +1,236 @@
+"""The commands as processes: help, mistakes told in one sentence, sweeps, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from conftest import ROOT, SPLITS
+
+import lsm
+
+COMMANDS = ("generate", "convert", "train", "evaluate", "visualize")
+
+_SPLITS = ",".join(f"{name}:{limits}" for name, limits in SPLITS.items())
+TINY = (
+    *("preset=quick", "benchmark.reader.resolution=13", "model.width=8", "model.patch=[3,3]", "data.batch_size=2"),
+    *(f"data.splits={{{_SPLITS}}}", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a process said."""
+
+    code: int
+    output: str
+    errors: str
+
+
+def environment_of() -> dict[str, str]:
+    """Where the packages are found from any folder, and data in ``data/``."""
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "200", "LSM_DATA_DIR": "data"}
+
+
+def call(folder: Path, name: str, *options: str) -> Finished:
+    """``python -m experiments.NAME`` in a folder."""
+    command = [sys.executable, "-m", f"experiments.{name}", *options]
+    process = subprocess.run(command, cwd=folder, env=environment_of(), capture_output=True, text=True, check=False)
+    return Finished(process.returncode, process.stdout, process.stderr)
+
+
+def call_forked(folder: Path, commands: list[tuple[str, ...]]) -> list[Finished]:
+    """Several commands in a folder, one after another."""
+    server = [sys.executable, str(Path(__file__).with_name("forked_commands.py"))]
+    requests = "".join(json.dumps([str(folder), name, options]) + "\n" for name, *options in commands)
+    process = subprocess.run(
+        server, cwd=ROOT, env=environment_of(), input=requests, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return [Finished(*json.loads(line)) for line in process.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def place(darcy_store, darcy_run, tmp_path_factory) -> Path:
+    """A folder with good data, bad data and checkpoints."""
+    place = tmp_path_factory.mktemp("command_line")
+    (place / "data").mkdir()
+    (place / "data/darcy_quick.h5").write_bytes(darcy_store.read_bytes())
+    (place / "truncated").mkdir()
+    (place / "truncated/darcy_quick.h5").write_bytes(darcy_store.read_bytes()[:-5000])
+    (place / "a_file").touch()
+    content = torch.load(darcy_run / "checkpoints/best.ckpt", weights_only=True)
+    torch.save(content, place / "good.ckpt")
+    content["lsm"]["schema"] = 99
+    torch.save(content, place / "other_schema.ckpt")
+    return place
+
+
+#: Command, options, words of the one sentence.
+MISTAKES = {
+    "missing data": (
+        ("train", *TINY, "data_dir=nowhere", "run_dir=unborn"),
+        ("nowhere/darcy_quick.h5", "lsm-generate benchmark=darcy preset=quick", "lsm-convert benchmark=darcy"),
+    ),
+    "patch that does not fit": (
+        ("train", *TINY, "model.patch=[3,3,3]", "run_dir=patch"),
+        ("patch [3, 3, 3]", "rank 2", "model.patch"),
+    ),
+    "truncated store": (
+        ("train", *TINY, "data_dir=truncated", "run_dir=truncated/run"),
+        ("truncated/darcy_quick.h5", "truncated", "generate or convert again"),
+    ),
+    "run folder that cannot be made": (
+        ("train", *TINY, "run_dir=a_file/run"),
+        ("a_file/run",),
+    ),
+    "checkpoint of another schema": (
+        ("evaluate", "checkpoint=other_schema.ckpt"),
+        ("other_schema.ckpt", "schema 99"),
+    ),
+    "wrong split": (
+        ("evaluate", "checkpoint=good.ckpt", "split=tset"),
+        ("'tset'", "train, validation, test"),
+    ),
+    "missing checkpoint": (
+        ("visualize", "checkpoint=gone"),
+        ("gone", "does not exist"),
+    ),
+    "data folder that cannot be made": (
+        ("generate", "data_dir=a_file/data", "num_samples=1"),
+        ("a_file",),
+    ),
+    "no direction": (("convert",), ("source=FOLDER", "export=FOLDER")),
+    "missing published files": (("convert", "source=."), ("smooth1.mat", "smooth2.mat", "lsm-generate benchmark=darcy")),
+}
+
+#: Command, options, words of what Hydra says in lines of its own.
+MISSPELT = {
+    "benchmark": (("generate", "benchmark=darci"), ("darci", "darcy")),
+    "preset": (("generate", "preset=quik"), ("quik", "paper", "quick")),
+    "option": (("generate", "num_sample=3"), ("num_sample",)),
+    "option of train": (("train", "modl.width=3"), ("modl.width",)),
+}
+
+ALL = {name: options for table in (MISTAKES, MISSPELT) for name, (options, _) in table.items()}
+
+
+@pytest.fixture(scope="module")
+def finished(place, read_only) -> dict[str, Finished]:
+    """Every command of this file: some as whole processes, the others as forks of one (see ``forked_commands.py``)."""
+    whole = {
+        "sweep": ("train", "-m", "seed=0,1", *TINY),
+        "generate --help": ("generate", "--help"),
+        "missing published files": ALL["missing published files"],
+    }
+    helps = {f"{name} --help": (name, "--help") for name in COMMANDS}
+    forbidden = {
+        "no permission for data": ("generate", f"data_dir={read_only}", "num_samples=1"),
+        "no permission for a run": ("train", f"run_dir={read_only / 'run'}"),
+    }
+    forked = {name: options for name, options in {**helps, **forbidden, **ALL}.items() if name not in whole}
+    with ThreadPoolExecutor(2) as pool:
+        forks = pool.submit(call_forked, place, list(forked.values()))
+        processes = {name: pool.submit(call, place, *options) for name, options in whole.items()}
+        results = dict(zip(forked, forks.result(), strict=True))
+        return results | {name: process.result() for name, process in processes.items()}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_worth_reading(name, finished):
+    told = finished[f"{name} --help"]
+    assert (told.code, told.errors) == (0, "")
+    assert len(told.output.split("\n\n")[0]) > 40, "what it does"
+    examples = told.output.partition("Examples:")[2].strip().splitlines()
+    assert len(examples) >= 3
+    assert all(line.strip().startswith(f"lsm-{name} ") for line in examples)
+    if name in ("generate", "convert", "train"):
+        benchmarks = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
+        assert f"benchmark: {', '.join(benchmarks)}" in told.output
+        assert "preset: paper, quick" in told.output
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_told_in_one_sentence(name, finished):
+    told = finished[name]
+    assert told.code == 1
+    lines = told.errors.strip().splitlines()
+    assert len(lines) == 1, told.errors
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in told.errors + told.output
+    assert "Errno" not in told.errors, "for people"
+    for words in MISTAKES[name][1]:
+        assert words in lines[0]
+
+
+@pytest.mark.parametrize("name", MISSPELT)
+def test_a_misspelt_name_is_told_with_the_right_ones(name, finished):
+    told = finished[name]
+    assert told.code == 1
+    assert "Traceback" not in told.errors + told.output
+    assert MISSPELT[name][1][0] in told.errors.splitlines()[0]
+    for words in MISSPELT[name][1]:
+        assert words in told.errors
+
+
+def test_mistakes_leave_nothing_behind(place, finished):
+    assert not (place / "gone").exists(), "a folder named as a misspelt checkpoint"
+    assert not (place / "evaluation/tset").exists(), "a folder named as a misspelt split"
+    assert not (place / "nowhere").exists()
+
+
+@pytest.mark.parametrize("what", ["data", "a run"])
+def test_a_folder_without_permission_is_told(what, finished, read_only):
+    told = finished[f"no permission for {what}"]
+    assert told.code == 1
+    assert len(told.errors.strip().splitlines()) == 1, told.errors
+    assert "permission" in told.errors
+    assert str(read_only) in told.errors
+    assert "Traceback" not in told.errors + told.output
+
+
+@pytest.fixture
+def runs(place, finished) -> list[Path]:
+    assert finished["sweep"].code == 0, finished["sweep"].errors
+    return sorted(path.parent for path in place.glob("runs/darcy/sweeps/**/config.yaml") if path.parent.name != ".hydra")
+
+
+def test_a_sweep_makes_a_run_of_each(runs):
+    assert len(runs) == 2
+    assert runs[0].parent == runs[1].parent
+    seeds = [yaml.safe_load((run / "config.yaml").read_text())["seed"] for run in runs]
+    assert seeds == [0, 1]
+    assert ["seed=0" in runs[0].name, "seed=1" in runs[1].name] == [True, True]
+    weights = [torch.load(run / "checkpoints/last.ckpt", weights_only=True)["state_dict"] for run in runs]
+    assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_a_run_folder_tells_how_it_was_made(runs, place):
+    run = runs[1]
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert "${" not in (run / "config.yaml").read_text(), "everything is filled in"
+    assert config["data"]["path"] == "data/darcy_quick.h5", "LSM_DATA_DIR says where data lie"
+    assert (config["model"]["width"], config["benchmark"]["name"], config["preset"]) == (8, "darcy", "quick")
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["seed"] == 1
+    assert environment["lsm"] == lsm.__version__
+    assert environment["packages"]["torch"] == torch.__version__
+    assert environment["machine"]["processor"]
+    if (ROOT / ".git").exists():
+        assert len(environment["commit"].removesuffix("+changes")) == 40
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["best.ckpt", "last.ckpt"]
+    with (run / "csv/version_0/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {"train/relative_l2", "val/relative_l2", "epoch", "step"} <= set(rows[0])
+    assert 0 < float(rows[-1]["train/relative_l2"] or rows[0]["train/relative_l2"]) < 10
+    assert list(run.glob("tensorboard/version_0/events.out.tfevents.*"))

@@ -1,0 +1,184 @@
+"""Evaluation and pictures of a small trained run: numbers, files, choices, mistakes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import tiny_training
+
+from experiments.evaluate import Errors, measure
+from lsm.checkpoint import load
+from lsm.data.datamodule import FieldDataModule
+from lsm.data.readers.base import make_reader
+from lsm.errors import InputError
+from lsm.fields import FieldBatch
+
+
+@pytest.fixture(scope="module")
+def run(darcy_store, command, tmp_path_factory) -> Path:
+    """A run whose best checkpoint is not its last: three epochs, two training and six test samples."""
+    folder = tmp_path_factory.mktemp("evaluate") / "run"
+    options = tiny_training(darcy_store, folder)
+    splits = "data.splits={train:[0,2],validation:[2,3],test:[3,9]}"
+    options = [option for option in options if not option.startswith("data.splits")] + [splits]
+    command("train", *options, "trainer.max_epochs=3", "optimizer.lr=0.03", "scheduler=step")
+    return folder
+
+
+def data_of(run: Path) -> FieldDataModule:
+    saved = load(run / "checkpoints/last.ckpt").run
+    return FieldDataModule(saved["data"]["path"], make_reader(saved["benchmark"]["reader"]), saved["data"]["splits"])
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "samples.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_errors_are_those_of_each_sample_by_hand(run, command, tmp_path):
+    command("evaluate", f"checkpoint={run / 'checkpoints/last.ckpt'}", "device=cpu", f"run_dir={tmp_path}")
+    solver, data = load(run / "checkpoints/last.ckpt").solver, data_of(run)
+    rows = rows_of(tmp_path)
+    assert [row["sample"] for row in rows] == [str(index) for index in range(6)]
+    assert list(rows[0]) == ["sample", "relative_l2"], "one channel needs no column of its own"
+    for index, row in enumerate(rows):
+        sample = data.dataset("test")[index]
+        with torch.no_grad():
+            prediction = solver(FieldBatch.stack([sample]))[0].double().numpy()
+        truth = sample.targets.double().numpy()
+        error = np.sqrt(((prediction - truth) ** 2).sum() / (truth**2).sum())
+        assert float(row["relative_l2"]) == pytest.approx(error, rel=1e-5)
+
+
+def test_metrics_do_not_depend_on_the_batch_size(run, command, tmp_path):
+    """To 1e-5: float32 convolutions round differently in batches of another size."""
+    summaries, samples = [], []
+    for batch_size in (1, 2, 4, 5, 6, 50):
+        folder = tmp_path / str(batch_size)
+        options = [f"checkpoint={run}", "device=cpu", f"batch_size={batch_size}", f"run_dir={folder}"]
+        summaries.append(command("evaluate", *options)["relative_l2"])
+        samples.append([float(row["relative_l2"]) for row in rows_of(folder)])
+    for summary, errors in zip(summaries[1:], samples[1:], strict=True):
+        assert summary == pytest.approx(summaries[0], rel=1e-5)
+        assert errors == pytest.approx(samples[0], rel=1e-5)
+    assert max(samples[0]) > 1.01 * min(samples[0]), "samples differ, so a mean of batch means would show"
+
+
+def test_metrics_file(run, command, tmp_path):
+    returned = command("evaluate", f"checkpoint={run}", "device=cpu", f"run_dir={tmp_path}")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics == returned
+    errors = np.array([float(row["relative_l2"]) for row in rows_of(tmp_path)])
+    summary = metrics["relative_l2"]
+    assert summary["num_samples"] == 6
+    assert summary["mean"] == pytest.approx(errors.mean(), rel=1e-6)
+    assert summary["std"] == pytest.approx(errors.std(ddof=1), rel=1e-4)
+    assert summary["median"] == pytest.approx(np.median(errors), rel=1e-6)
+    assert summary["worst"] == pytest.approx(errors.max(), rel=1e-6)
+    assert summary["worst_sample"] == errors.argmax()
+    assert (metrics["benchmark"], metrics["preset"], metrics["split"], metrics["seed"]) == ("darcy", "quick", "test", 0)
+    assert {"commit", "packages", "machine", "python", "date"} <= set(metrics["environment"])
+
+
+def test_several_channels_have_columns_and_a_single_sample_no_deviation():
+    errors = Errors(np.array([0.5]), np.array([[0.25, np.nan]]), ("a", "b"))
+    assert errors.summary() == {
+        "num_samples": 1,
+        "mean": 0.5,
+        "std": 0.0,
+        "median": 0.5,
+        "worst": 0.5,
+        "worst_sample": 0,
+    }
+
+
+def test_a_run_stands_for_its_best_checkpoint(run, command):
+    metrics = {
+        name: command("evaluate", f"checkpoint={path}", "device=cpu", "split=validation")
+        for name, path in {
+            "run": run,
+            "best": run / "checkpoints/best.ckpt",
+            "last": run / "checkpoints/last.ckpt",
+        }.items()
+    }
+    mean = {name: values["relative_l2"]["mean"] for name, values in metrics.items()}
+    assert mean["run"] == mean["best"]
+    assert mean["best"] <= mean["last"]
+    assert metrics["last"]["epoch"] == 2
+    with (run / "csv/version_0/metrics.csv").open() as file:
+        logged = [float(row["val/relative_l2"]) for row in csv.DictReader(file) if row["val/relative_l2"]]
+    assert len(logged) == 3
+    assert mean["last"] == pytest.approx(logged[-1], rel=1e-4), "evaluation measures what training logged"
+    assert mean["best"] == pytest.approx(min(logged), rel=1e-4)
+    assert metrics["best"]["epoch"] == int(np.argmin(logged))
+
+
+@pytest.mark.parametrize(("split", "num_samples"), [("train", 2), ("validation", 1), ("test", 6)])
+def test_each_split_has_its_folder(split, num_samples, run, command):
+    command("evaluate", f"checkpoint={run}", "device=cpu", f"split={split}")
+    assert len(rows_of(run / "evaluation" / split)) == num_samples
+
+
+def test_data_may_have_moved(run, command, darcy_store, tmp_path):
+    here = command("evaluate", f"checkpoint={run}", "device=cpu", f"run_dir={tmp_path / 'here'}")
+    moved = tmp_path / "checkpoint_only" / "last.ckpt"
+    moved.parent.mkdir()
+    shutil.copy(run / "checkpoints/best.ckpt", moved)
+    shutil.copy(darcy_store, tmp_path / darcy_store.name)
+    for where in (f"data_dir={tmp_path}", f"store={tmp_path / darcy_store.name}"):
+        there = command("evaluate", f"checkpoint={moved}", "device=cpu", where)
+        assert there["relative_l2"] == here["relative_l2"]
+        assert (moved.parent / "evaluation/test/metrics.json").is_file()
+    with pytest.raises(FileNotFoundError, match=r"nowhere.*lsm-generate benchmark=darcy preset=quick.*data_dir="):
+        command("evaluate", f"checkpoint={moved}", f"data_dir={tmp_path / 'nowhere'}")
+
+
+def test_batch_statistics_are_a_choice(run, command, tmp_path):
+    options = [f"checkpoint={run}", "device=cpu", "batch_size=3"]
+    honest = command("evaluate", *options, f"run_dir={tmp_path / 'a'}")
+    quirk = command("evaluate", *options, f"run_dir={tmp_path / 'b'}", "batch_statistics=true")
+    assert (honest["batch_statistics"], quirk["batch_statistics"]) == (False, True)
+    assert honest["relative_l2"]["mean"] != quirk["relative_l2"]["mean"]
+
+
+@pytest.mark.parametrize("name", ["evaluate", "visualize"])
+def test_mistakes_are_named(name, run, command, tmp_path):
+    with pytest.raises(InputError, match="split 'tset' is unknown; choose one of: train, validation, test"):
+        command(name, f"checkpoint={run}", "split=tset", f"run_dir={tmp_path}")
+    with pytest.raises(InputError, match=r"device 'cud' is not available .*device=cpu"):
+        command(name, f"checkpoint={run}", "device=cud", f"run_dir={tmp_path}")
+    if not torch.cuda.is_available():
+        with pytest.raises(InputError, match="device 'cuda' is not available"):
+            command(name, f"checkpoint={run}", "device=cuda", f"run_dir={tmp_path}")
+    with pytest.raises(FileNotFoundError, match=r"gone\.ckpt does not exist"):
+        command(name, f"checkpoint={tmp_path / 'gone.ckpt'}", f"run_dir={tmp_path}")
+
+
+def test_an_empty_split_is_named(command, darcy_store, tmp_path):
+    options = tiny_training(darcy_store, tmp_path / "run")
+    command("train", *options, "data.splits.validation=[5,5]", "trainer.max_epochs=1")
+    with pytest.raises(InputError, match="validation split of this run is empty"):
+        command("evaluate", f"checkpoint={tmp_path / 'run'}", "split=validation")
+
+
+def test_a_field_that_is_zero_everywhere_is_named(run):
+    solver, data = load(run / "checkpoints/last.ckpt").solver, data_of(run)
+    sample = data.dataset("test")[0]
+    batch = FieldBatch.stack([sample, FieldBatch(sample.inputs, torch.zeros_like(sample.targets))])
+    errors = measure(solver, [batch], torch.device("cpu"))
+    assert np.isfinite(errors.samples).tolist() == [True, False]
+
+
+def test_pictures_of_samples(run, command, tmp_path):
+    pictures = command("visualize", f"checkpoint={run}", "samples=[5,0]", "device=cpu", f"run_dir={tmp_path}", "dpi=40")
+    assert [path.name for path in pictures] == ["test_0005.png", "test_0000.png"]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    for samples in ("[6]", "[-1]", "[0,7]"):
+        with pytest.raises(InputError, match=r"not in the test split, which has 0 to 5"):
+            command("visualize", f"checkpoint={run}", f"samples={samples}", f"run_dir={tmp_path}")

@@ -87,8 +87,11 @@ def load_plain(path: Path) -> Any:
             f"{path} holds pickled objects, not only tensors and plain data; "
             "it is refused, since reading it would run code from the file"
         ) from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is damaged or no checkpoint: {str(error).splitlines()[0]}") from error
+    except PermissionError:
+        raise
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is damaged or no checkpoint: {reason}") from error
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -104,6 +107,6 @@ def load(path: str | Path) -> Checkpoint:
         solver = NeuralSolver(described["config"], FieldSpec.from_dict(described["spec"]))
         state = content["state_dict"]
         solver.load_state_dict({name.removeprefix(PREFIX): value for name, value in state.items()})
-    except (KeyError, TypeError, RuntimeError) as error:
+        return Checkpoint(solver.eval(), described["run"], content["epoch"], Path(path))
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} does not describe a solver of this version: {error}") from error
-    return Checkpoint(solver.eval(), described["run"], content["epoch"], Path(path))

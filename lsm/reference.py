@@ -61,6 +61,8 @@ def import_state(
     if "projection.deformation.code.weight" in expected:
         # The reference's deformation has a layer for samples without a code beside the one for samples with it.
         renamed = {name: value for name, value in renamed.items() if ".no_code." not in name}
+    elif "projection.deformation.no_code.weight" in expected:
+        renamed = {name: value for name, value in renamed.items() if ".deformation.code." not in name}
     missing, unknown = sorted(set(expected) - set(renamed)), sorted(set(renamed) - set(expected))
     if missing or unknown:
         hint = "; a point cloud also needs deformation=FILE" if any("deformation" in name for name in missing) else ""

@@ -134,23 +134,3 @@ def read_only(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def load_config(path: Path) -> dict[str, Any]:
     """A YAML file as plain data."""
     return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-
-
-#: Faults of the library that a test shows and that are not mended yet; each is to be mended and taken off this list.
-KNOWN_FAULTS = (
-    "test_build.py::test_an_option_that_is_set_elsewhere_is_refused",
-    "test_checkpoint.py::test_a_truncated_file_is_called_damaged",
-    "test_checkpoint.py::test_a_description_that_does_not_fit_is_named",
-    "test_datamodule.py::test_an_empty_validation_split_gives_no_loader",
-    "test_point_cloud.py::test_a_model_in_double_precision_computes",
-    "test_published.py::test_a_damaged_npy_header_never_gives_a_traceback",
-    "test_published.py::test_pickled_and_zipped_arrays_are_refused",
-    "test_store.py::test_a_writer_that_cannot_be_made_leaves_nothing",
-)
-
-
-def pytest_collection_modifyitems(items):
-    """Expect the known faults to fail."""
-    for item in items:
-        if any(fault in item.nodeid for fault in KNOWN_FAULTS):
-            item.add_marker(pytest.mark.xfail(reason="known fault of the library", strict=False))

@@ -156,7 +156,7 @@ def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str,
                 "generate more samples or choose smaller splits"
             )
         for other, (other_first, other_end) in checked.items():
-            if first < other_end and other_first < end:
+            if max(first, other_first) < min(end, other_end):
                 raise InputError(
                     f"data.splits.{name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]"
                 )

@@ -58,7 +58,9 @@ class Normalizer(nn.Module):
             squares = merged if squares is None else squares + merged
             count = total
         if squares is None or count < 2:
-            raise InputError("normalisation needs at least 2 training samples; enlarge data.splits.train or choose 'none'")
+            raise InputError(
+                "normalisation needs at least 2 training samples; enlarge data.splits.train or choose 'none'"
+            )
         self.mean.copy_(mean)
         self.deviation.copy_((squares / (count - 1)).sqrt() + self.floor)
 

@@ -79,7 +79,9 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -153,6 +155,20 @@ class StoreWriter:
         self._partial = self.path.with_name(self.path.name + ".partial")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._file = h5py.File(self._partial, "w")
+        try:
+            self._describe(benchmark, fields, num_samples, provenance, bookkeeping or {})
+        except BaseException:
+            self._discard()
+            raise
+
+    def _describe(
+        self,
+        benchmark: str,
+        fields: Mapping[str, StoredField],
+        num_samples: int,
+        provenance: Mapping[str, Any],
+        bookkeeping: Mapping[str, str],
+    ) -> None:
         self._file.attrs.update(schema=SCHEMA, version=VERSION, benchmark=benchmark, provenance=json.dumps(provenance))
         for name, field in fields.items():
             dataset = self._file.create_dataset(
@@ -165,10 +181,12 @@ class StoreWriter:
                 shuffle=True,
             )
             dataset.attrs.update(unit=field.unit, description=field.description)
-        for name, dtype in (bookkeeping or {}).items():
+        for name, dtype in bookkeeping.items():
             self._file.create_dataset(f"samples/{name}", shape=(num_samples,), dtype=dtype)
 
-    def write(self, index: int | slice, fields: Mapping[str, np.ndarray], records: Mapping[str, Any] | None = None) -> None:
+    def write(
+        self, index: int | slice, fields: Mapping[str, np.ndarray], records: Mapping[str, Any] | None = None
+    ) -> None:
         """Write one sample, or a slice of samples."""
         for name, values in fields.items():
             self._file[f"fields/{name}"][index] = values
@@ -178,7 +196,9 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if kind is not None:
             self._discard()
             return

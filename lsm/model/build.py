@@ -27,6 +27,9 @@ TRUNKS: dict[str, type[nn.Module]] = {"multiscale": MultiscaleTrunk}
 
 Part = TypeVar("Part")
 
+#: Arguments of a part that the builder fills in from the fields and the model's own width and patch.
+_FILLED_IN = {"rank", "in_channels", "channels", "width", "code", "patch", "make_block"}
+
 
 def choose(what: str, table: Mapping[str, Part], name: str) -> Part:
     """Look a name up.
@@ -43,7 +46,7 @@ def _prepare(what: str, table: Mapping[str, type[nn.Module]], config: Mapping[st
     """Turn ``{name: ..., option: ...}`` into the named class with these options filled in."""
     options = dict(config)
     part = choose(what, table, options.pop("name"))
-    unknown = sorted(set(options) - set(inspect.signature(part).parameters))
+    unknown = sorted(set(options) - (set(inspect.signature(part).parameters) - _FILLED_IN))
     if unknown:
         raise InputError(f"{what} {part.__name__} has no option {', '.join(unknown)}; see its documentation")
     return partial(part, **options)

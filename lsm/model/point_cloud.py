@@ -95,7 +95,7 @@ class FourierWeights(nn.Module):
 
     def forward(self, coefficients: Tensor) -> Tensor:
         """Map ``(b, w, 2m, m)`` to ``(b, w, 2m, m)``."""
-        weights = torch.cat([self.nonnegative, self.negative], dim=-2)
+        weights = torch.cat([self.nonnegative, self.negative], dim=-2).to(coefficients.dtype)
         return torch.einsum("bikl,iokl->bokl", coefficients, weights)
 
 

@@ -90,7 +90,8 @@ class MultiscaleTrunk(nn.Module):
         """Features of every scale before its block, finest first, of a padded copy of ``grid`` ``(b, w, *n)``."""
         unit = 2 ** (len(self.down) - 1)
         missing = [-size % (unit * patch) for size, patch in zip(grid.shape[2:], self.patch, strict=True)]
-        features = functional.pad(grid, [amount for end in reversed(missing) for amount in (0, end)])
+        # Contiguous: on a CPU the statistics of a batch norm lose three digits on channels-last strides.
+        features = functional.pad(grid.contiguous(), [amount for end in reversed(missing) for amount in (0, end)])
         scales = [self.down[0](features)]
         for layer in self.down[1:]:
             scales.append(layer(self.pool(scales[-1])))

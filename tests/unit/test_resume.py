@@ -54,6 +54,7 @@ Train = Callable[..., TrainingResult]
 @pytest.fixture
 def train(command, monkeypatch) -> Train:
     """``train(*options, stop=(epoch, batch))`` as from the command line; ``stop`` kills it there."""
+
     def run(*options: str, stop: tuple[int, int] | None = None) -> TrainingResult | None:
         with monkeypatch.context() as patch:
             if stop:

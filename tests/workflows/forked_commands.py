@@ -14,7 +14,15 @@ import sys
 import tempfile
 import traceback
 
-HEAVY = ("torch", "pytorch_lightning", "matplotlib.figure", "matplotlib.tri", "hydra", "tensorboard", "experiments.build")
+HEAVY = (
+    "torch",
+    "pytorch_lightning",
+    "matplotlib.figure",
+    "matplotlib.tri",
+    "hydra",
+    "tensorboard",
+    "experiments.build",
+)
 
 
 def run_child(folder: str, name: str, options: list[str], output: int, errors: int) -> int:

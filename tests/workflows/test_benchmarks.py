@@ -7,6 +7,7 @@ benchmark's generator declares; where solving is quick, real data go the same wa
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.image
@@ -126,7 +127,7 @@ def test_presets_are_complete_and_fit_the_published_set(benchmark, preset, compo
     assert splits[0][1] > splits[0][0]
     assert splits[2][1] > splits[2][0]
     ordered = sorted(splits)
-    assert all(before[1] <= after[0] for before, after in zip(ordered, ordered[1:], strict=False)), "no shared samples"
+    assert all(before[1] <= after[0] for before, after in pairwise(ordered)), "no shared samples"
     assert max(end for _, end in splits) <= cfg.protocol.num_samples
     layout = layout_of(compose("convert", f"benchmark={benchmark}", f"preset={preset}"))
     assert layout.required <= set(layout.fields)

@@ -111,7 +111,10 @@ MISTAKES = {
         ("a_file",),
     ),
     "no direction": (("convert",), ("source=FOLDER", "export=FOLDER")),
-    "missing published files": (("convert", "source=."), ("smooth1.mat", "smooth2.mat", "lsm-generate benchmark=darcy")),
+    "missing published files": (
+        ("convert", "source=."),
+        ("smooth1.mat", "smooth2.mat", "lsm-generate benchmark=darcy"),
+    ),
 }
 
 #: Command, options, words of what Hydra says in lines of its own.
@@ -202,7 +205,9 @@ def test_a_folder_without_permission_is_told(what, finished, read_only):
 @pytest.fixture
 def runs(place, finished) -> list[Path]:
     assert finished["sweep"].code == 0, finished["sweep"].errors
-    return sorted(path.parent for path in place.glob("runs/darcy/sweeps/**/config.yaml") if path.parent.name != ".hydra")
+    return sorted(
+        path.parent for path in place.glob("runs/darcy/sweeps/**/config.yaml") if path.parent.name != ".hydra"
+    )
 
 
 def test_a_sweep_makes_a_run_of_each(runs):

@@ -36,14 +36,26 @@ def scripts(wheel, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("fresh")
     venv.create(folder, symlinks=os.name != "nt")
     binaries = folder / ("Scripts" if os.name == "nt" else "bin")
-    command = [sys.executable, "-m", "pip", "--python", binaries / "python", "install", "--no-deps", "--no-index", wheel]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        binaries / "python",
+        "install",
+        "--no-deps",
+        "--no-index",
+        wheel,
+    ]
     installed = subprocess.run(command, capture_output=True, text=True, check=False)
     if installed.returncode and "No module named pip" in installed.stderr:
         pytest.skip("this environment has no pip")
     assert installed.returncode == 0, installed.stderr
     packages = next(folder.glob("**/site-packages"))
     # Plain lines are searched after the environment's own packages; links to a checkout within them are not followed.
-    (packages / "shared.pth").write_text("\n".join(path for path in (*site.getsitepackages(), site.getusersitepackages())))
+    (packages / "shared.pth").write_text(
+        "\n".join(path for path in (*site.getsitepackages(), site.getusersitepackages()))
+    )
     return binaries
 
 

@@ -46,8 +46,10 @@ def open_array(path: Path, variable: str | None, axes: tuple[str, ...]) -> Itera
 
 def _map_npy(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        return np.lib.format.open_memmap(path, mode="r")
+    except OSError:
+        raise
+    except Exception as error:  # numpy raises errors of many kinds on damaged headers
         raise InputError(f"{path} cannot be read as .npy ({error}); it is damaged: fetch it again") from error
 
 

@@ -213,7 +213,7 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
                 "run the same command again, with fewer workers"
             ) from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
     return failed
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -59,19 +61,29 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         run: does the work.
     """
 
-    def guarded(cfg: DictConfig) -> Any:
-        try:
-            return run(cfg)
-        except (InputError, OmegaConfBaseException, OSError) as error:
-            if os.environ.get("HYDRA_FULL_ERROR"):
-                raise
-            Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {describe(error)}", soft_wrap=True)
-            sys.exit(1)
-
     def main() -> None:
-        hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
+        show_all = bool(os.environ.get("HYDRA_FULL_ERROR"))
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its own errors on instead of printing a traceback
+
+        def guarded(cfg: DictConfig) -> Any:
+            with _mistakes_told(show_all):
+                return run(cfg)
+
+        with _mistakes_told(show_all):
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
 
     return main
+
+
+@contextmanager
+def _mistakes_told(show_all: bool) -> Iterator[None]:
+    try:
+        yield
+    except (InputError, OmegaConfBaseException, HydraException, OSError) as error:
+        if show_all:
+            raise
+        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {describe(error)}", soft_wrap=True)
+        sys.exit(1)
 
 
 def describe(error: Exception) -> str:
@@ -81,7 +93,12 @@ def describe(error: Exception) -> str:
         return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename or error}; choose another folder with data_dir= or run_dir="
-    return str(error).splitlines()[0] if isinstance(error, OmegaConfBaseException) else str(error)
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; choose another folder with data_dir= or run_dir="
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).partition("/")
+        return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
+    return str(error).splitlines()[0] if isinstance(error, (OmegaConfBaseException, HydraException)) else str(error)
 
 
 def check_preset(cfg: DictConfig) -> None:

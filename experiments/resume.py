@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from lsm.checkpoint import read
 from lsm.errors import InputError
@@ -51,6 +51,7 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
     """
     cfg = OmegaConf.create(read(checkpoint)["lsm"]["run"])
     choices: dict[str, Any] = cfg.get("choices", {})
+    before = OmegaConf.to_container(cfg)
     OmegaConf.set_struct(cfg, True)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.value()
@@ -62,8 +63,27 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
                     f"{checkpoint} is of a run with {key}={choices[key]}; it cannot go on with {key}={value}"
                 )
             continue
+        if key == "data_dir":
+            cfg.data_dir, cfg.data.path = value, str(Path(value) / Path(cfg.data.path).name)
+            continue
         try:
-            OmegaConf.update(cfg, key, value, force_add=override.is_add())
-        except ConfigKeyError as error:
+            OmegaConf.update(cfg, key, value, force_add=override.is_add() or override.is_force_add())
+        except (ConfigAttributeError, ConfigKeyError) as error:
             raise InputError(f"the run of {checkpoint} has no option {key}") from error
+    _require_same_parts(before, OmegaConf.to_container(cfg), checkpoint)
     return cfg
+
+
+def _require_same_parts(before: Any, after: Any, checkpoint: Path) -> None:
+    """Refuse changes that the state in the checkpoint would overrule or not fit."""
+    for part in ("model", "optimizer", "scheduler"):
+        if after[part] != before[part]:
+            raise InputError(
+                f"options of {part} cannot change on resume, {checkpoint} holds its state; start a new run"
+            )
+    steps = (before["trainer"]["max_epochs"], after["trainer"]["max_epochs"])
+    if before["scheduler"]["make"].get("total_steps") == "???" and steps[0] != steps[1]:
+        raise InputError(
+            f"the learning-rate schedule of {checkpoint} spans trainer.max_epochs={steps[0]}; "
+            f"it cannot go on with {steps[1]}: start a new run"
+        )

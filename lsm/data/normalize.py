@@ -66,7 +66,12 @@ class Normalizer(nn.Module):
 
     def _rows(self, fields: Iterable[Tensor]) -> Iterator[Tensor]:
         """Batches as rows over which to average: ``(rows, *shape of the mean)``."""
-        for batch in fields:
+        for index, batch in enumerate(fields):
+            if not torch.isfinite(batch).all():
+                raise InputError(
+                    f"batch {index} of the training samples holds values that are not finite; "
+                    "the data are damaged: generate or convert them again"
+                )
             yield batch.double() if self.kind == "site" else batch.double().flatten(0, -2)
 
     def _check(self, field: Tensor) -> None:

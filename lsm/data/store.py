@@ -11,10 +11,13 @@ Schema, version 1::
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -154,6 +157,7 @@ class StoreWriter:
         self.path = Path(path)
         self._partial = self.path.with_name(self.path.name + ".partial")
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._require_space(fields, num_samples)
         self._file = h5py.File(self._partial, "w")
         try:
             self._describe(benchmark, fields, num_samples, provenance, bookkeeping or {})
@@ -183,6 +187,15 @@ class StoreWriter:
             dataset.attrs.update(unit=field.unit, description=field.description)
         for name, dtype in bookkeeping.items():
             self._file.create_dataset(f"samples/{name}", shape=(num_samples,), dtype=dtype)
+
+    def _require_space(self, fields: Mapping[str, StoredField], num_samples: int) -> None:
+        """Refuse before HDF5 fills a disk: it could neither close such a file nor leave the process without a crash.
+
+        Compression is not counted on, so a set that would just have fitted may be refused.
+        """
+        needed = num_samples * sum(prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields.values())
+        if shutil.disk_usage(self.path.parent).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def write(
         self, index: int | slice, fields: Mapping[str, np.ndarray], records: Mapping[str, Any] | None = None

@@ -31,7 +31,7 @@ class Checkpoint:
     Args:
         solver: in evaluation mode, on the CPU.
         run: the configuration of the run that trained it, plain data.
-        epoch: how many epochs it was trained.
+        epoch: index of the last epoch that it was trained in, from 0.
         path: where it came from.
     """
 

@@ -71,11 +71,13 @@ def _quieten_lightning() -> None:
 
 
 def _record(cfg: DictConfig, folder: Path) -> None:
-    """Keep what is needed to repeat the run."""
+    """Keep what is needed to repeat the run; each time that it goes on adds its own environment."""
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    times_resumed = len(list(folder.glob("environment*.json")))
+    name = f"environment-resumed-{times_resumed}.json" if times_resumed else "environment.json"
     environment = {"seed": cfg.seed, **describe_environment()}
-    (folder / "environment.json").write_text(json.dumps(environment, indent=2) + "\n")
+    (folder / name).write_text(json.dumps(environment, indent=2) + "\n")
 
 
 def from_command_line(cfg: DictConfig) -> TrainingResult:

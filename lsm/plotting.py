@@ -113,6 +113,11 @@ def _draw_static(spec: FieldSpec, sample: FieldBatch, prediction: np.ndarray, ti
             _panel(axis, spec, values, coords, f"{name}: {label_of(channel)}", scale)
         error = np.abs(predicted - truth)
         _panel(axes[row, 3], spec, error, coords, "absolute error", {"vmin": 0.0, "cmap": ERROR_COLOURS})
+    horizontal, vertical = spec.axes if spec.geometry == "grid" else ("x", "y")
+    for axis in axes[-1]:
+        axis.set_xlabel(horizontal)
+    for axis in axes[:, 0]:
+        axis.set_ylabel(vertical)
     figure.suptitle(title)
     return figure
 

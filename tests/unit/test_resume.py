@@ -159,7 +159,10 @@ def test_a_run_is_resumed_into_another_folder_and_from_any_checkpoint(train, uni
 def test_auto_starts_goes_on_and_then_has_nothing_to_do(train, uninterrupted, darcy_store, tmp_path):
     options = [*options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"]), "resume=auto"]
     train(*options, stop=(1, 2))
+    first_record = (tmp_path / "run/environment.json").read_bytes()
     finished = train(*options)
+    assert (tmp_path / "run/environment.json").read_bytes() == first_record
+    assert (tmp_path / "run/environment-resumed-1.json").is_file()
     assert_same_state(finished.last, uninterrupted("quick").last)
     before = content(finished.last)
     train(*options)

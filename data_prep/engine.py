@@ -64,6 +64,8 @@ class Job:
     def __post_init__(self) -> None:
         if self.num_samples < 1:
             raise InputError(f"num_samples is {self.num_samples}, expected at least 1")
+        if self.generator.batch_size < 1:
+            raise InputError(f"batch_size is {self.generator.batch_size}, expected at least 1")
         if not 0 <= self.shard < self.num_shards:
             raise InputError(
                 f"shard is {self.shard}, expected 0 to {self.num_shards - 1} (num_shards={self.num_shards})"

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -115,19 +114,3 @@ def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     if not len(data.dataset(split)):
         raise InputError(f"the {split} split of this run is empty; choose another one")
     return checkpoint, data
-
-
-def choose_device(name: str) -> torch.device:
-    """The named device, or the fastest one for "auto".
-
-    Raises:
-        InputError: the device is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {name!r} is not available ({str(error).splitlines()[0]}); choose device=cpu"
-        ) from error

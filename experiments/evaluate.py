@@ -15,8 +15,9 @@ import torch
 from omegaconf import DictConfig
 from rich.table import Table
 
-from experiments.build import choose_device, load_run
+from experiments.build import load_run
 from experiments.cli import command, console, progress_bar
+from experiments.device import choose_device
 from experiments.environment import describe_environment
 from lsm.errors import InputError
 from lsm.fields import FieldBatch

@@ -5,18 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from data_prep.engine import Job, Report, generate
+from data_prep.generators.base import Generator
 from experiments.cli import check_preset, command, console, progress_bar
+from experiments.device import choose_device
+from lsm.errors import InputError
 
 
 def run(cfg: DictConfig) -> Report:
     """Generate what is missing of ``cfg.store``."""
     check_preset(cfg)
     job = Job(
-        generator=instantiate(cfg.benchmark.generator),
+        generator=_make_generator(cfg),
         path=Path(cfg.store),
         benchmark=cfg.benchmark.name,
         num_samples=cfg.num_samples,
@@ -35,6 +39,26 @@ def run(cfg: DictConfig) -> Report:
         )
     _tell(job, report)
     return report
+
+
+def _make_generator(cfg: DictConfig) -> Generator:
+    """The benchmark's generator.
+
+    Raises:
+        InputError: its solver knows no device or batch, but one is asked for; or the device is not there.
+    """
+    unknown = [name for name in ("device", "batch_size") if name not in cfg.benchmark.generator]
+    asked = [f"{name}={cfg[name]}" for name in unknown if cfg[name] != {"device": "cpu", "batch_size": 1}[name]]
+    if asked:
+        raise InputError(
+            f"the solver of {cfg.benchmark.name} solves one sample at a time on the CPU; leave out {asked[0]}"
+        )
+    if cfg.device != "cpu":
+        choose_device(cfg.device)
+    try:
+        return instantiate(cfg.benchmark.generator)
+    except InstantiationException as error:
+        raise InputError(f"generator options of {cfg.benchmark.name}: {error.__cause__ or error}") from error
 
 
 def _tell(job: Job, report: Report) -> None:

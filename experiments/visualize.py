@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig
 
-from experiments.build import choose_device, load_run
+from experiments.build import load_run
 from experiments.cli import command, console
+from experiments.device import choose_device
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
 from lsm.metrics import relative_l2

@@ -11,12 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import ROOT, SPLITS
+from conftest import ROOT, SPLITS, TINY_DARCY
 
 import lsm
+from lsm.data.store import Store
+from lsm.errors import InputError
 
 COMMANDS = ("generate", "convert", "train", "evaluate", "visualize")
 
@@ -239,3 +242,20 @@ def test_a_run_folder_tells_how_it_was_made(runs, place):
     assert {"train/relative_l2", "val/relative_l2", "epoch", "step"} <= set(rows[0])
     assert 0 < float(rows[-1]["train/relative_l2"] or rows[0]["train/relative_l2"]) < 10
     assert list(run.glob("tensorboard/version_0/events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(
+    ("option", "named"), [("device=cuda:99", "cuda:99"), ("batch_size=0", "batch_size is 0"), ("device=abc", "abc")]
+)
+def test_a_device_or_batch_that_makes_no_sense_is_named(option, named, command, tmp_path):
+    with pytest.raises(InputError, match=named):
+        command("generate", *TINY_DARCY, "num_samples=2", f"store={tmp_path / 'store.h5'}", option)
+    assert not (tmp_path / "store.h5").exists()
+
+
+def test_samples_solved_together_are_those_solved_alone(darcy_store, command, tmp_path):
+    store = tmp_path / "store.h5"
+    command("generate", *TINY_DARCY, "num_samples=5", f"store={store}", "workers=1", "batch_size=3")
+    with Store(store) as together, Store(darcy_store) as alone:
+        for name in together.fields:
+            np.testing.assert_array_equal(together.field(name)[:], alone.field(name)[:5])

@@ -280,6 +280,7 @@ def start(folder: Path, pause: float, num_samples: int = 12, resolution: int = 4
         *(f"num_samples={num_samples}", f"store={folder / 'toy.h5'}"),
         *("benchmark.generator._target_=toy_generators.SlowGenerator", f"benchmark.generator.resolution={resolution}"),
         f"+benchmark.generator.pause={pause}",
+        *(f"~benchmark.generator.{option}" for option in ("low", "high", "device", "batch_size")),
     ]
     paths = [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}

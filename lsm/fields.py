@@ -40,6 +40,7 @@ class FieldSpec:
             the inputs (the oldest frame leaves) to predict the next.
         positions: for a mesh that moves, which two target channels say where its sites lie.
         window: for pictures, the part of the plane worth looking at, ``((x_low, x_high), (y_low, y_high))``.
+        mask: the input channel that is 1 where the targets exist and 0 where they do not; predictions are multiplied by it.
     """
 
     geometry: Geometry
@@ -51,6 +52,7 @@ class FieldSpec:
     autoregressive: bool = False
     positions: tuple[int, int] | None = None
     window: tuple[tuple[float, float], tuple[float, float]] | None = None
+    mask: int | None = None
 
     def __post_init__(self) -> None:
         if self.geometry not in get_args(Geometry):
@@ -92,6 +94,7 @@ class FieldSpec:
             autoregressive=plain["autoregressive"],
             positions=plain["positions"] and tuple(plain["positions"]),
             window=plain["window"] and tuple(tuple(limits) for limits in plain["window"]),
+            mask=plain["mask"],
         )
 
 

@@ -49,7 +49,8 @@ class NeuralSolver(nn.Module):
 
     def step(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """One call of the model in physical units: ``(b, *sites, c_in)`` to ``(b, *sites, out_channels)``."""
-        return self.target_normalizer.decode(self.model(self.input_normalizer.encode(inputs), coords, code))
+        outputs = self.target_normalizer.decode(self.model(self.input_normalizer.encode(inputs), coords, code))
+        return outputs if self.spec.mask is None else outputs * inputs[..., self.spec.mask, None]
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Predict all target channels, ``(b, *sites, c_out)``, in physical units; the batch's targets are not looked at."""

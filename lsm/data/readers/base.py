@@ -1,19 +1,22 @@
-"""What a benchmark's reader promises: which stored arrays are inputs, coordinates and targets; nothing else."""
+"""What a reader promises: which stored arrays are inputs, coordinates and targets; nothing else."""
 
 from __future__ import annotations
 
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from lsm.data import readers
 from lsm.data.store import Store
 from lsm.errors import InputError
-from lsm.fields import FieldBatch, FieldSpec
+from lsm.fields import Channel, FieldBatch, FieldSpec
+
+#: Names of the axes of a lattice.
+AXES = ("x", "y", "z")
 
 
 class Reader(ABC):
@@ -23,7 +26,7 @@ class Reader(ABC):
     """
 
     #: Stored arrays that :meth:`decode` needs.
-    fields: ClassVar[tuple[str, ...]]
+    fields: tuple[str, ...]
 
     @abstractmethod
     def spec(self, store: Store) -> FieldSpec:
@@ -35,14 +38,14 @@ class Reader(ABC):
 
 
 def available_readers() -> list[str]:
-    """Names of all benchmarks that have a reader."""
+    """Names of all readers."""
     return sorted(module.name for module in pkgutil.iter_modules(readers.__path__) if module.name != "base")
 
 
 def make_reader(config: Mapping[str, Any]) -> Reader:
     """Build a reader from ``{name, **options}``.
 
-    The name is a module of ``lsm.data.readers`` that defines one reader, ``darcy`` its ``DarcyReader``.
+    The name is a module of ``lsm.data.readers`` that defines one reader, ``grid`` its ``GridReader``.
 
     Raises:
         InputError: there is no such reader, or it has no such option.
@@ -59,18 +62,43 @@ def make_reader(config: Mapping[str, Any]) -> Reader:
         raise InputError(f"reader {name} does not take these options: {options} ({error})") from error
 
 
-def stride_to(stored: int, wanted: int | None, axis: str) -> int:
-    """How many stored sites to step over so that ``wanted`` remain, first and last included.
+def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
+    """A channel for each of these stored arrays."""
+    described = store.fields
+    return tuple(Channel(name, described[name].unit) for name in names)
 
+
+def select(
+    stored: np.ndarray, resolution: int | Sequence[int] | None, num_axes: int | None = None, periodic: bool = False
+) -> np.ndarray:
+    """An even selection of stored sites.
+
+    Args:
+        stored: ``(*sites, ...)``.
+        resolution: sites wanted along each axis, or one number for all; all that are stored if None.
+        num_axes: how many leading axes are sites; all by default.
+        periodic: the last site is followed by the first; else the first and the last site are both selected.
     Raises:
-        InputError: no whole stride leads from ``stored`` to ``wanted`` sites.
+        InputError: no whole stride leads from the stored to the wanted sites, or there are too many or few numbers.
     """
-    if wanted is None:
-        return 1
-    stride, rest = divmod(stored - 1, wanted - 1) if wanted > 1 else (0, 1)
-    if rest or stride < 1:
-        fits = [(stored - 1) // step + 1 for step in range(1, stored) if (stored - 1) % step == 0]
+    if resolution is None:
+        return stored
+    sites = stored.shape[:num_axes]
+    wanted = [resolution] * len(sites) if isinstance(resolution, int) else list(resolution)
+    if len(wanted) != len(sites):
         raise InputError(
-            f"{wanted} sites along {axis} are no even selection of the stored {stored}; possible are {', '.join(map(str, fits))}"
+            f"resolution {wanted} has {len(wanted)} numbers, the stored sites {sites} have {len(sites)} axes"
         )
-    return stride
+    strides = [_stride(size, target, axis, periodic) for size, target, axis in zip(sites, wanted, AXES, strict=False)]
+    return stored[tuple(slice(None, None, stride) for stride in strides)]
+
+
+def _stride(stored: int, wanted: int, axis: str, periodic: bool) -> int:
+    intervals = stored if periodic else stored - 1
+    fits = {-(-stored // stride): stride for stride in range(1, max(stored, 2)) if intervals % stride == 0}
+    if wanted not in fits:
+        raise InputError(
+            f"{wanted} sites along {axis} are no even selection of the stored {stored}; "
+            f"possible are {', '.join(map(str, fits))}"
+        )
+    return fits[wanted]

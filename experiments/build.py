@@ -53,25 +53,30 @@ def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
     return FieldDataModule(reader=make_reader(run["benchmark"]["reader"]), **arguments)
 
 
+def make_solver(cfg: DictConfig, data: FieldDataModule) -> NeuralSolver:
+    """An untrained solver with normalisers fitted on the training split."""
+    run = plain(cfg)
+    solver = NeuralSolver({"model": run["model"], "normalization": run["data"]["normalization"]}, data.spec)
+    solver.fit_normalizers(partial(data.batches, "train"))
+    return solver
+
+
 def make_module(cfg: DictConfig, data: FieldDataModule, total_steps: int) -> SolverModule:
-    """An untrained solver with normalisers fitted on the training split, and how to train it.
+    """An untrained solver, and how to train it.
 
     Args:
         cfg: the run's configuration.
         data: its data.
         total_steps: optimiser steps of the whole run, for schedules that need to know.
     """
-    run = plain(cfg)
-    solver = NeuralSolver({"model": run["model"], "normalization": run["data"]["normalization"]}, data.spec)
-    solver.fit_normalizers(partial(data.batches, "train"))
     known = {"total_steps": total_steps} if OmegaConf.is_missing(cfg.scheduler.make, "total_steps") else {}
     return SolverModule(
-        solver,
+        make_solver(cfg, data),
         loss=cfg.benchmark.loss,
         make_optimizer=instantiate(cfg.optimizer),
         make_scheduler=instantiate(cfg.scheduler.make, **known),
         schedule_interval=cfg.scheduler.interval,
-        run=run,
+        run=plain(cfg),
     )
 
 

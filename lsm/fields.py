@@ -26,6 +26,21 @@ class Channel:
 
 
 @dataclass(frozen=True)
+class Tool:
+    """A rigid tool above sites that move, coming down as time goes on; for pictures.
+
+    Args:
+        channel: the input channel that holds the height of its underside in frame 0, along the first axis.
+        span: horizontal positions of the first and the last of these heights, which are evenly spaced.
+        travel: how far it comes down from one frame to the next.
+    """
+
+    channel: int
+    span: tuple[float, float]
+    travel: float
+
+
+@dataclass(frozen=True)
 class FieldSpec:
     """Which fields go in and come out, and where they are known.
 
@@ -41,6 +56,7 @@ class FieldSpec:
         positions: for a mesh that moves, which two target channels say where its sites lie.
         window: for pictures, the part of the plane worth looking at, ``((x_low, x_high), (y_low, y_high))``.
         mask: the input channel that is 1 where the targets exist and 0 where they do not; predictions are multiplied by it.
+        tool: for pictures of a mesh that moves, the tool that moves it.
     """
 
     geometry: Geometry
@@ -53,6 +69,7 @@ class FieldSpec:
     positions: tuple[int, int] | None = None
     window: tuple[tuple[float, float], tuple[float, float]] | None = None
     mask: int | None = None
+    tool: Tool | None = None
 
     def __post_init__(self) -> None:
         if self.geometry not in get_args(Geometry):
@@ -61,6 +78,8 @@ class FieldSpec:
             raise ValueError(f"{len(self.axes)} axis names {self.axes} for sites {self.sites}")
         if not self.inputs or not self.targets:
             raise ValueError("a specification needs at least one input and one target channel")
+        if self.tool is not None and self.positions is None:
+            raise ValueError("a tool needs a mesh that moves: positions say which targets they are")
 
     @property
     def in_channels(self) -> int:
@@ -95,7 +114,13 @@ class FieldSpec:
             positions=plain["positions"] and tuple(plain["positions"]),
             window=plain["window"] and tuple(tuple(limits) for limits in plain["window"]),
             mask=plain["mask"],
+            tool=_tool(plain.get("tool")),
         )
+
+
+def _tool(plain: Mapping[str, Any] | None) -> Tool | None:
+    """A checkpoint older than tools has none."""
+    return plain and Tool(plain["channel"], tuple(plain["span"]), plain["travel"])
 
 
 def _as_lists(value: Any) -> Any:

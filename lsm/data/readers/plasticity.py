@@ -9,7 +9,11 @@ import torch
 
 from lsm.data.readers.base import Reader
 from lsm.data.store import Store
-from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.fields import Channel, FieldBatch, FieldSpec, Tool
+
+#: Where the die's profile begins and ends, and how far the die comes down a frame, mm: constants of the published layout.
+DIE_SPAN = (-49.65, 0.35)
+TRAVEL_PER_FRAME = 0.3
 
 
 class PlasticityReader(Reader):
@@ -31,6 +35,7 @@ class PlasticityReader(Reader):
             inputs=(Channel("die", die.unit),),
             targets=tuple(Channel(name, deformation.unit) for name in ("x", "y", "u_x", "u_y")),
             positions=(0, 1),
+            tool=Tool(channel=0, span=DIE_SPAN, travel=TRAVEL_PER_FRAME),
         )
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:

@@ -1,0 +1,130 @@
+"""What a panel shows: a scalar field in the plane or along a line, its colours, a mesh, a tool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.tri import Triangulation
+
+ERROR_COLOURS = "magma_r"
+LINE_COLOUR = "C0"
+TOOL_COLOUR, TOOL_EDGE = "0.8", "0.3"
+
+def paint(axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scale: dict[str, Any]) -> Any:
+    """Draw one scalar field, blank where it is masked; return what a colour bar needs.
+
+    Args:
+        axis: the panel.
+        values: ``(*sites)``: of one axis for a line or a cloud, of two for a lattice or mesh.
+        coords: ``(*sites, d)``, or None on a regular lattice, which is drawn on the unit interval or square.
+        scale: limits and colours.
+    """
+    if is_line(values, coords):
+        axis.set_ylim(*_with_margin(scale["vmin"], scale["vmax"]))
+        return axis.plot(abscissa(values, coords), values, color=LINE_COLOUR)[0]
+    axis.set_aspect("equal")
+    if coords is None:
+        return axis.imshow(values.T, origin="lower", extent=(0, 1, 0, 1), interpolation="nearest", **scale)
+    if values.ndim == 2:
+        # Matplotlib shades smoothly only what has no gap.
+        shading = "nearest" if np.ma.is_masked(values) else "gouraud"
+        return axis.pcolormesh(coords[..., 0], coords[..., 1], values, shading=shading, rasterized=True, **scale)
+    triangles = triangulate(coords)
+    if np.ma.is_masked(values):
+        touched = np.ma.getmaskarray(values)[triangles.triangles].any(axis=1)
+        triangles.set_mask(touched if triangles.mask is None else touched | triangles.mask)
+    return axis.tripcolor(triangles, values.filled(0.0), shading="gouraud", rasterized=True, **scale)
+
+
+def is_line(values: np.ndarray, coords: np.ndarray | None) -> bool:
+    """Whether a field lies along one axis, not in a plane."""
+    return values.ndim == 1 and (coords is None or coords.shape[-1] == 1)
+
+
+def abscissa(values: np.ndarray, coords: np.ndarray | None) -> np.ndarray:
+    """``(n,)``, where the sites of a line lie."""
+    return np.linspace(0, 1, len(values)) if coords is None else coords[:, 0]
+
+
+def _with_margin(low: float, high: float) -> tuple[float, float]:
+    margin = 0.05 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def triangulate(coords: np.ndarray, widest: float = 3.0) -> Triangulation:
+    """Triangles between the points of a cloud, with holes left blank.
+
+    A triangle that spans a hole has a circumscribed circle as wide as the hole, for no point lies within that circle.
+
+    Args:
+        coords: ``(n, 2)``.
+        widest: triangles whose circle is wider than this many times the median are left out.
+    """
+    triangulation = Triangulation(coords[:, 0], coords[:, 1])
+    corners = coords[triangulation.triangles].astype(np.float64)
+    sides = corners - np.roll(corners, 1, axis=1)
+    area = 0.5 * np.abs(sides[:, 0, 0] * sides[:, 1, 1] - sides[:, 0, 1] * sides[:, 1, 0])
+    with np.errstate(divide="ignore"):
+        radius = np.linalg.norm(sides, axis=-1).prod(axis=1) / (4.0 * area)
+    triangulation.set_mask(radius > widest * np.median(radius))
+    return triangulation
+
+
+def colour_scale(fields: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Common limits and colours: diverging about zero for fields of both signs, else sequential.
+
+    Masked sites do not count.
+    """
+    low, high = _limits(fields)
+    if low < 0 < high and min(-low, high) > 0.25 * max(-low, high):
+        return {"vmin": -max(-low, high), "vmax": max(-low, high), "cmap": "RdBu_r"}
+    return {"vmin": low, "vmax": high, "cmap": "viridis"}
+
+
+def error_scale(errors: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Common limits from zero, and colours, of absolute errors."""
+    return {"vmin": 0.0, "vmax": _limits(errors)[1], "cmap": ERROR_COLOURS}
+
+
+def _limits(fields: Sequence[np.ndarray]) -> tuple[float, float]:
+    values = np.ma.concatenate([np.ma.ravel(field) for field in fields]).compressed()
+    return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+
+
+def draw_mesh(
+    axis: Axes, coords: np.ndarray, lines: int, within: np.ndarray | None = None, **style: Any
+) -> LineCollection:
+    """Some lines of a structured mesh, evenly spread over those that pass through the part that is shown.
+
+    Args:
+        axis: the panel.
+        coords: ``(m, n, 2)``.
+        lines: about so many along the longer axis, and in proportion along the other one.
+        within: ``(m, n)``, which sites are shown; all by default.
+        style: of the lines, as matplotlib names it.
+    """
+    inside = np.ones(coords.shape[:2], dtype=bool) if within is None else within
+    passing = [np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))]
+    stride = max(1, max(map(len, passing)) // lines)
+    ways = (coords, coords.swapaxes(0, 1))
+    paths = [way[i] for way, indices in zip(ways, passing, strict=True) for i in _with_last(indices, stride)]
+    return axis.add_collection(LineCollection(paths, **style))
+
+
+def _with_last(indices: np.ndarray, stride: int) -> np.ndarray:
+    """Every ``stride``-th index, and the last one."""
+    return np.union1d(indices[::stride], indices[-1:])
+
+
+def draw_tool(axis: Axes, underside: np.ndarray) -> None:
+    """A rigid body above its underside ``(n, 2)``, which goes on straight beyond its ends."""
+    x, y = underside.T
+    (left, right), top = axis.get_xlim(), axis.get_ylim()[1]
+    slopes = (y[1] - y[0]) / (x[1] - x[0]), (y[-1] - y[-2]) / (x[-1] - x[-2])
+    x = np.concatenate([[left], x, [right]])
+    y = np.concatenate([[y[0] + slopes[0] * (left - x[1])], y, [y[-1] + slopes[1] * (right - x[-2])]])
+    axis.fill_between(x, y, max(top, y.max()), facecolor=TOOL_COLOUR, edgecolor=TOOL_EDGE, linewidth=0.8)

@@ -1,4 +1,4 @@
-"""``lsm-visualize``: input, truth, prediction and error of samples, one PNG a sample."""
+"""``lsm-visualize``: input, truth, prediction and error of samples, one PNG a sample, and a GIF if it moves."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from experiments.device import choose_device
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
 from lsm.metrics import relative_l2
-from lsm.plotting import draw_sample, save_figure
+from lsm.plotting import check_in_motion, draw_sample, save_animation, save_figure
 
 
 def run(cfg: DictConfig) -> list[Path]:
-    """Draw as configured; return the pictures."""
+    """Draw as configured; return the pictures, and after each its animation if there is one.
+
+    Raises:
+        InputError: a sample is not in the split, or the fields do not move and are to be animated.
+    """
     checkpoint, data = load_run(cfg, cfg.split)
+    if cfg.animate:
+        check_in_motion(data.spec)
     dataset = data.dataset(cfg.split)
     wrong = [index for index in cfg.samples if not 0 <= index < len(dataset)]
     if wrong:
@@ -32,10 +38,13 @@ def run(cfg: DictConfig) -> list[Path]:
             prediction = solver(batch)
         error = float(relative_l2(prediction, batch.targets))
         title = f"{checkpoint.run['benchmark']['name']}, {cfg.split} sample {index}: relative L2 error {error:.4f}"
-        figure = draw_sample(data.spec, batch.sample(0).to("cpu"), prediction[0].cpu(), title)
+        drawn = data.spec, batch.sample(0).to("cpu"), prediction[0].cpu(), title
         path = Path(cfg.run_dir) / f"{cfg.split}_{index:04d}.png"
-        save_figure(figure, path, cfg.dpi)
+        save_figure(draw_sample(*drawn), path, cfg.dpi)
         paths.append(path)
+        if cfg.animate:
+            paths.append(path.with_suffix(".gif"))
+            save_animation(*drawn, paths[-1], cfg.animation_dpi)
         console.print(f"{path}  (relative L2 error {error:.4f})", soft_wrap=True)
     return paths
 

@@ -120,7 +120,7 @@ class FieldSpec:
 
 def _tool(plain: Mapping[str, Any] | None) -> Tool | None:
     """A checkpoint older than tools has none."""
-    return plain and Tool(plain["channel"], tuple(plain["span"]), plain["travel"])
+    return None if plain is None else Tool(plain["channel"], tuple(plain["span"]), plain["travel"])
 
 
 def _as_lists(value: Any) -> Any:

@@ -8,13 +8,13 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.plotting.animation import save_animation
+from lsm.plotting.animation import check_in_motion, save_animation
 from lsm.plotting.frames import draw_frames
 from lsm.plotting.moments import in_motion
 from lsm.plotting.plane import middle_plane
 from lsm.plotting.still import draw_still
 
-__all__ = ["draw_sample", "save_animation", "save_figure"]
+__all__ = ["check_in_motion", "draw_sample", "save_animation", "save_figure"]
 
 
 def draw_sample(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, title: str) -> Figure:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from matplotlib.animation import PillowWriter
 from torch import Tensor
 
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.plotting.frames import ROWS, Stage
-from lsm.plotting.layout import BAR_ROOM, axis_labels, label_rim, new_figure, set_title
-from lsm.plotting.moments import in_motion, moments, num_moments, quantity_of, start
+from lsm.plotting.layout import BAR_GAP, BARE_GAP, axis_labels, label_rim, lay_out, set_title
+from lsm.plotting.moments import Moment, in_motion, moments, num_moments, quantity_of, start
 from lsm.plotting.plane import middle_plane
 
 FRAMES_PER_SECOND = 5
@@ -41,22 +42,25 @@ def save_animation(
     Raises:
         InputError: the field is at rest.
     """
-    spec, sample, prediction, which = middle_plane(spec, sample, prediction)
+    spec, sample, prediction, remark = middle_plane(spec, sample, prediction)
     check_in_motion(spec)
     shots = moments(spec, sample, prediction, range(num_moments(spec)))
     stage = Stage(spec, start(spec, sample), shots)
-    width, height = stage.view.size
-    figure = new_figure(3 * (width + BAR_ROOM) + 0.5, height + 1.1, title)
-    axes = figure.subplots(1, 3)
+    figure, axes = lay_out(stage.view, 1, [BARE_GAP, BAR_GAP, BAR_GAP], title)
     path.parent.mkdir(parents=True, exist_ok=True)
     writer = PillowWriter(fps=FRAMES_PER_SECOND)
     with writer.saving(figure, path, dpi):
         for shot in shots:
-            for axis, name in zip(axes, ROWS, strict=True):
-                axis.clear()
-                set_title(axis, name)
-            label_rim(axes[None], axis_labels(spec))
-            for axis, colours in zip(axes, stage.draw(axes, shot), strict=True):
-                stage.add_bar(axis, colours, quantity_of(spec))
-            figure.suptitle(f"{title}{which}, {shot.name}")
+            _redraw(axes, stage, shot)
+            figure.suptitle(f"{title}{remark}, {shot.name}")
             writer.grab_frame()
+
+
+def _redraw(axes: np.ndarray, stage: Stage, shot: Moment) -> None:
+    for axis, name in zip(axes[0], ROWS, strict=True):
+        axis.clear()
+        set_title(axis, name)
+    drawn = stage.draw(axes[0], shot)
+    for axis, colours in zip(axes[0, 1:], drawn[1:], strict=True):
+        stage.add_bar(axis, colours, quantity_of(stage.spec))
+    label_rim(axes, axis_labels(stage.spec))

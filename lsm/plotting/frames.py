@@ -11,7 +11,19 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.plotting.layout import BAR_ROOM, LABEL_SIZE, View, add_bar, axis_labels, label_rim, new_figure, set_title, view_of
+from lsm.plotting.layout import (
+    BAR_GAP,
+    BARE_GAP,
+    LABEL_GAP,
+    LABEL_SIZE,
+    View,
+    add_bar,
+    axis_labels,
+    label_rim,
+    lay_out,
+    set_title,
+    view_of,
+)
 from lsm.plotting.moments import Moment, Start, moments, num_moments, quantity_of, start
 from lsm.plotting.painting import colour_scale, draw_mesh, draw_tool, error_scale, is_line, paint
 
@@ -20,8 +32,11 @@ MAX_FRAMES = 4
 
 ROWS = ("truth", "prediction", "absolute error")
 
-#: Lines of a mesh that moves, and their style on colours and on white.
-MESH_LINES = 25
+#: Size of the panels of stills, of which there are many beside one another.
+STILL_SCALE = 0.8
+
+#: Distance in inches of the lines of a mesh that moves, and their style on colours and on white.
+MESH_SPACING = 0.07
 ON_COLOURS = {"colors": "w", "linewidths": 0.35, "alpha": 0.45}
 ON_WHITE = {"colors": "0.3", "linewidths": 0.35}
 
@@ -33,14 +48,17 @@ class Stage:
         spec: the fields.
         given: what the model was given.
         shots: the moments that are drawn.
+        scale: size of the panels.
     """
 
-    def __init__(self, spec: FieldSpec, given: Start, shots: Sequence[Moment]) -> None:
+    def __init__(self, spec: FieldSpec, given: Start, shots: Sequence[Moment], scale: float = 1.0) -> None:
         self.spec, self.given = spec, given
-        shared = [given.values] if spec.autoregressive else []
-        self.scale = colour_scale([*shared, *(field for shot in shots for field in (shot.truth, shot.prediction))])
+        fields = [field for shot in shots for field in (shot.truth, shot.prediction)]
+        if spec.autoregressive and given.values is not None:
+            fields.append(given.values)
+        self.scale = colour_scale(fields)
         self.error_scale = error_scale([shot.error for shot in shots])
-        self.view = _view(spec, given, shots)
+        self.view = _view(spec, given, shots, scale)
 
     def draw(self, axes: Sequence[Axes], shot: Moment) -> list[Any]:
         """Truth, prediction and error of a moment in a panel each; returns what their colour bars need."""
@@ -55,21 +73,28 @@ class Stage:
             self._furnish(axis, at, shot.tool, ON_COLOURS)
         return drawn
 
+    @property
+    def gap_beside_given(self) -> float:
+        """Room to the right of what the model was given; frames before the first prediction share the others' colours."""
+        return LABEL_GAP if self.given.values is None or self.spec.autoregressive else BAR_GAP + LABEL_GAP
+
     def draw_given(self, axis: Axes) -> None:
         """What the model was given."""
-        values = self.given.values
-        if values is not None:
-            scale = self.scale if self.spec.autoregressive else colour_scale([values])
-            self.add_bar(axis, paint(axis, values, self.given.at, scale), self.given.label)
-        self._furnish(axis, self.given.at, self.given.tool, ON_WHITE if values is None else ON_COLOURS)
-        set_title(axis, self.given.name)
+        given = self.given
+        if given.values is not None:
+            scale = self.scale if self.spec.autoregressive else colour_scale([given.values])
+            drawn = paint(axis, given.values, given.at, scale)
+            if not self.spec.autoregressive:
+                self.add_bar(axis, drawn, given.label)
+        self._furnish(axis, given.at, given.tool, ON_WHITE if given.values is None else ON_COLOURS)
+        set_title(axis, given.name)
 
     def _furnish(self, axis: Axes, at: np.ndarray | None, tool: np.ndarray | None, style: dict[str, Any]) -> None:
         """Limits, the mesh if it moves, and the tool."""
         self.view.apply(axis)
         if self.spec.positions is not None and at is not None:
             axis.set_aspect("equal")
-            draw_mesh(axis, at, MESH_LINES, **style)
+            draw_mesh(axis, at, MESH_SPACING * self.view.units_per_inch, **style)
         if tool is not None:
             draw_tool(axis, tool)
 
@@ -79,32 +104,31 @@ class Stage:
             add_bar(axis, self.view, drawn, label)
 
 
-def _view(spec: FieldSpec, given: Start, shots: Sequence[Moment]) -> View:
+def _view(spec: FieldSpec, given: Start, shots: Sequence[Moment], scale: float) -> View:
     """All true places and the tool's underside at first; what strays far from there is not worth shrinking the rest for."""
     if is_line(shots[0].truth, shots[0].truth_at):
-        return View(None, line=True)
-    return view_of(spec, [at for at in (given.at, given.tool, *(shot.truth_at for shot in shots)) if at is not None])
+        return View(None, line=True, scale=scale)
+    places = [given.at, given.tool, *(shot.truth_at for shot in shots)]
+    return view_of(spec, [at for at in places if at is not None], scale)
 
 
 def draw_frames(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, title: str) -> Figure:
     """Draw one sample of a field in motion; see :func:`lsm.plotting.draw_sample`."""
     shots = moments(spec, sample, prediction, _spread(spec))
-    stage = Stage(spec, start(spec, sample), shots)
-    (width, height), columns = stage.view.size, len(shots)
-    figure = new_figure((columns + 1) * (width + 0.15) + BAR_ROOM + 0.9, 3 * (height + 0.15) + 0.9, title)
-    grid = figure.add_gridspec(3, columns + 1)
-    axes = np.array([[figure.add_subplot(grid[row, column + 1]) for column in range(columns)] for row in range(3)])
-    label_rim(axes, axis_labels(spec))
-    for column, shot in enumerate(shots):
-        drawn = stage.draw(axes[:, column], shot)
-        set_title(axes[0, column], shot.name)
-    for axis, colours, name in zip(axes[:, -1], drawn, ROWS, strict=True):
-        stage.add_bar(axis, colours, quantity_of(spec))
-    for axis, name in zip(axes[:, 0], ROWS, strict=True):
-        axis.set_ylabel(name, fontsize=LABEL_SIZE)
-    given = figure.add_subplot(grid[:, 0])
-    stage.draw_given(given)
-    label_rim(np.array([[given]]), axis_labels(spec))
+    stage = Stage(spec, start(spec, sample), shots, STILL_SCALE)
+    gaps = [stage.gap_beside_given, *[BARE_GAP] * (len(shots) - 1), BAR_GAP]
+    figure, axes = lay_out(stage.view, len(ROWS), gaps, title)
+    for axis in axes[::2, 0]:
+        axis.remove()
+    stage.draw_given(axes[1, 0])
+    label_rim(axes[:, :1], axis_labels(spec))
+    for column, shot in zip(axes[:, 1:].T, shots, strict=True):
+        drawn = stage.draw(column, shot)
+        set_title(column[0], shot.name)
+    label_rim(axes[:, 1:], axis_labels(spec))
+    for row, colours, name in zip(axes, drawn, ROWS, strict=True):
+        stage.add_bar(row[-1], colours, quantity_of(spec))
+        row[1].set_ylabel(name, fontsize=LABEL_SIZE)
     return figure
 
 

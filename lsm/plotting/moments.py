@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os.path
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -21,6 +20,7 @@ class Moment:
     Args:
         name: which time.
         truth, prediction: ``(*sites)``, a plane of them, masked where there is nothing to show.
+        error: ``(*sites)``, absolute; of several channels the magnitude of their difference.
         truth_at, prediction_at: ``(*sites, 2)``, where the sites lie; None on a regular grid.
         tool: ``(n, 2)``, the underside of the tool, where there is one.
     """
@@ -28,14 +28,10 @@ class Moment:
     name: str
     truth: np.ma.MaskedArray
     prediction: np.ma.MaskedArray
+    error: np.ma.MaskedArray
     truth_at: np.ndarray | None = None
     prediction_at: np.ndarray | None = None
     tool: np.ndarray | None = None
-
-    @property
-    def error(self) -> np.ma.MaskedArray:
-        """Absolute error ``(*sites)``."""
-        return np.ma.abs(self.prediction - self.truth)
 
 
 @dataclass(frozen=True)
@@ -68,16 +64,16 @@ def num_moments(spec: FieldSpec) -> int:
 
 
 def quantity_of(spec: FieldSpec) -> str:
-    """Name and unit of what the moments show."""
+    """Name and unit of what the moments show: ``vorticity`` for ``vorticity at frame 3``, ``|u|`` for ``u_x`` and ``u_y``."""
     if spec.autoregressive:
-        names = {channel.name.partition(" at ")[0] for channel in spec.targets}
-        return with_unit(names.pop().replace("_", " "), spec.targets[0].unit) if len(names) == 1 else ""
-    shown_channels = [spec.targets[i] for i in _not_positions(spec)]
-    if len(shown_channels) == 1:
-        return label_of(shown_channels[0])
-    names = [channel.name for channel in shown_channels]
-    common = os.path.commonprefix(names).rstrip("_ ")
-    return with_unit(f"|{common or ', '.join(names)}|", shown_channels[0].unit)
+        common, unit = {channel.name.partition(" at ")[0] for channel in spec.targets}, spec.targets[0].unit
+        return with_unit(common.pop().replace("_", " "), unit) if len(common) == 1 else ""
+    values = [spec.targets[i] for i in _not_positions(spec)]
+    if len(values) == 1:
+        return label_of(values[0])
+    names = [channel.name for channel in values]
+    common = {name.rpartition("_")[0] for name in names}
+    return with_unit(f"|{common.pop() if len(common) == 1 else ', '.join(names)}|", values[0].unit)
 
 
 def moments(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, which: Iterable[int]) -> list[Moment]:
@@ -106,15 +102,14 @@ def _tool_at(spec: FieldSpec, sample: FieldBatch, time: int) -> np.ndarray | Non
     """Underside ``(n, 2)`` of the tool at a time, where there is one."""
     if spec.tool is None:
         return None
-    first_line = (slice(None), *[0] * (len(spec.sites) - 1), spec.tool.channel)
-    heights = sample.inputs[first_line].numpy()
+    heights = sample.inputs[..., spec.tool.channel].reshape(spec.sites[0], -1)[:, 0].numpy()
     return np.stack([np.linspace(*spec.tool.span, len(heights)), heights - spec.tool.travel * time], axis=-1)
 
 
 def _frame(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, index: int) -> Moment:
     coords, worth = positions_of(sample), worth_showing(spec, sample)
     truth, predicted = (shown(values[..., index].numpy(), worth) for values in (sample.targets, prediction))
-    return Moment(_when(spec.targets[index]), truth, predicted, coords, coords)
+    return Moment(_when(spec.targets[index]), truth, predicted, np.ma.abs(predicted - truth), coords, coords)
 
 
 def _when(channel: Channel) -> str:
@@ -131,12 +126,14 @@ def _time(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, index: int) -
     if spec.positions is not None:
         truth_at, predicted_at = (field[..., list(spec.positions)] for field in (truth, predicted))
         predicted_at = np.where(np.isfinite(predicted_at), predicted_at, truth_at)
-    truth, predicted = (shown(_magnitude(field[..., _not_positions(spec)]), worth) for field in (truth, predicted))
-    return Moment(f"frame {index}", truth, predicted, truth_at, predicted_at, _tool_at(spec, sample, index))
+    fields = [field[..., _not_positions(spec)] for field in (truth, predicted)]
+    error = np.linalg.norm(fields[1] - fields[0], axis=-1)
+    true_value, value, error = (shown(field, worth) for field in (*map(_value, fields), error))
+    return Moment(f"frame {index}", true_value, value, error, truth_at, predicted_at, _tool_at(spec, sample, index))
 
 
-def _magnitude(field: np.ndarray) -> np.ndarray:
-    """Of several channels their Euclidean norm, of one its value: ``(*sites, c)`` to ``(*sites)``."""
+def _value(field: np.ndarray) -> np.ndarray:
+    """Of one channel its value, of several their Euclidean norm: ``(*sites, c)`` to ``(*sites)``."""
     return field[..., 0] if field.shape[-1] == 1 else np.linalg.norm(field, axis=-1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,6 +13,7 @@ from matplotlib.tri import Triangulation
 ERROR_COLOURS = "magma_r"
 LINE_COLOUR = "C0"
 TOOL_COLOUR, TOOL_EDGE = "0.8", "0.3"
+
 
 def paint(axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scale: dict[str, Any]) -> Any:
     """Draw one scalar field, blank where it is masked; return what a colour bar needs.
@@ -31,7 +32,7 @@ def paint(axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scal
         return axis.imshow(values.T, origin="lower", extent=(0, 1, 0, 1), interpolation="nearest", **scale)
     if values.ndim == 2:
         # Matplotlib shades smoothly only what has no gap.
-        shading = "nearest" if np.ma.is_masked(values) else "gouraud"
+        shading: Literal["nearest", "gouraud"] = "nearest" if np.ma.is_masked(values) else "gouraud"
         return axis.pcolormesh(coords[..., 0], coords[..., 1], values, shading=shading, rasterized=True, **scale)
     triangles = triangulate(coords)
     if np.ma.is_masked(values):
@@ -96,28 +97,27 @@ def _limits(fields: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def draw_mesh(
-    axis: Axes, coords: np.ndarray, lines: int, within: np.ndarray | None = None, **style: Any
+    axis: Axes, coords: np.ndarray, spacing: float, within: np.ndarray | None = None, **style: Any
 ) -> LineCollection:
-    """Some lines of a structured mesh, evenly spread over those that pass through the part that is shown.
+    """Some lines of a structured mesh, as many as are told apart, of those that pass through the part that is shown.
 
     Args:
         axis: the panel.
         coords: ``(m, n, 2)``.
-        lines: about so many along the longer axis, and in proportion along the other one.
+        spacing: least distance of neighbouring lines, on average.
         within: ``(m, n)``, which sites are shown; all by default.
         style: of the lines, as matplotlib names it.
     """
-    inside = np.ones(coords.shape[:2], dtype=bool) if within is None else within
-    passing = [np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))]
-    stride = max(1, max(map(len, passing)) // lines)
-    ways = (coords, coords.swapaxes(0, 1))
-    paths = [way[i] for way, indices in zip(ways, passing, strict=True) for i in _with_last(indices, stride)]
-    return axis.add_collection(LineCollection(paths, **style))
-
-
-def _with_last(indices: np.ndarray, stride: int) -> np.ndarray:
-    """Every ``stride``-th index, and the last one."""
-    return np.union1d(indices[::stride], indices[-1:])
+    seen = np.ones(coords.shape[:2], dtype=bool) if within is None else within
+    paths: list[np.ndarray] = []
+    for way, shown in ((coords, seen), (coords.swapaxes(0, 1), seen.T)):
+        apart = np.linalg.norm(np.diff(way, axis=0), axis=-1)[shown[1:] & shown[:-1]]
+        stride = max(1, round(spacing / apart.mean())) if apart.size else 1
+        passing = np.flatnonzero(shown.any(axis=1))
+        paths.extend(way[np.union1d(passing[::stride], passing[-1:])])
+    drawn = LineCollection(paths, **style)
+    axis.add_collection(drawn)
+    return drawn
 
 
 def draw_tool(axis: Axes, underside: np.ndarray) -> None:

@@ -10,9 +10,7 @@ from torch import Tensor
 from lsm.fields import FieldBatch, FieldSpec
 
 
-def middle_plane(
-    spec: FieldSpec, sample: FieldBatch, prediction: Tensor
-) -> tuple[FieldSpec, FieldBatch, Tensor, str]:
+def middle_plane(spec: FieldSpec, sample: FieldBatch, prediction: Tensor) -> tuple[FieldSpec, FieldBatch, Tensor, str]:
     """Of three axes of space, the first two, at the middle of the third; anything else comes back as it is.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,15 +10,28 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.plotting.layout import BAR_ROOM, View, add_bar, axis_labels, label_of, label_rim, new_figure, set_title, view_of
+from lsm.plotting.layout import (
+    BAR_GAP,
+    BARE_GAP,
+    LABEL_GAP,
+    LABEL_SIZE,
+    View,
+    add_bar,
+    axis_labels,
+    label_of,
+    label_rim,
+    lay_out,
+    set_title,
+    view_of,
+)
 from lsm.plotting.painting import abscissa, colour_scale, draw_mesh, error_scale, is_line, paint
 from lsm.plotting.plane import in_window, positions_of, shown, worth_showing
 
 #: Truth and prediction of one channel, ``(*sites)`` each.
 _Pair = tuple[np.ma.MaskedArray, np.ma.MaskedArray]
 
-#: Lines of a mesh that is drawn as an input.
-MESH_LINES = 40
+#: Distance in inches of the lines of a mesh that is drawn as an input.
+MESH_SPACING = 0.05
 
 
 def draw_still(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, title: str) -> Figure:
@@ -36,13 +49,19 @@ def _draw_planes(spec: FieldSpec, sample: FieldBatch, pairs: Sequence[_Pair], ti
     coords = positions_of(sample)
     view = view_of(spec, [] if coords is None else [coords])
     seen = in_window(spec, coords)
-    figure, axes = _panels(spec, view, ("input", "truth", "prediction", "absolute error"), title)
-    if spec.geometry == "grid":
+    columns = {
+        "input": BAR_GAP if spec.geometry == "grid" else BARE_GAP,
+        "truth": BARE_GAP,
+        "prediction": BAR_GAP,
+        "absolute error": BAR_GAP,
+    }
+    figure, axes = _panels(spec, view, columns, title)
+    if coords is None:
         for axis, channel, values in zip(axes[:, 0], spec.inputs, sample.inputs.unbind(-1), strict=False):
             field = shown(values.numpy(), np.ones(values.shape, dtype=bool))
             add_bar(axis, view, paint(axis, field, coords, colour_scale([field])), label_of(channel))
     else:
-        _draw_sites(axes[0, 0], spec, coords)
+        _draw_sites(axes[0, 0], spec, coords, view)
     for (_, left, middle, right), channel, (truth, predicted) in zip(axes, spec.targets, pairs, strict=False):
         error = np.ma.abs(predicted - truth)
         scale = colour_scale([truth[seen], predicted[seen]])
@@ -57,14 +76,15 @@ def _draw_planes(spec: FieldSpec, sample: FieldBatch, pairs: Sequence[_Pair], ti
 def _draw_lines(spec: FieldSpec, sample: FieldBatch, pairs: Sequence[_Pair], title: str) -> Figure:
     x = abscissa(sample.inputs[..., 0].numpy(), positions_of(sample))
     view = View(None, line=True)
-    figure, axes = _panels(spec, view, ("input", "truth and prediction", "absolute error"), title)
+    columns = {"input": LABEL_GAP, "truth and prediction": LABEL_GAP, "absolute error": BARE_GAP}
+    figure, axes = _panels(spec, view, columns, title)
     for axis, channel, values in zip(axes[:, 0], spec.inputs, sample.inputs.unbind(-1), strict=False):
         axis.plot(x, values.numpy(), color="0.3")
-        axis.set_ylabel(label_of(channel))
+        axis.set_ylabel(label_of(channel), fontsize=LABEL_SIZE)
     for (_, both, right), channel, (truth, predicted) in zip(axes, spec.targets, pairs, strict=False):
         both.plot(x, truth, color="k", label="truth")
         both.plot(x, predicted, color="C1", linestyle="--", label="prediction")
-        both.set_ylabel(label_of(channel))
+        both.set_ylabel(label_of(channel), fontsize=LABEL_SIZE)
         right.plot(x, np.ma.abs(predicted - truth), color="C3")
         right.set_ylim(bottom=0.0)
     axes[0, 1].legend(fontsize="small")
@@ -73,14 +93,11 @@ def _draw_lines(spec: FieldSpec, sample: FieldBatch, pairs: Sequence[_Pair], tit
     return figure
 
 
-def _panels(spec: FieldSpec, view: View, names: tuple[str, ...], title: str) -> tuple[Figure, np.ndarray]:
-    """Rows for inputs and targets, columns by name; what has nothing to show is taken away."""
+def _panels(spec: FieldSpec, view: View, columns: Mapping[str, float], title: str) -> tuple[Figure, np.ndarray]:
+    """Rows for inputs and targets, columns by name with the room beside them; what has nothing to show is taken away."""
     inputs = len(spec.inputs) if spec.geometry == "grid" else 1
-    rows = max(len(spec.targets), inputs)
-    width, height = view.size
-    figure = new_figure(len(names) * (width + 0.15) + 3 * BAR_ROOM + 0.5, rows * (height + 0.2) + 0.8, title)
-    axes = figure.subplots(rows, len(names), squeeze=False)
-    for axis, name in zip(axes[0], names, strict=True):
+    figure, axes = lay_out(view, max(len(spec.targets), inputs), list(columns.values()), title)
+    for axis, name in zip(axes[0], columns, strict=True):
         set_title(axis, name)
     for axis in [*axes[inputs:, 0], *axes[len(spec.targets) :, 1:].ravel()]:
         axis.remove()
@@ -88,12 +105,14 @@ def _panels(spec: FieldSpec, view: View, names: tuple[str, ...], title: str) -> 
     return figure, axes
 
 
-def _draw_sites(axis: Axes, spec: FieldSpec, coords: np.ndarray) -> None:
+def _draw_sites(axis: Axes, spec: FieldSpec, coords: np.ndarray, view: View) -> None:
     """Where the geometry itself is the input: the points of a cloud, or lines of a mesh."""
     axis.set_aspect("equal")
     if spec.geometry == "points":
+        set_title(axis, "input: points")
         axis.scatter(coords[:, 0], coords[:, 1], s=2, color="0.2", linewidths=0)
         return
+    set_title(axis, "input: mesh")
     seen = np.zeros(coords.shape[:-1], dtype=bool)
     seen[in_window(spec, coords)] = True
-    draw_mesh(axis, coords, MESH_LINES, seen, colors="0.2", linewidths=0.3)
+    draw_mesh(axis, coords, MESH_SPACING * view.units_per_inch, seen, colors="0.2", linewidths=0.3)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib.animation import PillowWriter
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from PIL import Image
 from torch import Tensor
 
 from lsm.errors import InputError
@@ -47,13 +50,34 @@ def save_animation(
     shots = moments(spec, sample, prediction, range(num_moments(spec)))
     stage = Stage(spec, start(spec, sample), shots)
     figure, axes = lay_out(stage.view, 1, [BARE_GAP, BAR_GAP, BAR_GAP], title)
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    frames = []
+    for shot in shots:
+        _redraw(axes, stage, shot)
+        figure.suptitle(f"{title}{remark}, {shot.name}")
+        canvas.draw()
+        frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = PillowWriter(fps=FRAMES_PER_SECOND)
-    with writer.saving(figure, path, dpi):
-        for shot in shots:
-            _redraw(axes, stage, shot)
-            figure.suptitle(f"{title}{remark}, {shot.name}")
-            writer.grab_frame()
+    _write_gif(frames, path, _palette(frames, stage))
+
+
+def _palette(frames: Sequence[np.ndarray], stage: Stage) -> Image.Image:
+    """256 colours for all frames ``(height, width, 3)``.
+
+    Beside the frames, the scales of colours are given much room, or else colours that are rare in the frames would be
+    given up, and the colour bars be wrong.
+    """
+    rows = np.concatenate(frames)
+    step = np.linspace(0, 1, rows.shape[1])
+    scales = [colormaps[scale["cmap"]](step, bytes=True)[:, :3] for scale in (stage.scale, stage.error_scale)]
+    room = np.repeat(np.stack(scales), len(rows) // 4, axis=0)
+    return Image.fromarray(np.concatenate([rows, room])).quantize(method=Image.Quantize.MEDIANCUT, kmeans=0)
+
+
+def _write_gif(frames: Sequence[np.ndarray], path: Path, palette: Image.Image) -> None:
+    first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
+    first.save(path, save_all=True, append_images=others, duration=1000 // FRAMES_PER_SECOND, loop=0)
 
 
 def _redraw(axes: np.ndarray, stage: Stage, shot: Moment) -> None:

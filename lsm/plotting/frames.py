@@ -69,7 +69,7 @@ class Stage:
         )
         drawn = []
         for axis, (values, at, scale) in zip(axes, rows, strict=True):
-            drawn.append(paint(axis, values, at, scale))
+            drawn.append(paint(axis, values, at, scale, self.view.finest))
             self._furnish(axis, at, shot.tool, ON_COLOURS)
         return drawn
 
@@ -83,7 +83,7 @@ class Stage:
         given = self.given
         if given.values is not None:
             scale = self.scale if self.spec.autoregressive else colour_scale([given.values])
-            drawn = paint(axis, given.values, given.at, scale)
+            drawn = paint(axis, given.values, given.at, scale, self.view.finest)
             if not self.spec.autoregressive:
                 self.add_bar(axis, drawn, given.label)
         self._furnish(axis, given.at, given.tool, ON_WHITE if given.values is None else ON_COLOURS)

@@ -18,7 +18,7 @@ TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 10, 9, 8
 # All that follow are inches.
 
 #: Margins about all panels: for axis labels, and for the headline and the titles.
-LEFT, BOTTOM, TOP = 0.6, 0.5, 0.6
+LEFT, BOTTOM, TOP = 0.7, 0.5, 0.6
 
 #: Room between panels: bare, with axis labels, with a colour bar.
 BARE_GAP, LABEL_GAP, BAR_GAP = 0.3, 0.75, 0.95
@@ -28,6 +28,9 @@ BAR_WIDTH, BAR_DISTANCE = 0.1, 0.06
 
 #: The side of a square panel, and the limits within which the sides of others lie that have the same area.
 SIDE, SHORTEST_SIDE, LONGEST_SIDE = 2.3, 0.7, 3.2
+
+#: Size of the smallest cells that are painted.
+FINEST = 1 / 25
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 
@@ -82,6 +85,11 @@ class View:
         """Length in the drawn plane that an inch of paper shows."""
         return 1.0 if self.limits is None else (self.limits[0][1] - self.limits[0][0]) / self.size[0]
 
+    @property
+    def finest(self) -> float:
+        """Length in the drawn plane that is worth a cell of its own: smooth shading smears cells finer than dots."""
+        return FINEST * self.units_per_inch
+
     def apply(self, axis: Axes) -> None:
         """Limit a panel to the view."""
         axis.tick_params(labelsize=TICK_SIZE)
@@ -113,14 +121,13 @@ def lay_out(view: View, rows: int, gaps: Sequence[float], title: str) -> tuple[F
         title: headline.
     """
     width, height = view.size
-    row_gap = LABEL_GAP if view.line else BARE_GAP
-    whole = LEFT + len(gaps) * width + sum(gaps), TOP + rows * height + (rows - 1) * row_gap + BOTTOM
+    whole = LEFT + len(gaps) * width + sum(gaps), TOP + rows * height + (rows - 1) * BARE_GAP + BOTTOM
     figure = Figure(figsize=whole)
     figure.suptitle(title, fontsize=TITLE_SIZE, y=1 - 0.1 / whole[1], verticalalignment="top")
     axes = np.empty((rows, len(gaps)), dtype=object)
     for row, column in np.ndindex(axes.shape):
         left = LEFT + column * width + sum(gaps[:column])
-        low = BOTTOM + (rows - 1 - row) * (height + row_gap)
+        low = BOTTOM + (rows - 1 - row) * (height + BARE_GAP)
         axes[row, column] = figure.add_axes((left / whole[0], low / whole[1], width / whole[0], height / whole[1]))
     return figure, axes
 

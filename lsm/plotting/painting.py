@@ -15,7 +15,9 @@ LINE_COLOUR = "C0"
 TOOL_COLOUR, TOOL_EDGE = "0.8", "0.3"
 
 
-def paint(axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scale: dict[str, Any]) -> Any:
+def paint(
+    axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scale: dict[str, Any], finest: float = 0.0
+) -> Any:
     """Draw one scalar field, blank where it is masked; return what a colour bar needs.
 
     Args:
@@ -23,6 +25,7 @@ def paint(axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scal
         values: ``(*sites)``: of one axis for a line or a cloud, of two for a lattice or mesh.
         coords: ``(*sites, d)``, or None on a regular lattice, which is drawn on the unit interval or square.
         scale: limits and colours.
+        finest: distance of mesh lines below which only some are drawn; see :class:`lsm.plotting.layout.View`.
     """
     if is_line(values, coords):
         axis.set_ylim(*_with_margin(scale["vmin"], scale["vmax"]))
@@ -32,6 +35,8 @@ def paint(axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scal
         return axis.imshow(values.T, origin="lower", extent=(0, 1, 0, 1), interpolation="nearest", **scale)
     if values.ndim == 2:
         # Matplotlib shades smoothly only what has no gap.
+        kept = np.ix_(*spread_lines(coords, finest))
+        values, coords = values[kept], coords[kept]
         shading: Literal["nearest", "gouraud"] = "nearest" if np.ma.is_masked(values) else "gouraud"
         return axis.pcolormesh(coords[..., 0], coords[..., 1], values, shading=shading, rasterized=True, **scale)
     triangles = triangulate(coords)
@@ -108,16 +113,22 @@ def draw_mesh(
         within: ``(m, n)``, which sites are shown; all by default.
         style: of the lines, as matplotlib names it.
     """
+    across, along = spread_lines(coords, spacing, within)
+    drawn = LineCollection([*coords[across], *coords[:, along].swapaxes(0, 1)], **style)
+    axis.add_collection(drawn)
+    return drawn
+
+
+def spread_lines(coords: np.ndarray, spacing: float, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Which lines of a mesh to draw, along either axis: see :func:`draw_mesh`."""
     seen = np.ones(coords.shape[:2], dtype=bool) if within is None else within
-    paths: list[np.ndarray] = []
+    chosen = []
     for way, shown in ((coords, seen), (coords.swapaxes(0, 1), seen.T)):
         apart = np.linalg.norm(np.diff(way, axis=0), axis=-1)[shown[1:] & shown[:-1]]
         stride = max(1, round(spacing / apart.mean())) if apart.size else 1
         passing = np.flatnonzero(shown.any(axis=1))
-        paths.extend(way[np.union1d(passing[::stride], passing[-1:])])
-    drawn = LineCollection(paths, **style)
-    axis.add_collection(drawn)
-    return drawn
+        chosen.append(np.union1d(passing[::stride], passing[-1:]))
+    return chosen[0], chosen[1]
 
 
 def draw_tool(axis: Axes, underside: np.ndarray) -> None:

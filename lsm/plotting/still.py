@@ -65,9 +65,9 @@ def _draw_planes(spec: FieldSpec, sample: FieldBatch, pairs: Sequence[_Pair], ti
     for (_, left, middle, right), channel, (truth, predicted) in zip(axes, spec.targets, pairs, strict=False):
         error = np.ma.abs(predicted - truth)
         scale = colour_scale([truth[seen], predicted[seen]])
-        paint(left, truth, coords, scale)
-        add_bar(middle, view, paint(middle, predicted, coords, scale), label_of(channel))
-        add_bar(right, view, paint(right, error, coords, error_scale([error[seen]])), label_of(channel))
+        paint(left, truth, coords, scale, view.finest)
+        add_bar(middle, view, paint(middle, predicted, coords, scale, view.finest), label_of(channel))
+        add_bar(right, view, paint(right, error, coords, error_scale([error[seen]]), view.finest), label_of(channel))
     for axis in figure.axes:
         view.apply(axis)
     return figure

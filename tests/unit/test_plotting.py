@@ -1,23 +1,23 @@
+"""Pictures of fields at rest."""
+
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from matplotlib.path import Path as Outline
+from pictures import bars, drawn, is_blank, lines_of, panel_grid, wavy
 from tiny import batch, spec
 
-from lsm.fields import Channel
-from lsm.plotting import MAX_FRAMES, colour_scale, draw_sample, label_of, save_figure, triangulate
+from data_prep.generators.elasticity import ElasticityGenerator
+from lsm.fields import Channel, FieldBatch
+from lsm.plotting import draw_sample, save_figure
+from lsm.plotting.layout import label_of
+from lsm.plotting.painting import colour_scale, triangulate
 
-
-def panels(figure):
-    """Axes by their title, without colour bars."""
-    return {axis.get_title(): axis for axis in figure.axes if axis.get_title()}
-
-
-def drawn(axis):
-    """What carries the colours of a panel."""
-    return [*axis.images, *axis.collections][0]
+COLUMNS = ["input", "truth", "prediction", "absolute error"]
 
 
 def sample_of(fields):
@@ -35,79 +35,154 @@ def test_panels_of_a_field_at_rest(fields, tmp_path):
     figure = draw_sample(fields, sample, prediction, "error 0.5")
     assert isinstance(figure, Figure)
     assert figure.get_suptitle() == "error 0.5"
-    shown = panels(figure)
-    for name in ("out0", "out1"):
-        truth, predicted = drawn(shown[f"truth: {name}"]), drawn(shown[f"prediction: {name}"])
-        channel = int(name[-1])
+    first, second = panel_grid(figure)
+    assert [axis.get_title().partition(":")[0] for axis in first] == COLUMNS
+    assert len(second) == 3, "the one input is drawn once"
+    for channel, row in enumerate((first[1:], second)):
+        truth, predicted, error = map(drawn, row)
         assert truth.get_clim() == predicted.get_clim()
         low, high = truth.get_clim()
         both = torch.stack([sample.targets, prediction])[..., channel]
         assert low <= both.min() + 1e-6
         assert high >= both.max() - 1e-6
         assert truth.get_cmap() == predicted.get_cmap()
-        for panel, values in ((truth, sample.targets), (predicted, prediction)):
+        difference = (prediction - sample.targets).abs()
+        for panel, values in ((truth, sample.targets), (predicted, prediction), (error, difference)):
             wanted = values[..., channel].numpy()
             wanted = wanted.T if fields.geometry == "grid" else wanted
-            np.testing.assert_allclose(np.asarray(panel.get_array()).ravel(), wanted.ravel(), rtol=1e-6)
-    errors = [axis for axis in figure.axes if axis.get_title() == "absolute error"]
-    assert len(errors) == 2
-    np.testing.assert_allclose(drawn(errors[0]).get_clim()[0], 0)
-    np.testing.assert_allclose(
-        np.sort(np.asarray(drawn(errors[0]).get_array()).ravel()),
-        np.sort((prediction - sample.targets)[..., 0].abs().numpy().ravel()),
-        rtol=1e-5,
-    )
-    assert any(title.startswith("input") for title in shown)
+            np.testing.assert_allclose(np.asarray(panel.get_array()).ravel(), wanted.ravel(), rtol=1e-5)
+        np.testing.assert_allclose(error.get_clim(), (0, difference[..., channel].max()), rtol=1e-5)
+        assert [bar.get_ylabel() for axis in row for bar in bars(axis)] == [f"out{channel}"] * 2
+    assert all(axis.get_aspect() == 1 for axis in figure.axes), "undistorted"
     save_figure(figure, tmp_path / "deep" / "sample.png", dpi=40)
     assert (tmp_path / "deep" / "sample.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_input_channel_of_a_grid_is_drawn():
+    fields = spec(inputs=3, targets=1)
+    sample = sample_of(fields)
+    rows = panel_grid(draw_sample(fields, sample, sample.targets, ""))
+    assert [len(row) for row in rows] == [4, 1, 1]
+    for channel, (axis, *_) in enumerate(rows):
+        np.testing.assert_array_equal(drawn(axis).get_array(), sample.inputs[..., channel].numpy().T)
+        assert bars(axis)[0].get_ylabel() == f"in{channel}"
+
+
+def test_colour_bars_are_as_high_as_their_panels_and_all_of_one_width():
+    widths = []
+    for fields in (spec(), replace(spec("mesh", (9, 9)), window=((0.0, 4.0), (0.0, 1.0))), spec("points", (40,))):
+        sample = sample_of(fields)
+        figure = draw_sample(fields, sample, sample.targets * 2, "")
+        figure.draw_without_rendering()
+        for axis in figure.axes:
+            for bar in bars(axis):
+                panel, box = axis.get_window_extent(), bar.get_window_extent()
+                np.testing.assert_allclose((box.y0, box.y1), (panel.y0, panel.y1), atol=0.5)
+                widths.append(box.width / figure.dpi)
+    np.testing.assert_allclose(widths, widths[0], rtol=0.02)
+
+
+def test_nothing_overlaps_and_nothing_is_cut_off():
+    flat = replace(spec("mesh", (9, 9), targets=2), window=((0.0, 4.0), (0.0, 1.0)))
+    flat = replace(flat, targets=(Channel("velocity_x", "m/s"), Channel("pressure", "Pa")))
+    for fields in (flat, spec(inputs=2, targets=2), spec(sites=(9,), inputs=2, targets=2)):
+        sample = sample_of(fields)
+        figure = draw_sample(
+            fields, sample, sample.targets * 0.00123, "darcy, test sample 12: relative L2 error 0.0123"
+        )
+        figure.draw_without_rendering()
+        for row in panel_grid(figure):
+            boxes = [axis.get_tightbbox() for axis in row]
+            assert all(left.x1 <= right.x0 for left, right in pairwise(boxes))
+            assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width for box in boxes)
+            assert all(box.y0 >= 0 and box.y1 <= figure.bbox.height for box in boxes)
 
 
 def test_first_axis_of_a_grid_runs_to_the_right():
     fields = spec(sites=(4, 3))
     sample = sample_of(fields)
-    image = panels(draw_sample(fields, sample, sample.targets, ""))["truth: out0"].images[0]
+    axis = panel_grid(draw_sample(fields, sample, sample.targets, ""))[0][1]
+    image = axis.images[0]
     assert image.origin == "lower"
     assert image.get_array().shape == (3, 4)
+    assert axis.get_xlabel() == "x"
 
 
-@pytest.mark.parametrize(
-    ("fields", "count"),
-    [
-        (spec(inputs=3, targets=10, autoregressive=True), MAX_FRAMES),
-        (spec(inputs=3, targets=2, autoregressive=True), 2),
-        (replace(spec(sites=(6, 5, 7), targets=4), axes=("x", "y", "time"), positions=(0, 1)), MAX_FRAMES),
-    ],
-)
-def test_frames_of_a_field_in_motion(fields, count, tmp_path):
+def test_where_the_mask_is_zero_nothing_is_drawn():
+    """The wild values in there must not reach the colours either."""
+    fields = spec(sites=(8, 6), mask=0)
+    solid = torch.ones(8, 6)
+    solid[2:5, 1:3] = 0
+    truth = wavy(8, 6)
+    sample = FieldBatch(inputs=solid[..., None], targets=torch.where(solid > 0, truth, -900.0)[..., None])
+    prediction = torch.where(solid > 0, truth + 0.1, 700.0)[..., None]
+    figure = draw_sample(fields, sample, prediction, "")
+    ((given, *others),) = panel_grid(figure)
+    inside, outside = [(3.5 / 8, 2 / 6)], [(6.5 / 8, 4.5 / 6)]
+    for axis in others:
+        np.testing.assert_array_equal(np.ma.getmaskarray(drawn(axis).get_array()), (solid == 0).numpy().T)
+        assert is_blank(figure, axis, inside)
+        assert not is_blank(figure, axis, outside)
+    assert not is_blank(figure, given, inside)
+    low, high = drawn(others[0]).get_clim()
+    seen = truth[solid > 0]
+    np.testing.assert_allclose((low, high), (seen.min(), seen.max() + 0.1), rtol=1e-5)
+    np.testing.assert_allclose(drawn(others[2]).get_clim(), (0, 0.1), rtol=1e-4)
+
+
+@pytest.mark.parametrize("geometry", ["mesh", "points"])
+def test_a_mask_blanks_meshes_and_clouds(geometry):
+    x, y = np.meshgrid(np.linspace(0, 1, 21), np.linspace(0, 1, 21), indexing="ij")
+    coords = torch.tensor(np.stack([x, y], axis=-1), dtype=torch.float32)
+    solid = torch.tensor(np.hypot(x - 0.5, y - 0.5) > 0.25, dtype=torch.float32)
+    sites = solid.shape if geometry == "mesh" else (441,)
+    coords, solid = coords.reshape(*sites, 2), solid.reshape(sites)
+    fields = spec(geometry, sites, mask=0)
+    sample = FieldBatch(inputs=solid[..., None], targets=wavy(*sites)[..., None], coords=coords)
+    figure = draw_sample(fields, sample, sample.targets + 0.1, "")
+    for axis in panel_grid(figure)[0][1:]:
+        assert is_blank(figure, axis, [(0.5, 0.5), (0.6, 0.4)]).all()
+        assert not is_blank(figure, axis, [(0.1, 0.1), (0.9, 0.5)]).any()
+
+
+def test_a_prediction_that_is_not_a_number_is_left_blank():
+    fields = spec()
     sample = sample_of(fields)
-    prediction = sample.targets * 2
-    figure = draw_sample(fields, sample, prediction, "error 0.5")
-    rows = np.array(figure.axes[: 3 * count]).reshape(3, count)
-    assert [axis.get_ylabel() for axis in rows[:, 0]] == ["truth", "prediction", "absolute error"]
-    assert len({drawn(axis).get_clim() for axis in rows[:2].ravel()}) == 1
-    assert len({drawn(axis).get_clim() for axis in rows[2]}) == 1
-    truth, predicted, error = (np.asarray(drawn(axis).get_array()) for axis in rows[:, -1])
-    if fields.autoregressive:
-        np.testing.assert_allclose(truth, sample.targets[..., -1].numpy().T)
-        assert rows[0, -1].get_title() == f"out{len(fields.targets) - 1}"
-    else:
-        speed = np.linalg.norm(sample.targets[:, :, -1, 2:].numpy(), axis=-1)
-        np.testing.assert_allclose(truth.ravel(), speed.ravel(), rtol=1e-6)
-        assert rows[0, -1].get_title() == "|out2, out3|, frame 6"
-    np.testing.assert_allclose(error, np.abs(predicted - truth), rtol=1e-5)
-    save_figure(figure, tmp_path / "frames.png", dpi=40)
-    assert (tmp_path / "frames.png").stat().st_size > 1000
+    axis = panel_grid(draw_sample(fields, sample, torch.full_like(sample.targets, torch.nan), ""))[0]
+    low, high = drawn(axis[1]).get_clim()
+    assert np.isfinite([low, high]).all()
+    assert np.ma.getmaskarray(drawn(axis[2]).get_array()).all()
+
+
+def rings():
+    """Rings of points about the origin, of radius one half to one."""
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return np.concatenate([radius * circle for radius in np.linspace(0.5, 1, 9)])
 
 
 def test_a_hole_is_left_blank():
-    """Rings about the origin, the innermost of radius one half: nothing is drawn at the centre."""
-    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
-    rings = [radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1) for radius in np.linspace(0.5, 1, 9)]
-    find = triangulate(np.concatenate(rings)).get_trifinder()
+    find = triangulate(rings()).get_trifinder()
     assert find(0.0, 0.0) == -1
     assert find(0.3, 0.1) == -1
     around = np.linspace(0, 2 * np.pi, 40)
     assert (find(0.75 * np.cos(around), 0.75 * np.sin(around)) >= 0).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_void_of_a_solved_sample_is_blank_and_its_solid_is_whole(seed):
+    """A margin of half the distance of neighbouring points, about 0.03, is left at the void's rim and at the edges."""
+    solved = ElasticityGenerator().solve(np.random.default_rng(seed)).fields
+    angle = np.linspace(0, 2 * np.pi, 42)
+    rim = solved["radius"][:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    find = triangulate(solved["points"]).get_trifinder()
+    places = np.stack(np.meshgrid(*[np.linspace(0.02, 0.98, 97)] * 2), axis=-1).reshape(-1, 2)
+    painted = find(*places.T) >= 0
+    void = Outline(0.5 + (1 - 0.015 / np.linalg.norm(rim, axis=1, keepdims=True)) * rim).contains_points(places)
+    solid = ~Outline(0.5 + (1 + 0.015 / np.linalg.norm(rim, axis=1, keepdims=True)) * rim).contains_points(places)
+    assert void.sum() > 500
+    assert not painted[void].any()
+    assert painted[solid].all()
 
 
 def test_a_full_cloud_has_no_hole():
@@ -127,12 +202,87 @@ def test_colours_diverge_about_zero_only_for_fields_of_both_signs():
     assert (slightly["vmin"], slightly["vmax"]) == (-0.1, 3.0)
 
 
-def test_a_window_limits_the_view():
-    fields = replace(spec("mesh"), window=((0.2, 0.8), (0.1, 0.4)))
+def c_mesh():
+    """``(81, 25, 2)`` about a flat body of half axes 0.5 and 0.1 and behind it, out to a distance of 30."""
+    angles = np.linspace(0, 2 * np.pi, 61)
+    body = np.stack([0.5 * np.cos(angles), 0.1 * np.sin(angles)], axis=-1)
+    far = 30 * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    wake = np.linspace(1, 0, 11)[:-1, None] ** 2 * [29.5, 0] + [0.5, 0]
+    up = np.array([0, 30])
+    inner, outer = np.concatenate([wake, body, wake[::-1]]), np.concatenate([wake + up, far, (wake - up)[::-1]])
+    share = (1.3 ** np.arange(25) - 1) / (1.3**24 - 1)
+    return inner[:, None] + share[:, None] * (outer - inner)[:, None]
+
+
+def test_a_window_shows_a_body_blank_within_lines_of_its_mesh():
+    window = ((-1.0, 1.5), (-0.6, 0.6))
+    coords = torch.tensor(c_mesh(), dtype=torch.float32)
+    fields = replace(spec("mesh", coords.shape[:2], inputs=2), window=window)
+    truth = wavy(*coords.shape[:2])
+    truth[:, -3:] = 40.0
+    sample = FieldBatch(inputs=coords, targets=truth[..., None], coords=coords)
+    figure = draw_sample(fields, sample, sample.targets + 0.1, "")
+    ((mesh, *others),) = panel_grid(figure)
+    assert mesh.get_title() == "input: mesh"
+    for axis in figure.axes:
+        assert axis.get_xlim() == window[0]
+        assert axis.get_ylim() == window[1]
+        assert axis.get_aspect() == 1
+    body, fluid = [(0.0, 0.0), (0.3, 0.03), (-0.4, 0.0)], [(0.0, 0.3), (-0.8, 0.1), (0.0, -0.2)]
+    assert is_blank(figure, mesh, body).all()
+    for axis in others:
+        assert is_blank(figure, axis, body).all()
+        assert not is_blank(figure, axis, fluid).any()
+        assert drawn(axis).get_clim()[1] < 2, "the far field has no say in the colours"
+    lines = lines_of(mesh)
+    along = [line for line in lines if len(line) == 81]
+    assert any(np.array_equal(line, coords[:, 0]) for line in along), "the body itself"
+    assert sum((np.hypot(*line.T) < 0.75).any() for line in along) > 5
+    (left, right), (low, high) = window
+    for x, y in (line.T for line in lines):
+        assert ((x > left) & (x < right) & (y > low) & (y < high)).any(), "no line that only passes elsewhere"
+
+
+def test_a_fine_mesh_is_drawn_by_lines_that_can_be_told_apart():
+    x, y = np.meshgrid(np.linspace(0, 10, 129), np.linspace(0, 1, 129), indexing="ij")
+    coords = torch.tensor(np.stack([x, y], axis=-1), dtype=torch.float32)
+    fields = spec("mesh", (129, 129), inputs=2)
+    sample = FieldBatch(inputs=coords, targets=wavy(129, 129)[..., None], coords=coords)
+    figure = draw_sample(fields, sample, sample.targets, "")
+    axis = panel_grid(figure)[0][0]
+    figure.draw_without_rendering()
+    long = [line for line in lines_of(axis) if np.ptp(line[:, 0]) > 9]
+    heights = np.array([axis.transData.transform(line[0])[1] / figure.dpi for line in long])
+    assert len(long) >= 4
+    assert np.diff(heights)[:-1].min() > 0.03, "inches"
+    np.testing.assert_allclose([long[0][0, 1], long[-1][0, 1]], [0, 1])
+
+
+def test_curves_of_a_field_along_a_line():
+    fields = spec(sites=(30,), inputs=2, targets=1)
     sample = sample_of(fields)
-    for title, axis in panels(draw_sample(fields, sample, sample.targets, "")).items():
-        assert axis.get_xlim() == (0.2, 0.8), title
-        assert axis.get_ylim() == (0.1, 0.4), title
+    prediction = sample.targets + 0.5
+    (given, both, error), (second,) = panel_grid(draw_sample(fields, sample, prediction, ""))
+    for axis, channel in ((given, 0), (second, 1)):
+        np.testing.assert_array_equal(axis.lines[0].get_ydata(), sample.inputs[:, channel])
+        assert axis.get_ylabel() == f"in{channel}"
+    truth, predicted = both.lines
+    np.testing.assert_array_equal(truth.get_ydata(), sample.targets[:, 0])
+    np.testing.assert_array_equal(predicted.get_ydata(), prediction[:, 0])
+    np.testing.assert_allclose(truth.get_xdata(), np.linspace(0, 1, 30))
+    assert [text.get_text() for text in both.get_legend().get_texts()] == ["truth", "prediction"]
+    np.testing.assert_allclose(error.lines[0].get_ydata(), 0.5, rtol=1e-5)
+    assert error.get_ylim()[0] == 0
+
+
+def test_of_a_volume_the_middle_plane_is_drawn():
+    fields = spec(sites=(6, 5, 9))
+    sample = sample_of(fields)
+    figure = draw_sample(fields, sample, sample.targets, "error 0.5")
+    assert figure.get_suptitle() == "error 0.5 (middle slice: z index 4 of 0 to 8)"
+    given, truth, *_ = panel_grid(figure)[0]
+    np.testing.assert_array_equal(drawn(given).get_array(), sample.inputs[:, :, 4, 0].T)
+    np.testing.assert_array_equal(drawn(truth).get_array(), sample.targets[:, :, 4, 0].T)
 
 
 def test_labels_are_for_people():

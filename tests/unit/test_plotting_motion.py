@@ -1,0 +1,256 @@
+"""Pictures and animations of fields in motion."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import colormaps
+from pictures import bars, drawn, lines_of, panel_grid
+from PIL import Image
+from tiny import batch, spec
+
+from data_prep.generators import plasticity
+from lsm.data.readers.base import make_reader
+from lsm.data.store import Store, StoreWriter
+from lsm.errors import InputError
+from lsm.fields import Channel, FieldBatch, Tool
+from lsm.plotting import check_in_motion, draw_sample, save_animation
+from lsm.plotting.frames import MAX_FRAMES, ROWS
+from lsm.plotting.painting import TOOL_COLOUR
+
+FORGED = replace(
+    spec(sites=(6, 5, 7), targets=4),
+    axes=("x", "y", "time"),
+    targets=tuple(Channel(name, "mm") for name in ("x", "y", "u_x", "u_y")),
+    positions=(0, 1),
+    tool=Tool(channel=0, span=(-3.0, 2.0), travel=0.25),
+)
+
+
+def frames_spec(inputs, targets, sites=(6, 5)):
+    """Successive frames of one field."""
+    names = [Channel(f"vorticity at frame {frame + 1}", "1/s") for frame in range(inputs + targets)]
+    fields = spec(sites=sites, inputs=inputs, targets=targets, autoregressive=True)
+    return replace(fields, inputs=tuple(names[:inputs]), targets=tuple(names[inputs:]))
+
+
+def forged_sample():
+    """A block on [-3, 2] x [0, 2] that sinks, below a die that is higher to the right."""
+    x, y = np.meshgrid(np.linspace(2, -3, 6), np.linspace(2, 0, 5), indexing="ij")
+    sinking = -0.1 * (y / 2)[..., None] * np.arange(7)
+    places = np.stack([np.broadcast_to(x[..., None], sinking.shape), y[..., None] + sinking], axis=-1)
+    targets = np.concatenate([places, np.stack([0.03 * sinking, sinking], axis=-1)], axis=-1)
+    die = np.broadcast_to(np.linspace(2.5, 3.5, 6)[:, None, None, None], (6, 5, 7, 1))
+    return FieldBatch(*(torch.tensor(np.ascontiguousarray(values), dtype=torch.float32) for values in (die, targets)))
+
+
+def layout_of(figure):
+    """The panel of the input, and three rows of panels."""
+    truth, prediction, error = panel_grid(figure)
+    return prediction[0], [truth, prediction[1:], error]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "targets", "shown"),
+    [(10, 10, [14, 16, 18, 20]), (3, 2, [4, 5]), (1, 4, [2, 3, 4, 5]), (2, 7, [3, 5, 7, 9]), (1, 20, [6, 11, 16, 21])],
+)
+def test_frames_that_follow_one_another(inputs, targets, shown):
+    fields = frames_spec(inputs, targets)
+    sample = batch(fields).sample(0)
+    prediction = sample.targets * 2
+    figure = draw_sample(fields, sample, prediction, "error 0.5")
+    given, rows = layout_of(figure)
+    assert figure.get_suptitle() == "error 0.5"
+    assert [axis.get_title() for axis in rows[0]] == [f"frame {frame}" for frame in shown]
+    assert len(shown) <= MAX_FRAMES
+    assert [row[0].get_ylabel() for row in rows] == list(ROWS)
+    for axes, values in zip(rows, (sample.targets, prediction, sample.targets.abs()), strict=True):
+        for axis, frame in zip(axes, shown, strict=True):
+            np.testing.assert_allclose(drawn(axis).get_array(), values[..., frame - inputs - 1].T, rtol=1e-5)
+        assert len({drawn(axis).get_clim() for axis in axes}) == 1
+        assert [len(bars(axis)) for axis in axes] == [0] * (len(axes) - 1) + [1]
+        assert bars(axes[-1])[0].get_ylabel() == "vorticity [1/s]"
+    assert drawn(rows[2][0]).get_clim()[0] == 0
+    limits = drawn(rows[0][0]).get_clim()
+    assert limits == drawn(rows[1][0]).get_clim()
+    assert limits[0] == -limits[1], "diverging about zero"
+    assert drawn(rows[0][0]).get_cmap().name == "RdBu_r"
+    assert given.get_title() == f"input: frame {inputs}"
+    np.testing.assert_array_equal(drawn(given).get_array(), sample.inputs[..., -1].T)
+    assert drawn(given).get_clim() == limits
+
+
+def test_the_last_input_counts_for_the_colours():
+    fields = frames_spec(2, 3)
+    sample = batch(fields).sample(0)
+    sample.inputs[..., -1] *= 50
+    given, rows = layout_of(draw_sample(fields, sample, sample.targets, ""))
+    assert drawn(rows[0][0]).get_clim()[1] >= sample.inputs.abs().max()
+    assert drawn(given).get_clim() == drawn(rows[0][0]).get_clim()
+
+
+def test_frames_of_a_field_along_a_line():
+    fields = frames_spec(2, 3, sites=(20,))
+    sample = batch(fields).sample(0)
+    given, rows = layout_of(draw_sample(fields, sample, sample.targets * 2, ""))
+    for axes, scale in zip(rows, (1, 2, 1), strict=True):
+        for frame, axis in enumerate(axes):
+            wanted = sample.targets[:, frame] * scale
+            np.testing.assert_allclose(
+                axis.lines[0].get_ydata(), wanted.abs() if axes is rows[2] else wanted, rtol=1e-5
+            )
+    assert len({axis.get_ylim() for row in (rows[0], rows[1], [given]) for axis in row}) == 1
+
+
+def test_a_field_in_time_beside_its_first_input():
+    fields = replace(spec(sites=(6, 5, 9)), axes=("x", "y", "time"), targets=(Channel("heat", "K"),))
+    sample = batch(fields).sample(0)
+    given, rows = layout_of(draw_sample(fields, sample, -sample.targets, ""))
+    assert [axis.get_title() for axis in rows[0]] == ["frame 2", "frame 4", "frame 6", "frame 8"]
+    np.testing.assert_array_equal(drawn(rows[0][1]).get_array(), sample.targets[:, :, 4, 0].T)
+    np.testing.assert_allclose(drawn(rows[2][1]).get_array(), 2 * sample.targets[:, :, 4, 0].T.abs(), rtol=1e-5)
+    np.testing.assert_array_equal(drawn(given).get_array(), sample.inputs[:, :, 0, 0].T)
+    assert bars(rows[0][-1])[0].get_ylabel() == "heat [K]"
+    assert bars(given)[0].get_ylabel() == "in0"
+
+
+def test_one_axis_of_space_and_one_of_time_is_one_plane():
+    fields = replace(spec(sites=(6, 5)), axes=("x", "time"))
+    sample = batch(fields).sample(0)
+    ((given, *_),) = panel_grid(draw_sample(fields, sample, sample.targets, ""))
+    assert (given.get_xlabel(), given.get_ylabel()) == ("x", "time")
+
+
+def tools_of(axis):
+    """Outlines of filled areas that are tools."""
+    return [
+        artist.get_paths()[0].vertices
+        for artist in axis.collections
+        if artist.get_array() is None and len(artist.get_facecolor())
+    ]
+
+
+def test_a_mesh_that_moves_under_a_tool_that_comes_down():
+    sample = forged_sample()
+    prediction = sample.targets.clone()
+    prediction[..., 2] += 0.3
+    prediction[..., 3] += 0.4
+    prediction[..., 0] += 0.05
+    given, rows = layout_of(draw_sample(FORGED, sample, prediction, ""))
+    shown = [int(axis.get_title().removeprefix("frame ")) for axis in rows[0]]
+    assert shown == [3, 4, 5, 6]
+    assert given.get_title() == "input: in0"
+    for name, axes in zip(ROWS, rows, strict=True):
+        source = prediction if name == "prediction" else sample.targets
+        for axis, frame in zip(axes, shown, strict=True):
+            corners = drawn(axis).get_coordinates()
+            np.testing.assert_allclose(corners, source[:, :, frame, :2], rtol=1e-5)
+            np.testing.assert_allclose(lines_of(axis)[0], source[0, :, frame, :2], rtol=1e-5)
+            length = np.linalg.norm(source[:, :, frame, 2:], axis=-1)
+            wanted = np.full_like(length, 0.5) if name == "absolute error" else length
+            np.testing.assert_allclose(np.asarray(drawn(axis).get_array()).ravel(), wanted.ravel(), rtol=1e-4)
+            assert axis.get_aspect() == 1
+    assert bars(rows[0][-1])[0].get_ylabel() == "|u| [mm]"
+    for axis, frame in [(given, 0), *((axis, frame) for axes in rows for axis, frame in zip(axes, shown, strict=True))]:
+        (outline,) = tools_of(axis)
+        for x, height in ((-3.0, 2.5), (0.0, 3.1), (2.0, 3.5)):
+            below = outline[np.isclose(outline[:, 0], x), 1].min()
+            np.testing.assert_allclose(below, height - 0.25 * frame, rtol=1e-5)
+        low, high = axis.get_xlim()
+        assert outline[:, 0].min() <= low
+        assert outline[:, 0].max() >= high
+    np.testing.assert_allclose(lines_of(given)[0], sample.targets[0, :, 0, :2], rtol=1e-5)
+    assert len({(axis.get_xlim(), axis.get_ylim()) for row in (*rows, [given]) for axis in row}) == 1
+
+
+def test_a_tool_needs_a_mesh_that_moves():
+    with pytest.raises(ValueError, match="positions"):
+        replace(FORGED, positions=None)
+
+
+def test_the_drawn_die_rests_on_the_solved_block(tmp_path):
+    """The reader knows where the published die is, to a third of its travel between two frames.
+
+    Closer than the thickness of a line it cannot be, for it is drawn straight between heights that are 2.5 mm apart here.
+    """
+    generator = plasticity.PlasticityGenerator(columns=20, frames=6)
+    with StoreWriter(tmp_path / "store.h5", "plasticity", generator.fields, 1, {}) as writer:
+        writer.write(0, generator.solve(np.random.default_rng(0)).fields)
+    reader = make_reader({"name": "plasticity"})
+    with Store(tmp_path / "store.h5") as store:
+        fields = reader.spec(store)
+        sample = reader.decode({name: store.field(name)[0] for name in reader.fields})
+    half = 0.5 * plasticity.WIDTH
+    np.testing.assert_allclose(fields.tool.span, plasticity.ORIGIN[0] + np.array([-half, half]))
+    assert fields.tool.travel == plasticity.TRAVEL_PER_FRAME
+    _, rows = layout_of(draw_sample(fields, sample, sample.targets, ""))
+    for axis in rows[0]:
+        frame = int(axis.get_title().removeprefix("frame "))
+        (outline,) = tools_of(axis)
+        floor = {x: outline[np.isclose(outline[:, 0], x), 1].min() for x in np.unique(outline[:, 0])}
+        x, y = sample.targets[:, 0, frame, :2].numpy().T
+        under = np.interp(x, list(floor), list(floor.values()))
+        assert (under - y).min() == pytest.approx(0, abs=0.1)
+        mirrored = np.interp(sum(fields.tool.span) - x, list(floor), list(floor.values()))
+        assert (mirrored - y).min() != pytest.approx(0, abs=0.1), "a die from right to left would not fit"
+
+
+def gif_frames(path):
+    """``(frames, height, width, 3)``."""
+    with Image.open(path) as image:
+        frames = []
+        for index in range(image.n_frames):
+            image.seek(index)
+            frames.append(np.asarray(image.convert("RGB")))
+    return np.stack(frames).astype(int)
+
+
+def test_an_animation_has_every_frame_and_colours_that_stay(tmp_path):
+    fields = frames_spec(2, 6, sites=(2, 2))
+    levels = torch.linspace(-1, 1, 6)
+    targets = levels.expand(2, 2, 6).contiguous()
+    sample = FieldBatch(inputs=torch.zeros(2, 2, 2), targets=targets)
+    path = tmp_path / "deep" / "moving.gif"
+    save_animation(fields, sample, targets * 0.5, "error 0.5", path, dpi=50)
+    frames = gif_frames(path)
+    assert len(frames) == 6
+    middle = frames.shape[1] // 2
+    panel_middle = round((0.7 + 1.15) * 50)
+    for frame, level in zip(frames, levels, strict=True):
+        wanted = 255 * np.array(colormaps["RdBu_r"](0.5 + 0.5 * float(level)))[:3]
+        np.testing.assert_allclose(frame[middle + 10, panel_middle + 10], wanted, atol=12)
+    bars_and_labels = frames[:, middle, -round(0.91 * 50) :]
+    assert (bars_and_labels == bars_and_labels[0]).all(), "same limits and colours in every frame"
+
+
+def test_a_larger_animation_has_more_dots(tmp_path):
+    fields = frames_spec(1, 2)
+    sample = batch(fields).sample(0)
+    sizes = []
+    for dpi in (30, 60):
+        path = tmp_path / f"{dpi}.gif"
+        save_animation(fields, sample, sample.targets, "error 0.5", path, dpi=dpi)
+        sizes.append(gif_frames(path).shape[:3])
+    np.testing.assert_allclose(sizes[1], np.array(sizes[0]) * [1, 2, 2], atol=2)
+
+
+def test_an_animation_of_a_mesh_that_moves_begins_at_rest(tmp_path):
+    sample = forged_sample()
+    save_animation(FORGED, sample, sample.targets, "error 0.5", tmp_path / "forged.gif", dpi=40)
+    frames = gif_frames(tmp_path / "forged.gif")
+    assert len(frames) == 7
+    grey = round(255 * float(TOOL_COLOUR))
+    tool = (np.abs(frames - grey) < 8).all(axis=-1).sum(axis=(1, 2))
+    assert (np.diff(tool) > 0).all(), "more and more of the tool comes into view"
+
+
+def test_a_field_at_rest_is_not_animated(tmp_path):
+    fields = spec()
+    sample = batch(fields).sample(0)
+    with pytest.raises(InputError, match="animate=true"):
+        save_animation(fields, sample, sample.targets, "", tmp_path / "still.gif")
+    assert not (tmp_path / "still.gif").exists()
+    with pytest.raises(InputError, match="out0 cannot be animated"):
+        check_in_motion(replace(fields, axes=("x", "time")))
+    check_in_motion(FORGED)

@@ -6,7 +6,7 @@ import torch
 from tiny import batch, spec
 
 from lsm.errors import InputError
-from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.fields import Channel, FieldBatch, FieldSpec, Tool
 
 FULL = FieldSpec(
     geometry="mesh",
@@ -18,6 +18,8 @@ FULL = FieldSpec(
     autoregressive=False,
     positions=(0, 1),
     window=((0.0, 1.0), (-2.0, 3.0)),
+    mask=0,
+    tool=Tool(channel=0, span=(-1.0, 1.0), travel=0.5),
 )
 
 
@@ -26,6 +28,11 @@ def test_round_trip_through_json(fields):
     plain = json.loads(json.dumps(fields.to_dict()))
     assert plain == fields.to_dict()
     assert FieldSpec.from_dict(plain) == fields
+
+
+def test_a_checkpoint_from_before_there_were_tools():
+    plain = {name: value for name, value in FULL.to_dict().items() if name != "tool"}
+    assert FieldSpec.from_dict(plain) == replace(FULL, tool=None)
 
 
 def test_a_checkpoint_holds_only_lists_and_plain_values():
@@ -46,7 +53,12 @@ def test_what_the_model_has_to_know():
 
 @pytest.mark.parametrize(
     ("change", "named"),
-    [({"geometry": "cloud"}, "'cloud'"), ({"axes": ("x",)}, "1 axis names"), ({"inputs": ()}, "at least one input")],
+    [
+        ({"geometry": "cloud"}, "'cloud'"),
+        ({"axes": ("x",)}, "1 axis names"),
+        ({"inputs": ()}, "at least one input"),
+        ({"positions": None}, "a tool needs"),
+    ],
 )
 def test_a_specification_that_makes_no_sense(change, named):
     with pytest.raises(ValueError, match=named):

@@ -164,11 +164,6 @@ def test_a_mesh_that_moves_under_a_tool_that_comes_down():
     assert len({(axis.get_xlim(), axis.get_ylim()) for row in (*rows, [given]) for axis in row}) == 1
 
 
-def test_a_tool_needs_a_mesh_that_moves():
-    with pytest.raises(ValueError, match="positions"):
-        replace(FORGED, positions=None)
-
-
 def test_the_drawn_die_rests_on_the_solved_block(tmp_path):
     """The reader knows where the published die is, to a third of its travel between two frames.
 

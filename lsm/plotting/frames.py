@@ -25,7 +25,7 @@ from lsm.plotting.layout import (
     view_of,
 )
 from lsm.plotting.moments import Moment, Start, moments, num_moments, quantity_of, start
-from lsm.plotting.painting import colour_scale, draw_mesh, draw_tool, error_scale, is_line, paint
+from lsm.plotting.painting import colour_scale, draw_mesh, draw_tool, error_scale, is_line, paint, spread_lines
 
 #: Moments that are drawn of a field in motion.
 MAX_FRAMES = 4
@@ -42,7 +42,7 @@ ON_WHITE = {"colors": "0.3", "linewidths": 0.35}
 
 
 class Stage:
-    """What all moments of a field in motion share: view, colours and labels.
+    """What all moments of a field in motion share: view, colours, labels, and which lines of a mesh are drawn.
 
     Args:
         spec: the fields.
@@ -59,6 +59,9 @@ class Stage:
         self.scale = colour_scale(fields)
         self.error_scale = error_scale([shot.error for shot in shots])
         self.view = _view(spec, given, shots, scale)
+        self.lines = None
+        if spec.positions is not None and given.at is not None:
+            self.lines = spread_lines(given.at, MESH_SPACING * self.view.units_per_inch)
 
     def draw(self, axes: Sequence[Axes], shot: Moment) -> list[Any]:
         """Truth, prediction and error of a moment in a panel each; returns what their colour bars need."""
@@ -92,9 +95,9 @@ class Stage:
     def _furnish(self, axis: Axes, at: np.ndarray | None, tool: np.ndarray | None, style: dict[str, Any]) -> None:
         """Limits, the mesh if it moves, and the tool."""
         self.view.apply(axis)
-        if self.spec.positions is not None and at is not None:
+        if self.lines is not None and at is not None:
             axis.set_aspect("equal")
-            draw_mesh(axis, at, MESH_SPACING * self.view.units_per_inch, **style)
+            draw_mesh(axis, at, self.lines, **style)
         if tool is not None:
             draw_tool(axis, tool)
 

@@ -104,7 +104,7 @@ def view_of(spec: FieldSpec, places: Sequence[np.ndarray], scale: float = 1.0) -
         return View(spec.window, scale=scale)
     flat = np.concatenate([place.reshape(-1, 2) for place in places]).astype(np.float64)
     low, high = flat.min(axis=0), flat.max(axis=0)
-    margin = 0.02 * (high - low).max()
+    margin = 0.02 * (high - low).max() or 0.5
     (left, bottom), (right, top) = low - margin, high + margin
     return View(((float(left), float(right)), (float(bottom), float(top))), scale=scale)
 

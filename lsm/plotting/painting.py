@@ -14,6 +14,8 @@ ERROR_COLOURS = "magma_r"
 LINE_COLOUR = "C0"
 TOOL_COLOUR, TOOL_EDGE = "0.8", "0.3"
 
+MeshLines = tuple[np.ndarray, np.ndarray]
+
 
 def paint(
     axis: Axes, values: np.ma.MaskedArray, coords: np.ndarray | None, scale: dict[str, Any], finest: float = 0.0
@@ -101,34 +103,31 @@ def _limits(fields: Sequence[np.ndarray]) -> tuple[float, float]:
     return (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
 
 
-def draw_mesh(
-    axis: Axes, coords: np.ndarray, spacing: float, within: np.ndarray | None = None, **style: Any
-) -> LineCollection:
-    """Some lines of a structured mesh, as many as are told apart, of those that pass through the part that is shown.
+def spread_lines(coords: np.ndarray, spacing: float, within: np.ndarray | None = None) -> MeshLines:
+    """Lines of a structured mesh to draw: as many as are told apart, of those that pass through the part that is shown.
 
     Args:
-        axis: the panel.
         coords: ``(m, n, 2)``.
         spacing: least distance of neighbouring lines, on average.
         within: ``(m, n)``, which sites are shown; all by default.
-        style: of the lines, as matplotlib names it.
+    Returns:
+        Which lines, by their index along the first and along the second axis; the outermost are among them.
     """
-    across, along = spread_lines(coords, spacing, within)
-    drawn = LineCollection([*coords[across], *coords[:, along].swapaxes(0, 1)], **style)
-    axis.add_collection(drawn)
-    return drawn
-
-
-def spread_lines(coords: np.ndarray, spacing: float, within: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Which lines of a mesh to draw, along either axis: see :func:`draw_mesh`."""
     seen = np.ones(coords.shape[:2], dtype=bool) if within is None else within
     chosen = []
     for way, shown in ((coords, seen), (coords.swapaxes(0, 1), seen.T)):
         apart = np.linalg.norm(np.diff(way, axis=0), axis=-1)[shown[1:] & shown[:-1]]
-        stride = max(1, round(spacing / apart.mean())) if apart.size else 1
+        gap = apart.mean() if apart.size else spacing
+        stride = max(1, round(spacing / max(gap, spacing / len(way)))) if spacing else 1
         passing = np.flatnonzero(shown.any(axis=1))
         chosen.append(np.union1d(passing[::stride], passing[-1:]))
     return chosen[0], chosen[1]
+
+
+def draw_mesh(axis: Axes, coords: np.ndarray, lines: MeshLines, **style: Any) -> None:
+    """Lines, see :func:`spread_lines`, of a structured mesh ``(m, n, 2)``, in a style as matplotlib names it."""
+    first, second = lines
+    axis.add_collection(LineCollection([*coords[first], *coords[:, second].swapaxes(0, 1)], **style))
 
 
 def draw_tool(axis: Axes, underside: np.ndarray) -> None:

@@ -24,7 +24,7 @@ from lsm.plotting.layout import (
     set_title,
     view_of,
 )
-from lsm.plotting.painting import abscissa, colour_scale, draw_mesh, error_scale, is_line, paint
+from lsm.plotting.painting import abscissa, colour_scale, draw_mesh, error_scale, is_line, paint, spread_lines
 from lsm.plotting.plane import in_window, positions_of, shown, worth_showing
 
 #: Truth and prediction of one channel, ``(*sites)`` each.
@@ -115,4 +115,5 @@ def _draw_sites(axis: Axes, spec: FieldSpec, coords: np.ndarray, view: View) -> 
     set_title(axis, "input: mesh")
     seen = np.zeros(coords.shape[:-1], dtype=bool)
     seen[in_window(spec, coords)] = True
-    draw_mesh(axis, coords, MESH_SPACING * view.units_per_inch, seen, colors="0.2", linewidths=0.3)
+    lines = spread_lines(coords, MESH_SPACING * view.units_per_inch, seen)
+    draw_mesh(axis, coords, lines, colors="0.2", linewidths=0.3)

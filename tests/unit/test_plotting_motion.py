@@ -164,6 +164,26 @@ def test_a_mesh_that_moves_under_a_tool_that_comes_down():
     assert len({(axis.get_xlim(), axis.get_ylim()) for row in (*rows, [given]) for axis in row}) == 1
 
 
+def test_a_predicted_mesh_that_is_one_point_or_none_at_all_is_survived():
+    sample = forged_sample()
+    for value in (0.0, torch.nan):
+        _, rows = layout_of(draw_sample(FORGED, sample, torch.full_like(sample.targets, value), ""))
+        assert all(np.isfinite(axis.get_xlim()).all() for row in rows for axis in row)
+
+
+def test_the_same_lines_of_a_mesh_are_drawn_at_all_times():
+    """Though the block widens, which brings more of its lines apart."""
+    sites = (6, 60, 7)
+    x, y, time = np.meshgrid(np.linspace(0, 6, 6), np.linspace(0, 6, 60), np.arange(7.0), indexing="ij")
+    places = np.stack([x, y * (1 + 0.3 * time), 0 * x, 0 * x], axis=-1)
+    fields = replace(FORGED, sites=sites, tool=None)
+    sample = FieldBatch(torch.zeros(*sites, 1), torch.tensor(places, dtype=torch.float32))
+    _, rows = layout_of(draw_sample(fields, sample, sample.targets, ""))
+    counts = {len(lines_of(axis)) for row in rows for axis in row}
+    assert len(counts) == 1
+    assert counts.pop() < 66
+
+
 def test_the_drawn_die_rests_on_the_solved_block(tmp_path):
     """The reader knows where the published die is, to a third of its travel between two frames.
 

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from experiments.cli import require_store
 from lsm.checkpoint import Checkpoint, load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
@@ -34,7 +35,7 @@ def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
     Raises:
         FileNotFoundError: the store is missing; the message names both remedies.
     """
-    data, benchmark = run["data"], run["benchmark"]["name"]
+    data = run["data"]
     arguments = {
         "path": data["path"],
         "splits": data["splits"],
@@ -44,12 +45,7 @@ def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
         "num_workers": data["num_workers"],
         **changes,
     }
-    if not Path(arguments["path"]).exists():
-        options = f"benchmark={benchmark}" + ("" if run["preset"] == "paper" else f" preset={run['preset']}")
-        raise FileNotFoundError(
-            f"{arguments['path']} does not exist: make it with `lsm-generate {options}`, convert published files with "
-            f"`lsm-convert {options} source=FOLDER`, or say where it lies with data_dir=FOLDER"
-        )
+    require_store(Path(arguments["path"]), run["benchmark"]["name"], run["preset"])
     return FieldDataModule(reader=make_reader(run["benchmark"]["reader"]), **arguments)
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     """A console script: compose the configuration ``name`` and run; a user's mistake ends with one sentence and code 1.
 
     Args:
-        name: primary configuration file in ``conf/``.
+        name: primary configuration file in ``conf/``, and the module in ``experiments`` that holds ``run``.
         run: does the work.
     """
 
@@ -65,9 +66,12 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         show_all = bool(os.environ.get("HYDRA_FULL_ERROR"))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its own errors on instead of printing a traceback
 
+        function = run.__name__
+
         def guarded(cfg: DictConfig) -> Any:
+            # By name: a launcher sends this to other processes, where what `python -m` runs is no importable module.
             with _mistakes_told(show_all):
-                return run(cfg)
+                return getattr(import_module(f"experiments.{name}"), function)(cfg)
 
         with _mistakes_told(show_all):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
@@ -109,6 +113,25 @@ def check_preset(cfg: DictConfig) -> None:
     """
     if cfg.preset not in cfg.benchmark.presets:
         raise InputError(f"preset {cfg.preset!r} is unknown; choose one of: {', '.join(cfg.benchmark.presets)}")
+
+
+def require_store(path: Path, benchmark: str, preset: str) -> None:
+    """Tell how to come by a store that is not there.
+
+    Raises:
+        FileNotFoundError: the store is missing; the message names both remedies.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: make it with `lsm-generate {preset_options(benchmark, preset)}`, convert published "
+            f"files with `lsm-convert {preset_options(benchmark, preset)} source=FOLDER`, or say where it lies with "
+            "data_dir=FOLDER"
+        )
+
+
+def preset_options(benchmark: str, preset: str) -> str:
+    """The options that choose a benchmark and its preset, as typed."""
+    return f"benchmark={benchmark}" + ("" if preset == "paper" else f" preset={preset}")
 
 
 class _Rate(ProgressColumn):

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from data_prep.published import Layout, PublishedFile, export_files, import_files
-from experiments.cli import check_preset, command, console, progress_bar
+from experiments.cli import check_preset, command, console, preset_options, progress_bar
 from lsm.data.readers.base import make_reader
 from lsm.errors import InputError
 
@@ -49,6 +49,8 @@ def run(cfg: DictConfig) -> list[str]:
         if cfg.source is not None:
             lines = import_files(layout(cfg), Path(cfg.source).expanduser(), store, cfg.strict, start, advance)
             lines.append(f"wrote {store}")
+            options = preset_options(cfg.benchmark.name, cfg.preset)
+            lines.append(f"compare it with what is published: lsm-generate {options} store={store} check=true")
         else:
             folder = Path(cfg.export).expanduser()
             lines = export_files(layout(cfg), store, folder, str(cfg.mat_version), start, advance)

@@ -101,12 +101,18 @@ def describe(error: Exception) -> str:
     return str(error).splitlines()[0] if isinstance(error, (OmegaConfBaseException, HydraException)) else str(error)
 
 
-def check_preset(cfg: DictConfig) -> None:
-    """Tell a misspelt preset.
+def check_benchmark(cfg: DictConfig, *needed: str) -> None:
+    """Tell a misspelt preset, or that the benchmark's file lacks what a command needs.
 
+    Args:
+        cfg: a command's configuration.
+        needed: keys of the benchmark's file.
     Raises:
-        InputError: the benchmark has no such preset.
+        InputError: the benchmark has no such preset or key.
     """
+    for key in needed:
+        if key not in cfg.benchmark:
+            raise InputError(f"benchmark {cfg.benchmark.name} has no {key} in its file, which this command needs")
     if cfg.preset not in cfg.benchmark.presets:
         raise InputError(f"preset {cfg.preset!r} is unknown; choose one of: {', '.join(cfg.benchmark.presets)}")
 

@@ -11,14 +11,14 @@ from omegaconf import DictConfig
 
 from data_prep.engine import Job, Report, generate
 from data_prep.generators.base import Generator
-from experiments.cli import check_preset, command, console, progress_bar
+from experiments.cli import check_benchmark, command, console, progress_bar
 from experiments.device import choose_device
 from lsm.errors import InputError
 
 
 def run(cfg: DictConfig) -> Report:
     """Generate what is missing of ``cfg.store``."""
-    check_preset(cfg)
+    check_benchmark(cfg, "generator")
     job = Job(
         generator=_make_generator(cfg),
         path=Path(cfg.store),

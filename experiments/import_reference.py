@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, open_dict
 
 from experiments.build import make_datamodule, make_solver, plain
-from experiments.cli import check_preset, command, console
+from experiments.cli import check_benchmark, command, console
 from lsm.checkpoint import load_plain, save
 from lsm.errors import InputError
 from lsm.reference import import_state, only_state
@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> Path:
         FileNotFoundError: a file of weights, or the benchmark's data, is missing.
         InputError: a file holds no state dict, or its weights do not fit the model.
     """
-    check_preset(cfg)
+    check_benchmark(cfg)
     source = Path(cfg.checkpoint)
     output = source.with_suffix(".ckpt") if cfg.output is None else Path(cfg.output)
     if output.exists():

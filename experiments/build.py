@@ -26,11 +26,12 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
-def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
+def make_datamodule(run: Mapping[str, Any], resolution: Any = None, **changes: Any) -> FieldDataModule:
     """The data of a run.
 
     Args:
         run: the run's plain configuration.
+        resolution: another resolution than the run's, for readers that select sites.
         changes: arguments of the data module that differ from it.
     Raises:
         FileNotFoundError: the store is missing; the message names both remedies.
@@ -46,28 +47,36 @@ def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
         **changes,
     }
     require_store(Path(arguments["path"]), run["benchmark"]["name"], run["preset"])
-    return FieldDataModule(reader=make_reader(run["benchmark"]["reader"]), **arguments)
+    reader = dict(run["benchmark"]["reader"])
+    if resolution is not None:
+        reader["resolution"] = resolution
+    return FieldDataModule(reader=make_reader(reader), **arguments)
+
+
+def make_solver(cfg: DictConfig, data: FieldDataModule) -> NeuralSolver:
+    """An untrained solver with normalisers fitted on the training split."""
+    run = plain(cfg)
+    solver = NeuralSolver({"model": run["model"], "normalization": run["data"]["normalization"]}, data.spec)
+    solver.fit_normalizers(partial(data.batches, "train"))
+    return solver
 
 
 def make_module(cfg: DictConfig, data: FieldDataModule, total_steps: int) -> SolverModule:
-    """An untrained solver with normalisers fitted on the training split, and how to train it.
+    """An untrained solver, and how to train it.
 
     Args:
         cfg: the run's configuration.
         data: its data.
         total_steps: optimiser steps of the whole run, for schedules that need to know.
     """
-    run = plain(cfg)
-    solver = NeuralSolver({"model": run["model"], "normalization": run["data"]["normalization"]}, data.spec)
-    solver.fit_normalizers(partial(data.batches, "train"))
     known = {"total_steps": total_steps} if OmegaConf.is_missing(cfg.scheduler.make, "total_steps") else {}
     return SolverModule(
-        solver,
+        make_solver(cfg, data),
         loss=cfg.benchmark.loss,
         make_optimizer=instantiate(cfg.optimizer),
         make_scheduler=instantiate(cfg.scheduler.make, **known),
         schedule_interval=cfg.scheduler.interval,
-        run=run,
+        run=plain(cfg),
     )
 
 
@@ -93,7 +102,8 @@ def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     """A trained solver and its data, for evaluating and drawing.
 
     Args:
-        cfg: ``checkpoint`` (a file or a run's folder), ``store`` and ``data_dir`` (or null), perhaps ``batch_size``.
+        cfg: ``checkpoint`` (a file or a run's folder), ``store``, ``data_dir`` and ``resolution`` (or null), perhaps
+            ``batch_size``.
         split: which samples are wanted.
     Raises:
         InputError: there is no such split, or it is empty.
@@ -104,7 +114,8 @@ def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     if cfg.store is None and cfg.data_dir is not None:
         store = Path(cfg.data_dir) / Path(store).name
     changes = {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
-    data = make_datamodule(checkpoint.run, path=store, **changes)
+    resolution = list(cfg.resolution) if OmegaConf.is_list(cfg.resolution) else cfg.resolution
+    data = make_datamodule(checkpoint.run, resolution, path=store, **changes)
     if split not in data.splits:
         raise InputError(f"split {split!r} is unknown; choose one of: {', '.join(data.splits)}")
     if not len(data.dataset(split)):

@@ -58,7 +58,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     """A console script: compose the configuration ``name`` and run; a user's mistake ends with one sentence and code 1.
 
     Args:
-        name: primary configuration file in ``conf/``, and the module in ``experiments`` that holds ``run``.
+        name: primary configuration file in ``conf/``.
         run: does the work.
     """
 
@@ -66,12 +66,13 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         show_all = bool(os.environ.get("HYDRA_FULL_ERROR"))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its own errors on instead of printing a traceback
 
-        function = run.__name__
+        # By name: a launcher sends `guarded` to other processes, which cannot import what `python -m` calls __main__.
+        spec, function = run.__globals__["__spec__"], run.__name__
+        module = spec.name if spec else run.__module__
 
         def guarded(cfg: DictConfig) -> Any:
-            # By name: a launcher sends this to other processes, where what `python -m` runs is no importable module.
             with _mistakes_told(show_all):
-                return getattr(import_module(f"experiments.{name}"), function)(cfg)
+                return getattr(import_module(module), function)(cfg)
 
         with _mistakes_told(show_all):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
@@ -105,12 +106,18 @@ def describe(error: Exception) -> str:
     return str(error).splitlines()[0] if isinstance(error, (OmegaConfBaseException, HydraException)) else str(error)
 
 
-def check_preset(cfg: DictConfig) -> None:
-    """Tell a misspelt preset.
+def check_benchmark(cfg: DictConfig, *needed: str) -> None:
+    """Tell a misspelt preset, or that the benchmark's file lacks what a command needs.
 
+    Args:
+        cfg: a command's configuration.
+        needed: keys of the benchmark's file.
     Raises:
-        InputError: the benchmark has no such preset.
+        InputError: the benchmark has no such preset or key.
     """
+    for key in needed:
+        if key not in cfg.benchmark:
+            raise InputError(f"benchmark {cfg.benchmark.name} has no {key} in its file, which this command needs")
     if cfg.preset not in cfg.benchmark.presets:
         raise InputError(f"preset {cfg.preset!r} is unknown; choose one of: {', '.join(cfg.benchmark.presets)}")
 

@@ -8,7 +8,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from data_prep.published import Layout, PublishedFile, export_files, import_files
-from experiments.cli import check_preset, command, console, preset_options, progress_bar
+from experiments.cli import check_benchmark, command, console, preset_options, progress_bar
 from lsm.data.readers.base import make_reader
 from lsm.errors import InputError
 
@@ -27,7 +27,7 @@ def layout(cfg: DictConfig) -> Layout:
 
 def run(cfg: DictConfig) -> list[str]:
     """Convert in the direction that ``source`` or ``export`` asks for; return what was found or written."""
-    check_preset(cfg)
+    check_benchmark(cfg, "generator", "published")
     if (cfg.source is None) == (cfg.export is None):
         raise InputError(
             "give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)"

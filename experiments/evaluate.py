@@ -95,6 +95,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "benchmark": checkpoint.run["benchmark"]["name"],
         "preset": checkpoint.run["preset"],
         "split": cfg.split,
+        "sites": list(data.spec.sites),
         "epoch": checkpoint.epoch,
         "seed": checkpoint.run["seed"],
         "batch_statistics": cfg.batch_statistics,

@@ -12,14 +12,14 @@ from omegaconf import DictConfig
 from data_prep.engine import Job, Report, generate, merge
 from data_prep.generators.base import Generator, Statistic
 from experiments.check import check_store
-from experiments.cli import check_preset, command, console, progress_bar
+from experiments.cli import check_benchmark, command, console, progress_bar
 from experiments.device import choose_device
 from lsm.errors import InputError
 
 
 def run(cfg: DictConfig) -> Report | list[Statistic]:
     """Generate what is missing of ``cfg.store``, or only merge or check what is there."""
-    check_preset(cfg)
+    check_benchmark(cfg, "generator")
     generator = _make_generator(cfg)
     if cfg.check:
         return check_store(cfg, generator)

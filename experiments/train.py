@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.build import make_datamodule, make_module, make_trainer, plain
-from experiments.cli import check_preset, command, console
+from experiments.cli import check_benchmark, command, console
 from experiments.environment import describe_environment
 from experiments.resume import find_checkpoint, resumed_config
 
@@ -44,7 +44,7 @@ def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> Traini
         folder: where logs, checkpoints and the configuration go.
         checkpoint: go on from here.
     """
-    check_preset(cfg)
+    check_benchmark(cfg)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(plain(cfg))

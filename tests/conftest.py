@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from toy_generators import ToyGenerator
 
-from experiments import convert, evaluate, generate, train, visualize
+from experiments import convert, evaluate, generate, import_reference, train, visualize
 from experiments.cli import config_dir
 
 torch.set_num_threads(1)
@@ -34,6 +34,7 @@ RUNS = {
     "convert": convert.run,
     "evaluate": evaluate.run,
     "visualize": visualize.run,
+    "import": import_reference.run,
 }
 
 #: A Darcy run of seconds: 13 x 13 sites, a model of width 8.

@@ -1,0 +1,51 @@
+"""``lsm-import``: weights of the public reference code -> a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig, open_dict
+
+from experiments.build import make_datamodule, make_solver, plain
+from experiments.cli import check_benchmark, command, console
+from lsm.checkpoint import load_plain, save
+from lsm.errors import InputError
+from lsm.reference import import_state, only_state
+
+
+def run(cfg: DictConfig) -> Path:
+    """Import as configured; return the checkpoint.
+
+    Raises:
+        FileNotFoundError: a file of weights, or the benchmark's data, is missing.
+        InputError: a file holds no state dict, or its weights do not fit the model.
+    """
+    check_benchmark(cfg)
+    source = Path(cfg.checkpoint)
+    output = source.with_suffix(".ckpt") if cfg.output is None else Path(cfg.output)
+    if output.exists():
+        raise InputError(f"{output} is there already; choose another file with output=FILE")
+    state = _read(source)
+    deformation = None if cfg.deformation is None else _read(Path(cfg.deformation))
+    if cfg.model.projection.name == "fourier":
+        with open_dict(cfg):
+            cfg.model.projection.rows = "reference"
+    data = make_datamodule(plain(cfg))
+    solver = make_solver(cfg, data)
+    import_state(solver.model, state, deformation)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save(solver, plain(cfg), output)
+    console.print(f"wrote {output}; measure it with `lsm-evaluate checkpoint={output}`", soft_wrap=True)
+    return output
+
+
+def _read(path: Path) -> dict:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; give the file of the reference's weights")
+    return only_state(load_plain(path), str(path))
+
+
+main = command("import", run)
+
+if __name__ == "__main__":
+    main()

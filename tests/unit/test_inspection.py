@@ -1,0 +1,93 @@
+import pytest
+import torch
+from tiny import batch, solver_config, spec
+
+from lsm.errors import InputError
+from lsm.inspection import inspect_latents
+from lsm.solver import NeuralSolver
+
+PATCH = (3, 2)
+GRID = spec(sites=(7, 6))
+
+
+def solver_of(fields, patch=PATCH, **config):
+    torch.manual_seed(0)
+    solver = NeuralSolver(solver_config(inputs="none", targets="none", patch=patch, **config), fields)
+    for parameter in solver.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return solver.eval()
+
+
+def block_traffic(solver, samples):
+    """What goes into and comes out of each block in a prediction, ``(patches, points, c)``."""
+    traffic, hooks = {}, []
+    for scale, block in enumerate(solver.model.trunk.blocks):
+        hooks.append(
+            block.register_forward_hook(lambda _, given, out, scale=scale: traffic.update({scale: (given[0], out)}))
+        )
+    with torch.no_grad():
+        solver(samples)
+    for hook in hooks:
+        hook.remove()
+    return [traffic[scale] for scale in range(len(traffic))]
+
+
+def test_what_is_shown_is_what_a_prediction_does():
+    """Site by site: the maps, in the field's order of sites, and the tokens of a site's patch give the block's output."""
+    solver, samples = solver_of(GRID), batch(GRID, size=2)
+    scales = inspect_latents(solver, samples)
+    padded = [(12, 8), (6, 4)]
+    for seen, (given, out), block, shape in zip(
+        scales, block_traffic(solver, samples), solver.model.trunk.blocks, padded, strict=True
+    ):
+        patches = (shape[0] // 3, shape[1] // 2)
+        size = given.shape[-1] // 4
+        for b, i, j in [(0, 0, 0), (1, 3, 1), (0, 2, 2), (1, 1, 2)]:
+            patch = (i // 3) * patches[1] + j // 2
+            row, point = b * patches[0] * patches[1] + patch, (i % 3) * 2 + j % 2
+            for head in range(4):
+                received = seen.spreading[b, head, :, i, j] @ seen.solved[b, patch, head]
+                channels = slice(head * size, (head + 1) * size)
+                expected = out[row, point, channels] - given[row, point, channels]
+                torch.testing.assert_close(received, expected, rtol=1e-4, atol=1e-5)
+        assert seen.gathering.shape == (2, 4, 2, *((7, 6) if seen is scales[0] else (4, 3)))
+        tokens = block.gather(given)[0].reshape(seen.tokens.shape)
+        torch.testing.assert_close(seen.tokens, tokens)
+
+
+def test_shares_of_a_patch_and_of_the_tokens_sum_to_one():
+    finest, _ = inspect_latents(solver_of(GRID), batch(GRID))
+    whole_patches = finest.gathering[..., :6, :6].unfold(-2, 3, 3).unfold(-2, 2, 2).sum((-1, -2))
+    torch.testing.assert_close(whole_patches, torch.ones_like(whole_patches))
+    torch.testing.assert_close(finest.spreading.sum(2), torch.ones(3, 4, 7, 6))
+
+
+def test_basis_weights_are_those_of_the_sum():
+    solver = solver_of(GRID)
+    for seen, block in zip(inspect_latents(solver, batch(GRID)), solver.model.trunk.blocks, strict=True):
+        t = torch.full((1, len(seen.sines)), 0.7)
+        i = torch.arange(3)
+        phases = 0.7 * torch.pi * i / 3
+        expected = t + (seen.sines * phases.sin() + seen.cosines * phases.cos()).sum(-1)
+        torch.testing.assert_close(block.spectral(t), expected)
+
+
+def test_a_cloud_is_seen_on_its_latent_grid():
+    fields = spec(geometry="points", sites=(20,), inputs=2, code=3)
+    solver = solver_of(fields, projection={"name": "fourier", "modes": 2, "resolution": 10})
+    finest, coarser = inspect_latents(solver, batch(fields, size=2))
+    assert finest.gathering.shape == (2, 4, 2, 10, 10)
+    assert coarser.gathering.shape == (2, 4, 2, 5, 5)
+
+
+def test_ablated_solvers_say_what_they_lack():
+    samples = batch(GRID)
+    for block, named in (({"name": "identity"}, "IdentityBlock"), ({"latent": False}, "latent=false")):
+        config = solver_config()
+        config["model"]["block"] = block if "name" in block else config["model"]["block"] | block
+        solver = NeuralSolver(config, GRID).eval()
+        with pytest.raises(InputError, match=named):
+            inspect_latents(solver, samples)
+    (seen, *_) = inspect_latents(solver_of(GRID, block={"spectral": False}), samples)
+    assert seen.sines is None
+    torch.testing.assert_close(seen.solved, seen.tokens)

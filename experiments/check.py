@@ -27,7 +27,7 @@ def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
         FileNotFoundError: there is no such store.
         InputError: it lacks fields, or holds samples of another shape than the generator makes.
     """
-    from lsm.data.readers.base import make_reader  # brings torch, which generation does without
+    from lsm.data.readers.base import make_reader
 
     path = Path(cfg.store)
     require_store(path, cfg.benchmark.name, cfg.preset)

@@ -1,8 +1,13 @@
-"""What all commands share: where the configuration lies, and how a user's mistake is told."""
+"""What all commands share: where the configuration lies, and how a user's mistake is told.
+
+The commands import torch, Lightning and Matplotlib in the functions that use them: --help and a misspelt option are
+answered without the seconds that these take.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -20,9 +25,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 import lsm
+from experiments.resume import find_checkpoint
 from lsm.errors import InputError
 
 console = Console(highlight=False)
+
+_LONGEST_NAME = 255
 
 
 def config_dir() -> Path:
@@ -50,8 +58,23 @@ def _run_folder(resume: Any, default: str) -> str:
     return default if resume in (None, "auto") else str(run_of(resume))
 
 
+def _checked_folder(folder: str, resume: Any) -> str:
+    """The folder, after a look whether what ``resume`` names is there: Hydra makes the folder before a command runs."""
+    find_checkpoint(resume, Path(folder))
+    return folder
+
+
+def _folder_name(options: str) -> str:
+    """Options as the name of one folder, which holds no slash and at most 255 bytes."""
+    name = options.replace("/", "_")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name if len(name.encode()) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 4]}_{digest}"
+
+
 OmegaConf.register_new_resolver("lsm.run_of", lambda checkpoint: str(run_of(checkpoint)), replace=True)
 OmegaConf.register_new_resolver("lsm.run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("lsm.checked_folder", _checked_folder, replace=True)
+OmegaConf.register_new_resolver("lsm.folder_name", _folder_name, replace=True)
 
 
 def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -93,6 +116,7 @@ def _mistakes_told(show_all: bool) -> Iterator[None]:
 
 def describe(error: Exception) -> str:
     """One sentence for a user's mistake or a full disk."""
+    error = _found_by_a_resolver(error) or error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "data"
         return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
@@ -104,6 +128,13 @@ def describe(error: Exception) -> str:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
     return str(error).splitlines()[0] if isinstance(error, (OmegaConfBaseException, HydraException)) else str(error)
+
+
+def _found_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:
+    """The mistake that a resolver told, which OmegaConf wraps; None if there is none."""
+    while isinstance(error, OmegaConfBaseException):
+        error = error.__context__
+    return error if isinstance(error, (InputError, OSError)) else None
 
 
 def check_benchmark(cfg: DictConfig, *needed: str) -> None:

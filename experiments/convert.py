@@ -9,12 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from data_prep.published import Layout, PublishedFile, export_files, import_files
 from experiments.cli import check_benchmark, command, console, preset_options, progress_bar
-from lsm.data.readers.base import make_reader
 from lsm.errors import InputError
 
 
 def layout(cfg: DictConfig) -> Layout:
     """The published files of the configured benchmark."""
+    from lsm.data.readers.base import make_reader
+
     published = OmegaConf.to_container(cfg.benchmark.published, resolve=True)
     return Layout(
         benchmark=cfg.benchmark.name,

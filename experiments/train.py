@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments.build import make_datamodule, make_module, make_trainer, plain
 from experiments.cli import check_benchmark, command, console
 from experiments.environment import describe_environment
 from experiments.resume import find_checkpoint, resumed_config
@@ -44,6 +42,10 @@ def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> Traini
         folder: where logs, checkpoints and the configuration go.
         checkpoint: go on from here.
     """
+    import pytorch_lightning as pl
+
+    from experiments.build import make_datamodule, make_module, make_trainer, plain
+
     check_benchmark(cfg)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)

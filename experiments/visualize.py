@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
-from experiments.build import load_run
 from experiments.cli import command, console
 from experiments.device import choose_device
 from lsm.errors import InputError
-from lsm.fields import FieldBatch
-from lsm.metrics import relative_l2
-from lsm.plotting import draw_sample, save_figure
 
 
 def run(cfg: DictConfig) -> list[Path]:
     """Draw as configured; return the pictures."""
+    import torch
+
+    from experiments.build import load_run
+    from lsm.fields import FieldBatch
+    from lsm.metrics import relative_l2
+    from lsm.plotting import draw_sample, save_figure
+
     checkpoint, data = load_run(cfg, cfg.split)
     dataset = data.dataset(cfg.split)
     wrong = [index for index in cfg.samples if not 0 <= index < len(dataset)]

@@ -19,7 +19,7 @@ import torch
 from conftest import ROOT, load_config, tiny_training
 from omegaconf import OmegaConf
 
-from experiments import train as training
+from experiments import build as building
 from experiments.resume import find_checkpoint, resumed_config
 from experiments.train import TrainingResult
 from lsm.errors import InputError
@@ -58,14 +58,14 @@ def train(command, monkeypatch) -> Train:
     def run(*options: str, stop: tuple[int, int] | None = None) -> TrainingResult | None:
         with monkeypatch.context() as patch:
             if stop:
-                original = training.make_trainer
+                original = building.make_trainer
 
                 def make_trainer(*arguments: Any, **more: Any) -> pl.Trainer:
                     trainer = original(*arguments, **more)
                     trainer.callbacks.insert(0, StopBefore(*stop))
                     return trainer
 
-                patch.setattr(training, "make_trainer", make_trainer)
+                patch.setattr(building, "make_trainer", make_trainer)
                 with pytest.raises(Stopped):
                     command("train", *options)
                 return None

@@ -39,6 +39,13 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     return path
 
 
+def count_epochs(checkpoint: Path) -> int:
+    """How many epochs the run had finished when it wrote this checkpoint."""
+    from lsm.checkpoint import read
+
+    return read(checkpoint)["epoch"] + 1
+
+
 def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
     """The configuration of the interrupted run, with the options of this call.
 

@@ -38,8 +38,11 @@ FULL_STEP, SHORT_STEP, RISE = 0.9, 0.5, 2.0
 
 LARGEST_COURANT = 3000.0
 
-#: The start is solved by the first-order scheme to this relative residual.
-START_TOLERANCE = 1e-3
+#: Factors are kept while a linear system takes no more search directions. New ones cost as much as ten directions.
+KEEP_FACTORS_UP_TO = 8
+
+#: The start is solved by the first-order scheme to this relative residual, with Courant numbers that grow this fast.
+START_TOLERANCE, START_GROWTH = 1e-3, 2.0
 
 
 class FlowFailure(RuntimeError):
@@ -125,7 +128,7 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
     """
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
-    start, _, _ = problem.march(problem.uniform(), False, START_TOLERANCE, options.growth, options.max_iterations)
+    start, _, _ = problem.march(problem.uniform(), False, START_TOLERANCE, START_GROWTH, options.max_iterations)
     state, residual, steps = problem.march(start, True, options.tolerance, options.growth, options.max_iterations)
     if residual > options.tolerance:
         slower, more = options.growth**0.5, 2 * options.max_iterations
@@ -147,6 +150,8 @@ class Problem:
     def __init__(self, mesh: DualMesh, options: FlowOptions) -> None:
         self.mesh, self.options = mesh, options
         shared = mesh.topology
+        self._factors: Factors | None = None
+        self._directions = 0
         self._plan = plan_for(*shared.node.shape, (len(shared.node) - 1 - len(shared.wall)) // 2)
         density, x, y, pressure = options.free_stream
         self._free = np.array([density, x, y, pressure / (kernels.GAMMA - 1.0) + 0.5 * (x * x + y * y)])
@@ -204,18 +209,18 @@ class Problem:
     def _change(self, state: FloatArray, outflow: FloatArray, courant: float, second_order: bool) -> FloatArray:
         """One implicit step, not yet cut."""
         inertia = kernels.time_terms(state, self.mesh.topology.edges, self.mesh.normals) / courant
-        diagonal, coupling = self.jacobian(state)
-        factors = Factors.of(self._plan, diagonal + inertia, coupling)
-        if not second_order:
-            return factors.solve(-outflow)
+        if self._factors is None or self._directions > KEEP_FACTORS_UP_TO:
+            diagonal, coupling = self.jacobian(state)
+            self._factors = Factors.of(self._plan, diagonal + inertia, coupling)
         length = float(np.linalg.norm(state))
 
         def apply(direction: FloatArray) -> FloatArray:
             step = DIFFERENCE * length / float(np.linalg.norm(direction))
-            difference = (self.residual(state + step * direction) - outflow) / step
+            difference = (self.residual(state + step * direction, second_order) - outflow) / step
             return difference + np.einsum("nkm,nm->nk", inertia, direction)
 
-        return solve_roughly(apply, factors.solve, -outflow, LINEAR_TOLERANCE)
+        change, self._directions = solve_roughly(apply, self._factors.solve, -outflow, LINEAR_TOLERANCE)
+        return change
 
     def forces(self, state: FloatArray) -> tuple[float, float]:
         """Lift and drag coefficients of the pressure on the section."""

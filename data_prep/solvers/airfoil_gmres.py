@@ -14,7 +14,7 @@ Operator = Callable[[FloatArray], FloatArray]
 MAX_DIRECTIONS = 40
 
 
-def solve_roughly(apply: Operator, precondition: Operator, right: FloatArray, tolerance: float) -> FloatArray:
+def solve_roughly(apply: Operator, precondition: Operator, right: FloatArray, tolerance: float) -> tuple[FloatArray, int]:
     """Solve a linear system until its residual has shrunk to ``tolerance``, or for ``MAX_DIRECTIONS`` directions.
 
     Args:
@@ -22,6 +22,8 @@ def solve_roughly(apply: Operator, precondition: Operator, right: FloatArray, to
         precondition: approximate solution of the system.
         right: right-hand side, not zero; vectors have its shape.
         tolerance: relative residual, Euclidean norm.
+    Returns:
+        Solution and number of directions.
     """
     size = float(np.linalg.norm(right))
     basis = np.empty((MAX_DIRECTIONS + 1, right.size))
@@ -42,4 +44,4 @@ def solve_roughly(apply: Operator, precondition: Operator, right: FloatArray, to
         if np.linalg.norm(target - small @ weights) <= tolerance * size or length == 0.0:
             break
         basis[k + 1] = image / length
-    return precondition((weights @ basis[: k + 1]).reshape(right.shape))
+    return precondition((weights @ basis[: k + 1]).reshape(right.shape)), k + 1

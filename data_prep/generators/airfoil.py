@@ -33,6 +33,7 @@ class AirfoilGenerator(Generator):
         angle: its angle to the chord of the undeformed section, degrees.
         largest_displacement: bound of the displacements, chords.
         tolerance: relative residual at which the flow counts as steady.
+        max_iterations: pseudo-time steps of the first attempt; the second has twice as many.
         coarsening: 1 for the published mesh, 2 for one with half the cells along both axes.
     Raises:
         InputError: an option out of range.
@@ -42,6 +43,7 @@ class AirfoilGenerator(Generator):
     angle: float = 0.0
     largest_displacement: float = 0.05
     tolerance: float = 1e-3
+    max_iterations: int = 100
     coarsening: int = 1
 
     def __post_init__(self) -> None:
@@ -56,7 +58,7 @@ class AirfoilGenerator(Generator):
     @property
     def flow_options(self) -> FlowOptions:
         """Options of the solver."""
-        return FlowOptions(mach=self.mach, angle=self.angle, tolerance=self.tolerance)
+        return FlowOptions(self.mach, self.angle, self.tolerance, max_iterations=self.max_iterations)
 
     @property
     def mesh_options(self) -> MeshOptions:

@@ -23,6 +23,9 @@ ELEMENT_WIDTH, ELEMENT_HEIGHT = 1.5, 0.2
 #: Corners of the design element: four below from left to right, then four above from right to left.
 NUM_DISPLACEMENTS = 8
 
+#: A mesh line whose cells grow faster than this resolves nothing.
+LARGEST_RATIO = 5.0
+
 #: Growth from cell to cell of the benchmark's rays and wake, and the share of the points that grow so slowly.
 SLOW_GROWTH, SLOW_SHARE = 1.02, 0.75
 
@@ -76,6 +79,8 @@ def c_mesh(displacements: FloatArray, options: MeshOptions | None = None) -> tup
         options: defaults to the benchmark's mesh.
     Returns:
         Node coordinates ``x, y``, each ``options.shape``. At ``j = 0`` the nodes ``i`` and ``-1 - i`` of the wake coincide.
+    Raises:
+        InputError: other than eight displacements, or too few cells to grow from the first spacing to the far field.
     """
     options = options or MeshOptions()
     upper = _surface_abscissae(options)[::-1]
@@ -155,4 +160,12 @@ def _stretched(cells: int, first: float, options: MeshOptions) -> FloatArray:
 
 def _ratio(cells: int, total: float) -> float:
     """Ratio of a geometric series of ``cells`` terms that starts with 1 and adds up to ``total``."""
-    return float(brentq(lambda ratio: np.sum(ratio ** np.arange(cells)) - total, 0.1, 10.0, xtol=1e-15))
+
+    def excess(ratio: float) -> float:
+        return float(np.sum(ratio ** np.arange(cells))) - total
+
+    if not 1.0 < total < excess(LARGEST_RATIO) + total:
+        raise InputError(
+            f"{cells} cells growing from 1 to a length of {total:.4g}: give more of them, or another first spacing"
+        )
+    return float(brentq(excess, 0.0, LARGEST_RATIO, xtol=1e-15))

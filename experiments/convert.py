@@ -28,7 +28,7 @@ def layout(cfg: DictConfig) -> Layout:
 
 def run(cfg: DictConfig) -> list[str]:
     """Convert in the direction that ``source`` or ``export`` asks for; return what was found or written."""
-    check_benchmark(cfg, "generator", "published")
+    check_benchmark(cfg, "published", "generator")
     if (cfg.source is None) == (cfg.export is None):
         raise InputError(
             "give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)"

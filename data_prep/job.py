@@ -81,8 +81,10 @@ def require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Pat
         InputError: they are not; the message names the first difference.
     """
     flat_found, flat_wanted = ({**side, **(side["generator"] or {})} for side in (found, wanted))
+    # Data begun before the class was recorded do not name it.
+    skipped = {"generator"} if "class" in flat_found else {"generator", "class"}
     for key, value in flat_wanted.items():
-        if key != "generator" and flat_found.get(key) != value:
+        if key not in skipped and flat_found.get(key) != value:
             raise InputError(
                 f"{where} holds other data ({key} is {flat_found.get(key)}, now {value}); "
                 "give the options it was begun with, remove it, or choose another data_dir"

@@ -136,6 +136,14 @@ def test_finished_samples_beyond_the_store_are_kept(job, expected):
     assert not job.parts.exists()
 
 
+def test_parts_begun_before_the_class_was_recorded_are_used(job, expected):
+    make(replace(job, shard=0, num_shards=2))
+    generator = dict(job.generator.provenance)
+    (job.parts / "manifest.json").write_text(json.dumps({"benchmark": "toy", "seed": 3, "generator": generator}))
+    assert make(job) == Report(3, 4, True, [])
+    assert_same(content(job.path), expected)
+
+
 def test_a_call_that_finds_all_leaves_alone_what_is_not_its_own(job):
     """Another process that has just begun to enlarge the set, or parts of other data."""
     small = replace(job, num_samples=4)

@@ -13,20 +13,19 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 
-from data_prep.generators.base import Generator, Sample, SolverFailure
+from data_prep.generators.base import Sample, SolverFailure
+from data_prep.job import Job, check_manifest, claim, require_same, whole_file
 from lsm import __version__
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
@@ -35,55 +34,6 @@ from lsm.errors import InputError
 BOOKKEEPING = {"attempt": "uint8", "residual": "float64", "iterations": "uint32"}
 
 _RECORDS = "_records"
-
-
-@dataclass(frozen=True)
-class Job:
-    """A data set to generate.
-
-    Args:
-        generator: draws and solves samples.
-        path: the store to make.
-        benchmark: name of the benchmark.
-        num_samples: how many samples the store shall hold.
-        seed: base seed.
-        max_attempts: how often a sample that does not converge is drawn anew before it counts as failed.
-        shard: do only samples ``i`` with ``i % num_shards == shard``, and leave the merging to another call.
-        num_shards: over how many calls, on as many machines, the samples are spread.
-    """
-
-    generator: Generator
-    path: Path
-    benchmark: str
-    num_samples: int
-    seed: int = 0
-    max_attempts: int = 3
-    shard: int = 0
-    num_shards: int = 1
-
-    def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise InputError(f"num_samples is {self.num_samples}, expected at least 1")
-        if self.generator.batch_size < 1:
-            raise InputError(f"batch_size is {self.generator.batch_size}, expected at least 1")
-        if not 0 <= self.shard < self.num_shards:
-            raise InputError(
-                f"shard is {self.shard}, expected 0 to {self.num_shards - 1} (num_shards={self.num_shards})"
-            )
-
-    @property
-    def parts(self) -> Path:
-        """Folder of the finished samples."""
-        return self.path.with_name(self.path.name + ".parts")
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What two calls must share to work on one data set."""
-        return {"benchmark": self.benchmark, "seed": self.seed, "generator": dict(self.generator.provenance)}
-
-    def part(self, index: int) -> Path:
-        """File of one finished sample."""
-        return self.parts / f"{index:06d}.npz"
 
 
 @dataclass(frozen=True)
@@ -120,9 +70,10 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
     in_store = _samples_in_store(job)
     mine = range(job.shard, job.num_samples, job.num_shards)
     if in_store >= job.num_samples:
+        _tidy_leftovers(job, in_store)
         on_start(len(mine), len(mine))
         return Report(0, len(mine), True, [])
-    with _claim(job):
+    with claim(job):
         missing = [index for index in mine if index >= in_store and not job.part(index).exists()]
         on_start(len(mine) - len(missing), len(mine))
         failed = _compute(job, missing, workers, on_done)
@@ -138,60 +89,53 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
     return Report(len(missing), len(mine) - len(missing), job.num_shards == 1, redrawn)
 
 
+def merge(job: Job) -> Report:
+    """Merge what all shards have finished, and compute nothing.
+
+    Raises:
+        InputError: samples are missing (the message says which, by shard), another process works on them, or the store or
+            the parts hold other data.
+    """
+    in_store = _samples_in_store(job)
+    check_manifest(job)
+    missing = [index for index in range(in_store, job.num_samples) if not job.part(index).exists()]
+    if missing:
+        raise InputError(_describe_missing(job, missing))
+    redrawn: list[tuple[int, int, str]] = []
+    if in_store < job.num_samples:
+        with claim(job.whole):
+            redrawn = _merge(job, in_store)
+    return Report(0, job.num_samples, True, redrawn)
+
+
+def _describe_missing(job: Job, missing: Sequence[int]) -> str:
+    counted = f"{len(missing)} of {job.num_samples} samples of {job.path} are missing"
+    if job.num_shards == 1:
+        return f"{counted}: {_first_few(missing)}; finish the shards, or leave out merge=true to compute them here"
+    by_shard = {shard: [i for i in missing if i % job.num_shards == shard] for shard in range(job.num_shards)}
+    lacking = ", ".join(
+        f"shard {shard} lacks {len(some)} ({_first_few(some)})" for shard, some in by_shard.items() if some
+    )
+    return f"{counted}: {lacking}; run these shards of {job.num_shards}, then merge again"
+
+
+def _first_few(indices: Sequence[int]) -> str:
+    return ", ".join(map(str, indices[:3])) + (", ..." if len(indices) > 3 else "")
+
+
 def _samples_in_store(job: Job) -> int:
     """How many samples of this very data set the store holds already."""
     if not job.path.exists():
         return 0
     with Store(job.path) as store:
-        found = {key: store.provenance.get(key) for key in job.identity}
-        _require_same(found, job.identity, job.path)
-        return store.num_samples
-
-
-def _require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
-    flat_found, flat_wanted = ({**side, **(side["generator"] or {})} for side in (found, wanted))
-    for key, value in flat_wanted.items():
-        if key != "generator" and flat_found.get(key) != value:
+        if store.provenance.get("source") == "published":
             raise InputError(
-                f"{where} holds other data ({key} is {flat_found.get(key)}, now {value}); "
-                "give the options it was begun with, remove it, or choose another data_dir"
+                f"{job.path} was converted from published files, generated samples are not mixed with them; "
+                "choose another data_dir or store (check=true compares it with the published figures)"
             )
-
-
-@contextmanager
-def _claim(job: Job) -> Iterator[None]:
-    """Make the folder of parts, check whose it is, and keep other processes out of this shard."""
-    job.parts.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(job.parts / f"shard-{job.shard}-of-{job.num_shards}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise InputError(f"another process is generating {job.path}; wait for it, or stop it first") from error
-    try:
-        manifest = job.parts / "manifest.json"
-        if manifest.exists():
-            _require_same(json.loads(manifest.read_text()), job.identity, job.parts)
-        else:
-            with _whole(manifest) as file:
-                file.write(json.dumps(job.identity, indent=2).encode())
-        yield
-    finally:
-        lock.release()
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[Any]:
-    """Write a file that appears under its name only when it is complete and on the disk."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+        found = {key: store.provenance.get(key) for key in job.identity}
+        require_same(found, job.identity, job.path)
+        return store.num_samples
 
 
 def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[int], None]) -> dict[int, str]:
@@ -272,7 +216,7 @@ def _write_part(job: Job, index: int, sample: Sample, attempt: int, failures: li
     if found != expected:
         raise TypeError(f"the generator declared {expected} and made {found}")
     records = {"attempt": attempt, "residual": sample.residual, "iterations": sample.iterations, "failures": failures}
-    with _whole(job.part(index)) as file:
+    with whole_file(job.part(index)) as file:
         np.savez(file, **{_RECORDS: np.array(json.dumps(records))}, **sample.fields)
 
 
@@ -298,8 +242,25 @@ def _merge(job: Job, in_store: int) -> list[tuple[int, int, str]]:
             with np.load(job.part(index)) as part:
                 sample = {name: part[name] for name in fields}
             writer.write(index, sample, {name: _records(job, index)[name] for name in BOOKKEEPING})
-    shutil.rmtree(job.parts)
+    _tidy(job, job.num_samples)
     return redrawn
+
+
+def _tidy_leftovers(job: Job, in_store: int) -> None:
+    """Tidy what a kill left between merging and tidying, unless another process is at work there or they are other data."""
+    if job.parts.exists():
+        with suppress(InputError), claim(job.whole):
+            _tidy(job, in_store)
+
+
+def _tidy(job: Job, in_store: int) -> None:
+    """Remove the parts that the store holds; their folder too, unless it holds more."""
+    parts = {int(part.stem): part for part in job.parts.glob("*.npz")}
+    if max(parts, default=-1) < in_store:
+        shutil.rmtree(job.parts)
+    else:
+        for index in sorted(index for index in parts if index < in_store):
+            parts[index].unlink()
 
 
 def _records(job: Job, index: int) -> dict[str, Any]:

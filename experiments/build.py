@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from experiments.cli import require_store
 from lsm.checkpoint import Checkpoint, load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
@@ -25,16 +26,17 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]
 
 
-def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
+def make_datamodule(run: Mapping[str, Any], resolution: Any = None, **changes: Any) -> FieldDataModule:
     """The data of a run.
 
     Args:
         run: the run's plain configuration.
+        resolution: another resolution than the run's, for readers that select sites.
         changes: arguments of the data module that differ from it.
     Raises:
         FileNotFoundError: the store is missing; the message names both remedies.
     """
-    data, benchmark = run["data"], run["benchmark"]["name"]
+    data = run["data"]
     arguments = {
         "path": data["path"],
         "splits": data["splits"],
@@ -44,13 +46,11 @@ def make_datamodule(run: Mapping[str, Any], **changes: Any) -> FieldDataModule:
         "num_workers": data["num_workers"],
         **changes,
     }
-    if not Path(arguments["path"]).exists():
-        options = f"benchmark={benchmark}" + ("" if run["preset"] == "paper" else f" preset={run['preset']}")
-        raise FileNotFoundError(
-            f"{arguments['path']} does not exist: make it with `lsm-generate {options}`, convert published files with "
-            f"`lsm-convert {options} source=FOLDER`, or say where it lies with data_dir=FOLDER"
-        )
-    return FieldDataModule(reader=make_reader(run["benchmark"]["reader"]), **arguments)
+    require_store(Path(arguments["path"]), run["benchmark"]["name"], run["preset"])
+    reader = dict(run["benchmark"]["reader"])
+    if resolution is not None:
+        reader["resolution"] = resolution
+    return FieldDataModule(reader=make_reader(reader), **arguments)
 
 
 def make_solver(cfg: DictConfig, data: FieldDataModule) -> NeuralSolver:
@@ -102,7 +102,8 @@ def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     """A trained solver and its data, for evaluating and drawing.
 
     Args:
-        cfg: ``checkpoint`` (a file or a run's folder), ``store`` and ``data_dir`` (or null), perhaps ``batch_size``.
+        cfg: ``checkpoint`` (a file or a run's folder), ``store``, ``data_dir`` and ``resolution`` (or null), perhaps
+            ``batch_size``.
         split: which samples are wanted.
     Raises:
         InputError: there is no such split, or it is empty.
@@ -113,7 +114,8 @@ def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     if cfg.store is None and cfg.data_dir is not None:
         store = Path(cfg.data_dir) / Path(store).name
     changes = {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
-    data = make_datamodule(checkpoint.run, path=store, **changes)
+    resolution = list(cfg.resolution) if OmegaConf.is_list(cfg.resolution) else cfg.resolution
+    data = make_datamodule(checkpoint.run, resolution, path=store, **changes)
     if split not in data.splits:
         raise InputError(f"split {split!r} is unknown; choose one of: {', '.join(data.splits)}")
     if not len(data.dataset(split)):

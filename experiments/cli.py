@@ -1,12 +1,18 @@
-"""What all commands share: where the configuration lies, and how a user's mistake is told."""
+"""What all commands share: where the configuration lies, and how a user's mistake is told.
+
+The commands import torch, Lightning and Matplotlib in the functions that use them: --help and a misspelt option are
+answered without the seconds that these take.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +25,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 import lsm
+from experiments.resume import find_checkpoint
 from lsm.errors import InputError
 
 console = Console(highlight=False)
+
+_LONGEST_NAME = 255
 
 
 def config_dir() -> Path:
@@ -49,8 +58,23 @@ def _run_folder(resume: Any, default: str) -> str:
     return default if resume in (None, "auto") else str(run_of(resume))
 
 
+def _checked_folder(folder: str, resume: Any) -> str:
+    """The folder, after a look whether what ``resume`` names is there: Hydra makes the folder before a command runs."""
+    find_checkpoint(resume, Path(folder))
+    return folder
+
+
+def _folder_name(options: str) -> str:
+    """Options as the name of one folder, which holds no slash and at most 255 bytes."""
+    name = options.replace("/", "_")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name if len(name.encode()) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 4]}_{digest}"
+
+
 OmegaConf.register_new_resolver("lsm.run_of", lambda checkpoint: str(run_of(checkpoint)), replace=True)
 OmegaConf.register_new_resolver("lsm.run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("lsm.checked_folder", _checked_folder, replace=True)
+OmegaConf.register_new_resolver("lsm.folder_name", _folder_name, replace=True)
 
 
 def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -65,9 +89,13 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         show_all = bool(os.environ.get("HYDRA_FULL_ERROR"))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands its own errors on instead of printing a traceback
 
+        # By name: a launcher sends `guarded` to other processes, which cannot import what `python -m` calls __main__.
+        spec, function = run.__globals__["__spec__"], run.__name__
+        module = spec.name if spec else run.__module__
+
         def guarded(cfg: DictConfig) -> Any:
             with _mistakes_told(show_all):
-                return run(cfg)
+                return getattr(import_module(module), function)(cfg)
 
         with _mistakes_told(show_all):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
@@ -88,6 +116,7 @@ def _mistakes_told(show_all: bool) -> Iterator[None]:
 
 def describe(error: Exception) -> str:
     """One sentence for a user's mistake or a full disk."""
+    error = _found_by_a_resolver(error) or error
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "data"
         return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
@@ -101,14 +130,46 @@ def describe(error: Exception) -> str:
     return str(error).splitlines()[0] if isinstance(error, (OmegaConfBaseException, HydraException)) else str(error)
 
 
-def check_preset(cfg: DictConfig) -> None:
-    """Tell a misspelt preset.
+def _found_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:
+    """The mistake that a resolver told, which OmegaConf wraps; None if there is none."""
+    while isinstance(error, OmegaConfBaseException):
+        error = error.__context__
+    return error if isinstance(error, (InputError, OSError)) else None
 
+
+def check_benchmark(cfg: DictConfig, *needed: str) -> None:
+    """Tell a misspelt preset, or that the benchmark's file lacks what a command needs.
+
+    Args:
+        cfg: a command's configuration.
+        needed: keys of the benchmark's file.
     Raises:
-        InputError: the benchmark has no such preset.
+        InputError: the benchmark has no such preset or key.
     """
+    for key in needed:
+        if key not in cfg.benchmark:
+            raise InputError(f"benchmark {cfg.benchmark.name} has no {key} in its file, which this command needs")
     if cfg.preset not in cfg.benchmark.presets:
         raise InputError(f"preset {cfg.preset!r} is unknown; choose one of: {', '.join(cfg.benchmark.presets)}")
+
+
+def require_store(path: Path, benchmark: str, preset: str) -> None:
+    """Tell how to come by a store that is not there.
+
+    Raises:
+        FileNotFoundError: the store is missing; the message names both remedies.
+    """
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist: make it with `lsm-generate {preset_options(benchmark, preset)}`, convert published "
+            f"files with `lsm-convert {preset_options(benchmark, preset)} source=FOLDER`, or say where it lies with "
+            "data_dir=FOLDER"
+        )
+
+
+def preset_options(benchmark: str, preset: str) -> str:
+    """The options that choose a benchmark and its preset, as typed."""
+    return f"benchmark={benchmark}" + ("" if preset == "paper" else f" preset={preset}")
 
 
 class _Rate(ProgressColumn):

@@ -8,13 +8,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from data_prep.published import Layout, PublishedFile, export_files, import_files
-from experiments.cli import check_preset, command, console, progress_bar
-from lsm.data.readers.base import make_reader
+from experiments.cli import check_benchmark, command, console, preset_options, progress_bar
 from lsm.errors import InputError
 
 
 def layout(cfg: DictConfig) -> Layout:
     """The published files of the configured benchmark."""
+    from lsm.data.readers.base import make_reader
+
     published = OmegaConf.to_container(cfg.benchmark.published, resolve=True)
     return Layout(
         benchmark=cfg.benchmark.name,
@@ -27,7 +28,7 @@ def layout(cfg: DictConfig) -> Layout:
 
 def run(cfg: DictConfig) -> list[str]:
     """Convert in the direction that ``source`` or ``export`` asks for; return what was found or written."""
-    check_preset(cfg)
+    check_benchmark(cfg, "published", "generator")
     if (cfg.source is None) == (cfg.export is None):
         raise InputError(
             "give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)"
@@ -49,6 +50,8 @@ def run(cfg: DictConfig) -> list[str]:
         if cfg.source is not None:
             lines = import_files(layout(cfg), Path(cfg.source).expanduser(), store, cfg.strict, start, advance)
             lines.append(f"wrote {store}")
+            options = preset_options(cfg.benchmark.name, cfg.preset)
+            lines.append(f"compare it with what is published: lsm-generate {options} store={store} check=true")
         else:
             folder = Path(cfg.export).expanduser()
             lines = export_files(layout(cfg), store, folder, str(cfg.mat_version), start, advance)

@@ -10,8 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import lsm
 
 #: Distributions whose versions matter for a number.
@@ -33,6 +31,8 @@ def describe_environment() -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """Processor, threads and accelerator."""
+    import torch
+
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),

@@ -8,21 +8,22 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from omegaconf import DictConfig
 from rich.table import Table
 
-from experiments.build import load_run
 from experiments.cli import command, console, progress_bar
 from experiments.device import choose_device
 from experiments.environment import describe_environment
 from lsm.errors import InputError
-from lsm.fields import FieldBatch
-from lsm.metrics import relative_l2, relative_l2_per_channel
-from lsm.solver import NeuralSolver, batch_statistics
+
+if TYPE_CHECKING:
+    import torch
+
+    from lsm.fields import FieldBatch
+    from lsm.solver import NeuralSolver
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,6 @@ class Errors:
         }
 
 
-@torch.inference_mode()
 def measure(
     solver: NeuralSolver, batches: Iterable[FieldBatch], device: torch.device, use_batch_statistics: bool = False
 ) -> Errors:
@@ -63,9 +63,14 @@ def measure(
         device: where to compute.
         use_batch_statistics: see :func:`lsm.solver.batch_statistics`.
     """
+    import torch
+
+    from lsm.metrics import relative_l2, relative_l2_per_channel
+    from lsm.solver import batch_statistics
+
     solver.eval().to(device)
     samples, channels = [], []
-    with batch_statistics(solver) if use_batch_statistics else nullcontext():
+    with torch.inference_mode(), batch_statistics(solver) if use_batch_statistics else nullcontext():
         for batch in batches:
             batch = batch.to(device)
             prediction = solver(batch)
@@ -77,6 +82,8 @@ def measure(
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Evaluate as configured; write and return the metrics."""
+    from experiments.build import load_run
+
     checkpoint, data = load_run(cfg, cfg.split)
     folder = Path(cfg.run_dir)
     with progress_bar() as progress:
@@ -95,6 +102,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "benchmark": checkpoint.run["benchmark"]["name"],
         "preset": checkpoint.run["preset"],
         "split": cfg.split,
+        "sites": list(data.spec.sites),
         "epoch": checkpoint.epoch,
         "seed": checkpoint.run["seed"],
         "batch_statistics": cfg.batch_statistics,

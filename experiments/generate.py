@@ -9,18 +9,22 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from data_prep.engine import Job, Report, generate
-from data_prep.generators.base import Generator
-from experiments.cli import check_preset, command, console, progress_bar
+from data_prep.engine import Job, Report, generate, merge
+from data_prep.generators.base import Generator, Statistic
+from experiments.check import check_store
+from experiments.cli import check_benchmark, command, console, progress_bar
 from experiments.device import choose_device
 from lsm.errors import InputError
 
 
-def run(cfg: DictConfig) -> Report:
-    """Generate what is missing of ``cfg.store``."""
-    check_preset(cfg)
+def run(cfg: DictConfig) -> Report | list[Statistic]:
+    """Generate what is missing of ``cfg.store``, or only merge or check what is there."""
+    check_benchmark(cfg, "generator")
+    generator = _make_generator(cfg)
+    if cfg.check:
+        return check_store(cfg, generator)
     job = Job(
-        generator=_make_generator(cfg),
+        generator=generator,
         path=Path(cfg.store),
         benchmark=cfg.benchmark.name,
         num_samples=cfg.num_samples,
@@ -29,16 +33,26 @@ def run(cfg: DictConfig) -> Report:
         shard=cfg.shard,
         num_shards=cfg.num_shards,
     )
+    report = _merge(job) if cfg.merge else _generate(job, cfg.workers or len(os.sched_getaffinity(0)))
+    _tell(job, report)
+    return report
+
+
+def _merge(job: Job) -> Report:
+    if job.shard:
+        raise InputError(f"merge=true merges the samples of all shards; leave out shard={job.shard}")
+    return merge(job)
+
+
+def _generate(job: Job, workers: int) -> Report:
     with progress_bar() as progress:
-        task = progress.add_task(f"{cfg.benchmark.name} samples", total=None)
-        report = generate(
+        task = progress.add_task(f"{job.benchmark} samples", total=None)
+        return generate(
             job,
-            workers=cfg.workers or len(os.sched_getaffinity(0)),
+            workers,
             on_start=lambda found, wanted: progress.update(task, completed=found, total=wanted),
             on_done=lambda count: progress.advance(task, count),
         )
-    _tell(job, report)
-    return report
 
 
 def _make_generator(cfg: DictConfig) -> Generator:
@@ -69,7 +83,7 @@ def _tell(job: Job, report: Report) -> None:
     else:
         console.print(
             f"shard {job.shard} of {job.num_shards} is done ({report.computed} computed, {report.found} found) in {job.parts}; "
-            "when all are, run the same command without shard to merge them"
+            "when all are, the same command with merge=true instead of shard merges them"
         )
 
 

@@ -6,11 +6,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
-from experiments.build import make_datamodule, make_solver, plain
-from experiments.cli import check_preset, command, console
-from lsm.checkpoint import load_plain, save
+from experiments.cli import check_benchmark, command, console
 from lsm.errors import InputError
-from lsm.reference import import_state, only_state
 
 
 def run(cfg: DictConfig) -> Path:
@@ -20,7 +17,11 @@ def run(cfg: DictConfig) -> Path:
         FileNotFoundError: a file of weights, or the benchmark's data, is missing.
         InputError: a file holds no state dict, or its weights do not fit the model.
     """
-    check_preset(cfg)
+    from experiments.build import make_datamodule, make_solver, plain
+    from lsm.checkpoint import save
+    from lsm.reference import import_state
+
+    check_benchmark(cfg)
     source = Path(cfg.checkpoint)
     output = source.with_suffix(".ckpt") if cfg.output is None else Path(cfg.output)
     if output.exists():
@@ -40,6 +41,9 @@ def run(cfg: DictConfig) -> Path:
 
 
 def _read(path: Path) -> dict:
+    from lsm.checkpoint import load_plain
+    from lsm.reference import only_state
+
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the file of the reference's weights")
     return only_state(load_plain(path), str(path))

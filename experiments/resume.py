@@ -10,7 +10,6 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-from lsm.checkpoint import read
 from lsm.errors import InputError
 
 #: Options that say how to resume; they are no part of a run.
@@ -40,6 +39,13 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     return path
 
 
+def count_epochs(checkpoint: Path) -> int:
+    """How many epochs the run had finished when it wrote this checkpoint."""
+    from lsm.checkpoint import read
+
+    return read(checkpoint)["epoch"] + 1
+
+
 def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
     """The configuration of the interrupted run, with the options of this call.
 
@@ -49,6 +55,8 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
     Raises:
         InputError: an option chooses another part (benchmark, model, preset, ...) than the run had, or is unknown.
     """
+    from lsm.checkpoint import read
+
     cfg = OmegaConf.create(read(checkpoint)["lsm"]["run"])
     choices: dict[str, Any] = cfg.get("choices", {})
     before = OmegaConf.to_container(cfg)

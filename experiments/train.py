@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
-import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from experiments.build import make_datamodule, make_module, make_trainer, plain
-from experiments.cli import check_preset, command, console
+from experiments.cli import check_benchmark, command, console, run_of
 from experiments.environment import describe_environment
-from experiments.resume import find_checkpoint, resumed_config
+from experiments.resume import count_epochs, find_checkpoint, resumed_config
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class TrainingResult:
         folder: the run's folder.
         best: the best checkpoint.
         last: the last checkpoint.
-        metrics: the last logged metrics.
+        metrics: the metrics that this call logged last.
     """
 
     folder: Path
@@ -44,7 +42,11 @@ def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> Traini
         folder: where logs, checkpoints and the configuration go.
         checkpoint: go on from here.
     """
-    check_preset(cfg)
+    import pytorch_lightning as pl
+
+    from experiments.build import make_datamodule, make_module, make_trainer, plain
+
+    check_benchmark(cfg)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(plain(cfg))
@@ -59,7 +61,7 @@ def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> Traini
     )
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    return TrainingResult(folder, folder / "checkpoints/best.ckpt", folder / "checkpoints/last.ckpt", metrics)
+    return TrainingResult(folder, *_checkpoints(folder), metrics)
 
 
 def _quieten_lightning() -> None:
@@ -87,6 +89,8 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     checkpoint = find_checkpoint(cfg.resume, folder)
     if checkpoint is not None:
         cfg = resumed_config(checkpoint, hydra.overrides.task)
+        if 0 < cfg.trainer.max_epochs <= count_epochs(checkpoint):
+            return _tell(_nothing_left(cfg, run_of(checkpoint)))
         console.print(f"going on from {checkpoint}")
     else:
         with open_dict(cfg):
@@ -94,6 +98,20 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
                 group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")
             }
     result = run(cfg, folder, checkpoint)
+    return _tell(result)
+
+
+def _nothing_left(cfg: DictConfig, folder: Path) -> TrainingResult:
+    """The result of a finished run: training for no epoch would add empty logs to it."""
+    console.print(f"the run in {folder} has finished its {cfg.trainer.max_epochs} epochs, nothing is left to do")
+    return TrainingResult(folder, *_checkpoints(folder), {})
+
+
+def _checkpoints(folder: Path) -> tuple[Path, Path]:
+    return folder / "checkpoints/best.ckpt", folder / "checkpoints/last.ckpt"
+
+
+def _tell(result: TrainingResult) -> TrainingResult:
     for name, value in sorted(result.metrics.items()):
         console.print(f"{name} {value:.4g}")
     console.print(f"best checkpoint: {result.best}", soft_wrap=True)

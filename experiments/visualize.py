@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig
 
-from experiments.build import load_run
 from experiments.cli import command, console
 from experiments.device import choose_device
 from lsm.errors import InputError
-from lsm.fields import FieldBatch
-from lsm.metrics import relative_l2
-from lsm.plotting import check_in_motion, draw_sample, save_animation, save_figure
 
 
 def run(cfg: DictConfig) -> list[Path]:
@@ -22,6 +17,13 @@ def run(cfg: DictConfig) -> list[Path]:
     Raises:
         InputError: a sample is not in the split, or the fields do not move and are to be animated.
     """
+    import torch
+
+    from experiments.build import load_run
+    from lsm.fields import FieldBatch
+    from lsm.metrics import relative_l2
+    from lsm.plotting import check_in_motion, draw_sample, save_animation, save_figure
+
     checkpoint, data = load_run(cfg, cfg.split)
     if cfg.animate:
         check_in_motion(data.spec)

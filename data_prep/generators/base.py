@@ -97,4 +97,8 @@ class Generator(ABC):
 
     @abstractmethod
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Figures of a data set (arrays with a leading sample axis) beside those known of the published one."""
+        """Figures of a data set (arrays with a leading sample axis) beside those known of the published one.
+
+        Needs no field but those without which the benchmark cannot be trained, so that it serves converted data too;
+        figures of other fields are left out where these are missing.
+        """

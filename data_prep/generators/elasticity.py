@@ -98,6 +98,8 @@ class ElasticityGenerator(Generator):
         Hence the spread over samples is compared by its quartiles, since extremes grow with the number of samples. The
         range of the mean allows three standard errors for this set's size.
         """
+        if not {"stress", "radius"} <= set(fields):
+            return []
         stress = np.asarray(fields["stress"], dtype=float)
         mean, peak, radius = stress.mean(1), stress.max(1), np.asarray(fields["radius"], dtype=float)
         margin = 2.0 + 3.0 * MEAN_DEVIATION / len(mean) ** 0.5

@@ -233,7 +233,14 @@ def require_fields(store: Store, names: Iterable[str]) -> None:
     """Check that a store holds some arrays.
 
     Raises:
-        InputError: one is missing.
+        InputError: one is missing; the message says how to come by it.
     """
-    for name in names:
-        store.field(name)
+    held = store.fields
+    missing = [name for name in names if name not in held]
+    if missing:
+        remedy = (
+            "put the published files that hold them into the folder of the others, and convert again with overwrite=true"
+            if store.provenance.get("source") == "published"
+            else "generate the data of this benchmark, or choose another store"
+        )
+        raise InputError(f"{store.path} lacks {', '.join(missing)} (it holds {', '.join(held)}); {remedy}")

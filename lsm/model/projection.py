@@ -38,7 +38,7 @@ class GridProjection(nn.Module):
     def __init__(self, rank: int, in_channels: int, width: int, code: int = 0) -> None:
         super().__init__()
         if code:
-            raise InputError("the grid projection takes no shape code; choose model/projection=fourier")
+            raise InputError("the grid projection takes no shape code; choose model.projection.name=fourier")
         self.lift = nn.Linear(in_channels + rank, width)
 
     def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:

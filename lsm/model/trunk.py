@@ -44,6 +44,11 @@ def double_conv(rank: int, channels: int, out: int, mid: int) -> nn.Sequential:
     )
 
 
+def _takes_statistics(layer: nn.Module) -> bool:
+    norms = [part for part in layer.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    return any(norm.training for norm in norms)
+
+
 class MultiscaleTrunk(nn.Module):
     """Solve on a grid at several scales.
 
@@ -87,14 +92,25 @@ class MultiscaleTrunk(nn.Module):
         self.mix = _LAYERS[rank].conv(width, width, kernel_size=1)
 
     def encode(self, grid: Tensor) -> list[Tensor]:
-        """Features of every scale before its block, finest first, of a padded copy of ``grid`` ``(b, w, *n)``."""
+        """Features of every scale before its block, finest first, of a padded copy of ``grid`` ``(b, w, *n)``.
+
+        Raises:
+            InputError: batch norm is to take the statistics of a single value.
+        """
         unit = 2 ** (len(self.down) - 1)
         missing = [-size % (unit * patch) for size, patch in zip(grid.shape[2:], self.patch, strict=True)]
         # Contiguous: on a CPU the statistics of a batch norm lose three digits on channels-last strides.
         features = functional.pad(grid.contiguous(), [amount for end in reversed(missing) for amount in (0, end)])
-        scales = [self.down[0](features)]
-        for layer in self.down[1:]:
-            scales.append(layer(self.pool(scales[-1])))
+        scales: list[Tensor] = []
+        for layer in self.down:
+            features = self.pool(scales[-1]) if scales else features
+            if features[:, 0].numel() == 1 and _takes_statistics(layer):
+                raise InputError(
+                    f"a batch of one sample has a single site at the deepest of {len(self.down)} scales, too few for batch "
+                    "norm; choose data.batch_size so that every batch, the last one included, has two samples or more, "
+                    "or lower model.trunk.num_scales"
+                )
+            scales.append(layer(features))
         return scales
 
     def apply_block(self, scale: int, features: Tensor) -> Tensor:

@@ -23,30 +23,14 @@ from toy_generators import (
     SlowGenerator,
     ToyGenerator,
 )
+from toy_sets import assert_same, content, expected_content, make
 
-from data_prep.engine import Job, Report, generate
+from data_prep.engine import Job, Report, generate, merge
 from experiments.cli import describe
-from lsm.data.store import Store
+from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def make(job: Job, workers: int = 1) -> Report:
-    return generate(job, workers, on_start=lambda found, wanted: None, on_done=lambda count: None)
-
-
-def content(path: Path) -> dict[str, np.ndarray]:
-    """All arrays and records of a store."""
-    with Store(path) as store:
-        return {name: store.field(name)[:] for name in store.fields} | store.bookkeeping()
-
-
-def assert_same(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], num_samples: int | None = None) -> None:
-    assert found.keys() == expected.keys()
-    for name, values in expected.items():
-        assert found[name].dtype == values.dtype
-        np.testing.assert_array_equal(found[name][:num_samples], values[:num_samples], err_msg=name)
 
 
 @pytest.fixture
@@ -55,15 +39,8 @@ def job(toy: ToyGenerator, tmp_path: Path) -> Job:
 
 
 @pytest.fixture
-def expected(job: Job, tmp_path: Path) -> dict[str, np.ndarray]:
-    """Solved here, one after another, from the stated seeds (seed, index, attempt)."""
-    samples = [job.generator.solve(np.random.default_rng((3, index, 0))) for index in range(job.num_samples)]
-    return {
-        **{name: np.stack([sample.fields[name] for sample in samples]) for name in job.generator.fields},
-        "attempt": np.zeros(7, "u1"),
-        "residual": np.array([sample.residual for sample in samples]),
-        "iterations": np.array([sample.iterations for sample in samples], "u4"),
-    }
+def expected(job: Job) -> dict[str, np.ndarray]:
+    return expected_content(job)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -81,10 +58,9 @@ def test_data_depend_on_the_seeds_alone(kind, workers, job, expected):
         assert store.fields == dict(job.generator.fields)
         assert store.benchmark == "toy"
         known = {**store.provenance, "lsm_version": None}
-        generator = {"equation": "none", "resolution": 4, "scale": 1.0}
+        generator = {"class": kind.__name__, "equation": "none", "resolution": 4, "scale": 1.0}
         assert known == {
             "source": "generated",
-            "benchmark": "toy",
             "seed": 3,
             "generator": generator,
             "lsm_version": None,
@@ -95,17 +71,6 @@ def test_data_depend_on_the_seeds_alone(kind, workers, job, expected):
 def test_another_seed_gives_other_data(job, expected):
     make(replace(job, seed=4))
     assert not np.isin(content(job.path)["permeability"], expected["permeability"]).any()
-
-
-def test_shards_are_done_in_any_order_and_merged_by_a_call_without_shard(job, expected):
-    shards = [replace(job, shard=shard, num_shards=2) for shard in (1, 0)]
-    reports = [make(shard) for shard in shards]
-    assert reports == [Report(3, 0, False, []), Report(4, 0, False, [])]
-    assert not job.path.exists()
-    assert make(shards[0]) == Report(0, 3, False, [])
-    assert make(job) == Report(0, 7, True, [])
-    assert_same(content(job.path), expected)
-    assert not job.parts.exists()
 
 
 def test_a_second_call_does_nothing(job):
@@ -134,7 +99,7 @@ def test_a_larger_set_keeps_the_samples_of_a_smaller_one(job, expected):
         ({"seed": 4}, "seed is 3, now 4"),
         ({"generator": ToyGenerator(scale=2.0)}, r"scale is 1\.0, now 2\.0"),
         ({"generator": ToyGenerator(resolution=5)}, "resolution is 4, now 5"),
-        ({"benchmark": "other"}, "benchmark is toy, now other"),
+        ({"generator": BatchedGenerator()}, "class is ToyGenerator, now BatchedGenerator"),
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
@@ -146,6 +111,24 @@ def test_other_options_on_existing_data_are_refused(change, named, finished, job
             make(replace(job, num_samples=num_samples, **change))
     make(job)
     assert_same(content(job.path), expected)
+
+
+def test_benchmarks_that_share_a_generator_share_the_data(job, expected):
+    make(replace(job, num_samples=4))
+    other = replace(job, benchmark="toy_on_a_grid")
+    assert make(replace(other, num_samples=4)) == Report(0, 4, True, [])
+    assert make(other) == Report(3, 4, True, [])
+    assert make(job) == Report(0, 7, True, [])
+    assert_same(content(job.path), expected)
+
+
+def test_generated_samples_are_not_mixed_with_published_ones(job):
+    fields = {name: replace(field, shape=(1,)) for name, field in job.generator.fields.items()}
+    with StoreWriter(job.path, "toy", fields, 2, {"source": "published", "files": {}}):
+        pass
+    for call in (make, merge):
+        with pytest.raises(InputError, match=r"toy\.h5 was converted from published files.*choose another"):
+            call(job)
 
 
 def test_a_failure_is_drawn_anew_and_recorded(tmp_path):
@@ -357,7 +340,8 @@ def test_a_kill_while_a_part_is_written_leaves_no_broken_part(job, expected):
     assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]
 
 
-def test_a_kill_between_merging_and_tidying_loses_nothing(job, expected, monkeypatch):
+@pytest.mark.parametrize("complete", [4, 7])
+def test_a_kill_between_merging_and_tidying_loses_nothing(complete, job, expected, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -368,12 +352,13 @@ def test_a_kill_between_merging_and_tidying_loses_nothing(job, expected, monkeyp
         patch.setattr("data_prep.engine.shutil.rmtree", kill)
         with pytest.raises(Killed):
             make(replace(job, num_samples=4))
-    assert make(job).computed == 3
-    assert_same(content(job.path), expected)
-    assert not job.parts.exists()
+    assert len(list(job.parts.glob("*.npz"))) == 4, "the test leaves parts behind"
+    assert make(replace(job, num_samples=complete)).computed == complete - 4
+    assert_same(content(job.path), {name: values[:complete] for name, values in expected.items()})
+    assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"], "a complete call tidies"
 
 
 def test_the_parts_say_whose_they_are(job):
     make(replace(job, shard=0, num_shards=2))
     manifest = json.loads((job.parts / "manifest.json").read_text())
-    assert manifest == {"benchmark": "toy", "seed": 3, "generator": dict(job.generator.provenance)}
+    assert manifest == {"seed": 3, "generator": {"class": "ToyGenerator", **job.generator.provenance}}

@@ -19,7 +19,7 @@ import torch
 from conftest import ROOT, load_config, tiny_training
 from omegaconf import OmegaConf
 
-from experiments import train as training
+from experiments import build as building
 from experiments.resume import find_checkpoint, resumed_config
 from experiments.train import TrainingResult
 from lsm.errors import InputError
@@ -58,14 +58,14 @@ def train(command, monkeypatch) -> Train:
     def run(*options: str, stop: tuple[int, int] | None = None) -> TrainingResult | None:
         with monkeypatch.context() as patch:
             if stop:
-                original = training.make_trainer
+                original = building.make_trainer
 
                 def make_trainer(*arguments: Any, **more: Any) -> pl.Trainer:
                     trainer = original(*arguments, **more)
                     trainer.callbacks.insert(0, StopBefore(*stop))
                     return trainer
 
-                patch.setattr(training, "make_trainer", make_trainer)
+                patch.setattr(building, "make_trainer", make_trainer)
                 with pytest.raises(Stopped):
                     command("train", *options)
                 return None
@@ -164,9 +164,11 @@ def test_auto_starts_goes_on_and_then_has_nothing_to_do(train, uninterrupted, da
     assert (tmp_path / "run/environment.json").read_bytes() == first_record
     assert (tmp_path / "run/environment-resumed-1.json").is_file()
     assert_same_state(finished.last, uninterrupted("quick").last)
-    before = content(finished.last)
-    train(*options)
-    assert_identical(content(finished.last)["state_dict"], before["state_dict"])
+    before = {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()}
+    again = train(*options)
+    assert (again.folder, again.last, again.metrics) == (finished.folder, finished.last, {})
+    assert {path: path.read_bytes() for path in finished.folder.rglob("*") if path.is_file()} == before
+    assert len(list(finished.folder.glob("csv/version_*"))) == 2, "of the two calls that trained"
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
@@ -207,6 +209,13 @@ def test_training_changes_every_parameter_and_the_rate_follows_the_schedule(trai
     moved = [name for name in after_one["state_dict"] if name.endswith(("weight", "bias"))]
     still = [name for name in moved if torch.equal(finished["state_dict"][name], after_one["state_dict"][name])]
     assert still == []
+
+
+def test_a_last_batch_of_one_sample_is_told_where_it_cannot_be_normalised(train, darcy_store, tmp_path):
+    """Five samples by two leave one, which has 13 x 13 sites, padded to 16, and a single one at the fifth scale."""
+    options = options_of(darcy_store, tmp_path / "run", "model.patch=[1,1]", "model.trunk.num_scales=5")
+    with pytest.raises(InputError, match=r"a batch of one sample .* data\.batch_size"):
+        train(*options)
 
 
 class TestOptionsOnResume:

@@ -99,7 +99,12 @@ def test_a_missing_file_and_a_missing_field_are_named(tmp_path):
         Store(tmp_path / "none.h5")
     write(tmp_path / "store.h5")
     with Store(tmp_path / "store.h5") as store, pytest.raises(InputError, match="'velocity', only code, pressure"):
-        require_fields(store, ["code", "velocity"])
+        store.field("velocity")
+    with (
+        Store(tmp_path / "store.h5") as store,
+        pytest.raises(InputError, match=r"lacks a, b \(it holds code, pressure"),
+    ):
+        require_fields(store, ["a", "code", "b"])
 
 
 def test_a_writer_that_cannot_be_made_leaves_nothing(tmp_path):

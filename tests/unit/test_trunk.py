@@ -5,6 +5,7 @@ from torch import nn
 from lsm.errors import InputError
 from lsm.model.spectral_block import IdentityBlock
 from lsm.model.trunk import MultiscaleTrunk
+from lsm.solver import batch_statistics
 
 
 class Recording(nn.Module):
@@ -98,3 +99,18 @@ def test_other_numbers_that_do_not_fit():
         MultiscaleTrunk(2, 4, (1, 1), IdentityBlock, num_scales=0)
     with pytest.raises(InputError, match=r"shape \(5, 5, 5\).*rank 2"):
         MultiscaleTrunk(2, 4, (1, 1), IdentityBlock)(torch.zeros(1, 4, 5, 5, 5))
+
+
+def test_statistics_of_a_single_value_are_refused():
+    """A batch of one sample whose deepest scale has one site; running statistics, more sites or samples will do."""
+    trunk = MultiscaleTrunk(2, 4, (1, 1), IdentityBlock, num_scales=3)
+    lone = torch.randn(1, 4, 4, 3)
+    with pytest.raises(
+        InputError, match=r"one sample .* deepest of 3 scales.*data\.batch_size.*model\.trunk\.num_scales"
+    ):
+        trunk(lone)
+    assert trunk(lone.expand(2, -1, -1, -1)).shape == (2, 4, 4, 3)
+    assert trunk(torch.randn(1, 4, 4, 5)).shape == (1, 4, 4, 5)
+    assert trunk.eval()(lone).shape == (1, 4, 4, 3)
+    with batch_statistics(trunk), pytest.raises(InputError, match="one sample"):
+        trunk(lone)

@@ -16,6 +16,7 @@ import pytest
 import torch
 import yaml
 from conftest import ROOT, SPLITS, TINY_DARCY
+from omegaconf import OmegaConf
 
 import lsm
 from lsm.data.store import Store
@@ -97,6 +98,14 @@ MISTAKES = {
         ("train", *TINY, "run_dir=a_file/run"),
         ("a_file/run",),
     ),
+    "run to resume that is not there": (
+        ("train", *TINY, "resume=gone_run"),
+        ("gone_run does not exist", "resume= takes a checkpoint or the folder of a run"),
+    ),
+    "checkpoint to resume that is not there, into another folder": (
+        ("train", *TINY, "resume=gone_run.ckpt", "run_dir=gone_run"),
+        ("gone_run.ckpt does not exist",),
+    ),
     "checkpoint of another schema": (
         ("evaluate", "checkpoint=other_schema.ckpt"),
         ("other_schema.ckpt", "schema 99"),
@@ -135,7 +144,7 @@ ALL = {name: options for table in (MISTAKES, MISSPELT) for name, (options, _) in
 def finished(place, read_only) -> dict[str, Finished]:
     """Every command of this file: some as whole processes, the others as forks of one (see ``forked_commands.py``)."""
     whole = {
-        "sweep": ("train", "-m", "seed=0,1", *TINY),
+        "sweep": ("train", "-m", "seed=0,1", *TINY, "data.path=data/darcy_quick.h5"),
         "generate --help": ("generate", "--help"),
         "missing published files": ALL["missing published files"],
     }
@@ -191,6 +200,7 @@ def test_a_misspelt_name_is_told_with_the_right_ones(name, finished):
 
 def test_mistakes_leave_nothing_behind(place, finished):
     assert not (place / "gone").exists(), "a folder named as a misspelt checkpoint"
+    assert not (place / "gone_run").exists(), "a folder named as a misspelt run"
     assert not (place / "evaluation/tset").exists(), "a folder named as a misspelt split"
     assert not (place / "nowhere").exists()
 
@@ -216,6 +226,7 @@ def runs(place, finished) -> list[Path]:
 def test_a_sweep_makes_a_run_of_each(runs):
     assert len(runs) == 2
     assert runs[0].parent == runs[1].parent
+    assert runs[0].parents[1].name == "sweeps", "an option with a slash makes no folders"
     seeds = [yaml.safe_load((run / "config.yaml").read_text())["seed"] for run in runs]
     assert seeds == [0, 1]
     assert ["seed=0" in runs[0].name, "seed=1" in runs[1].name] == [True, True]
@@ -223,11 +234,33 @@ def test_a_sweep_makes_a_run_of_each(runs):
     assert any(not torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
+def test_a_folder_of_a_sweep_is_named_by_its_options():
+    assert name_folder("data_dir=/a/b,seed=1") == "data_dir=_a_b,seed=1"
+    long = [name_folder(f"data.splits.train={'9' * 500},seed={seed}") for seed in (1, 2)]
+    assert long[0] != long[1]
+    assert all(name.startswith("data.splits.train=9") and len(name) <= 255 for name in long)
+
+
+def name_folder(options: str) -> str:
+    """What the configuration makes of a sweep's options."""
+    return OmegaConf.create({"options": options, "name": "${lsm.folder_name:${options}}"}).name
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_answers_without_the_heavy_libraries(name):
+    """Which take seconds to import."""
+    code = f"import sys, experiments.{name}; print({{'torch', 'pytorch_lightning', 'matplotlib'}} & set(sys.modules))"
+    finished = subprocess.run(
+        [sys.executable, "-c", code], env=environment_of(), capture_output=True, text=True, check=True
+    )
+    assert finished.stdout == "set()\n"
+
+
 def test_a_run_folder_tells_how_it_was_made(runs, place):
     run = runs[1]
     config = yaml.safe_load((run / "config.yaml").read_text())
     assert "${" not in (run / "config.yaml").read_text(), "everything is filled in"
-    assert config["data"]["path"] == "data/darcy_quick.h5", "LSM_DATA_DIR says where data lie"
+    assert config["data_dir"] == "data", "LSM_DATA_DIR says where data lie"
     assert (config["model"]["width"], config["benchmark"]["name"], config["preset"]) == (8, "darcy", "quick")
     environment = json.loads((run / "environment.json").read_text())
     assert environment["seed"] == 1

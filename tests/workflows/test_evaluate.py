@@ -182,3 +182,30 @@ def test_pictures_of_samples(run, command, tmp_path):
     for samples in ("[6]", "[-1]", "[0,7]"):
         with pytest.raises(InputError, match=r"not in the test split, which has 0 to 5"):
             command("visualize", f"checkpoint={run}", f"samples={samples}", f"run_dir={tmp_path}")
+
+
+def test_another_resolution_than_in_training(darcy_store, command, tmp_path):
+    """A model normalised by channel takes any grid; one normalised by site says why not."""
+    folder = tmp_path / "run"
+    command("train", *tiny_training(darcy_store, folder), "trainer.max_epochs=1")
+    options = [f"checkpoint={folder}", "device=cpu", f"run_dir={tmp_path / 'fine'}", "resolution=25"]
+    metrics = command("evaluate", *options)
+    assert metrics["sites"] == [25, 25]
+    checkpoint = load(folder / "checkpoints/best.ckpt")
+    reader = make_reader({**checkpoint.run["benchmark"]["reader"], "resolution": 25})
+    sample = FieldDataModule(darcy_store, reader, checkpoint.run["data"]["splits"]).dataset("test")[0]
+    assert sample.inputs.shape == (25, 25, 1)
+    with torch.no_grad():
+        prediction = checkpoint.solver(FieldBatch.stack([sample]))[0]
+    error = (prediction - sample.targets).norm() / sample.targets.norm()
+    assert float(rows_of(tmp_path / "fine")[0]["relative_l2"]) == pytest.approx(float(error), rel=1e-5)
+    (picture,) = command("visualize", *options, "samples=[0]", "dpi=50")
+    assert picture.is_file()
+    with pytest.raises(InputError, match="14 sites along x are no even selection"):
+        command("evaluate", *options[:-1], "resolution=14")
+
+    folder = tmp_path / "by_site"
+    by_site = ["data.normalization.inputs=site", "data.normalization.targets=site", "trainer.max_epochs=1"]
+    command("train", *tiny_training(darcy_store, folder), *by_site)
+    with pytest.raises(InputError, match=r"normalised per site.*=channel"):
+        command("evaluate", f"checkpoint={folder}", "device=cpu", "resolution=25")

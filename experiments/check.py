@@ -1,0 +1,81 @@
+"""``lsm-generate check=true``: figures of a data set beside those known of the published one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from data_prep.generators.base import Generator, Statistic
+from experiments.cli import console, require_store
+from lsm.data.store import Store, require_fields
+from lsm.errors import InputError
+
+
+def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
+    """Print the figures of ``cfg.store``, generated or converted, and mark those outside the published range.
+
+    Args:
+        cfg: ``store``, ``benchmark``, ``preset``, and ``check_samples``: how many samples are read, evenly spread.
+        generator: knows the figures.
+    Returns:
+        The figures.
+    Raises:
+        FileNotFoundError: there is no such store.
+        InputError: it lacks fields, or holds samples of another shape than the generator makes.
+    """
+    from lsm.data.readers.base import make_reader
+
+    path = Path(cfg.store)
+    require_store(path, cfg.benchmark.name, cfg.preset)
+    if cfg.check_samples < 1:
+        raise InputError(f"check_samples is {cfg.check_samples}, expected at least 1")
+    with Store(path) as store:
+        require_fields(store, make_reader(OmegaConf.to_container(cfg.benchmark.reader, resolve=True)).fields)
+        _require_same_shapes(store, generator, cfg.preset)
+        chosen = spread(store.num_samples, cfg.check_samples)
+        known = [name for name in generator.fields if name in store.fields]
+        figures = generator.statistics({name: np.stack([store.field(name)[i] for i in chosen]) for name in known})
+        what = f"{len(chosen)} of {store.num_samples} samples in {path}"
+    if not figures:
+        raise InputError(
+            f"{path} holds only {', '.join(known)}, of which no figure is known; add the other published files and "
+            "convert again with overwrite=true"
+        )
+    _tell(figures, f"{cfg.benchmark.name}: {what}", cfg.preset)
+    return figures
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """At most ``wanted`` of the numbers below ``total``, evenly spread, the first and the last among them."""
+    return sorted({round(index) for index in np.linspace(0, total - 1, min(total, wanted)).tolist()})
+
+
+def _require_same_shapes(store: Store, generator: Generator, preset: str) -> None:
+    for name, field in store.fields.items():
+        expected = generator.fields[name].shape if name in generator.fields else field.shape
+        if field.shape != expected:
+            raise InputError(
+                f"{store.path} holds {name} of shape {field.shape}, with preset={preset} it is {expected}; "
+                "give the preset and options that the store was made with"
+            )
+
+
+def _tell(figures: Sequence[Statistic], title: str, preset: str) -> None:
+    table = Table(title=title)
+    table.add_column("figure")
+    for heading in ("value", "published, from", "to"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for figure in figures:
+        mark = "" if figure.expected else "[bold red]outside[/]"
+        table.add_row(figure.name, *(f"{number:.5g}" for number in (figure.value, figure.low, figure.high)), mark)
+    console.print(table)
+    outside = sum(not figure.expected for figure in figures)
+    told = f"{outside} of {len(figures)} figures outside the published range"
+    if outside:
+        told += "; those of few samples may stray" + ("" if preset == "paper" else f", and those of preset={preset}")
+    console.print(told, soft_wrap=True)

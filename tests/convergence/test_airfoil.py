@@ -1,0 +1,474 @@
+"""The airfoil: mesh, metrics, fluxes against eigenvalue decompositions, symmetry, refinement, drag and lift, the generator."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import scipy.sparse
+import scipy.sparse.linalg
+
+from data_prep.generators.airfoil import AirfoilGenerator
+from data_prep.generators.base import SolverFailure
+from data_prep.solvers import airfoil_kernels as kernels
+from data_prep.solvers.airfoil import AirfoilFlow, FlowFailure, FlowOptions, Problem, solve_airfoil
+from data_prep.solvers.airfoil_dual import DualMesh, dual_mesh
+from data_prep.solvers.airfoil_fronts import Factors, SingularMatrix, plan_for
+from data_prep.solvers.airfoil_gmres import solve_roughly
+from data_prep.solvers.airfoil_mesh import MeshOptions, c_mesh, deform, naca0012
+from lsm.errors import InputError
+
+GAMMA = kernels.GAMMA
+HALF = AirfoilGenerator(coarsening=2).mesh_options
+
+
+def random_displacements(seed: int) -> np.ndarray:
+    displacements = np.zeros(8)
+    displacements[1:] = np.random.default_rng(seed).uniform(-0.05, 0.05, 7)
+    return displacements
+
+
+@cache
+def half_mesh(seed: int) -> DualMesh:
+    return dual_mesh(*c_mesh(random_displacements(seed), HALF), HALF.wake_cells)
+
+
+@cache
+def half_flow(seed: int) -> AirfoilFlow:
+    return solve_airfoil(*c_mesh(random_displacements(seed), HALF), HALF.wake_cells)
+
+
+def perturbed(problem: Problem, seed: int, size: float) -> np.ndarray:
+    state = problem.uniform()
+    return state * (1.0 + size * np.random.default_rng(seed).uniform(-1.0, 1.0, state.shape))
+
+
+def conserved(state: np.ndarray) -> np.ndarray:
+    density, u, v, pressure = np.moveaxis(state, -1, 0)
+    energy = pressure / (GAMMA - 1.0) + 0.5 * density * (u * u + v * v)
+    return np.stack([density, density * u, density * v, energy], axis=-1)
+
+
+def exact_flux(state: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    _, u, v, pressure = np.moveaxis(state, -1, 0)
+    through = u * normals[..., 0] + v * normals[..., 1]
+    flux = through[..., None] * conserved(state)
+    flux[..., 1:3] += pressure[..., None] * normals
+    flux[..., 3] += pressure * through
+    return flux
+
+
+def total_enthalpy(state: np.ndarray) -> np.ndarray:
+    density, u, v, pressure = np.moveaxis(state, -1, 0)
+    return GAMMA / (GAMMA - 1.0) * pressure / density + 0.5 * (u * u + v * v)
+
+
+def entropy(state: np.ndarray) -> np.ndarray:
+    return state[..., 3] / state[..., 0] ** GAMMA - 1.0
+
+
+# Mesh.
+
+
+def test_published_layout() -> None:
+    displacements = random_displacements(0)
+    x, y = c_mesh(displacements)
+    assert x.shape == y.shape == (221, 51)
+    for nodal in (x, y):
+        np.testing.assert_array_equal(nodal[:51, 0], nodal[:169:-1, 0])
+    # Ends of the wake, trailing and leading edge.
+    np.testing.assert_allclose(x[[0, 50, 110, 170, 220], 0], [40.0, 1.0, 0.0, 1.0, 40.0], atol=1e-12)
+    np.testing.assert_allclose(y[[0, 220], 0], 0.0, atol=1e-12)
+    # Surface points evenly spaced in x, with one a quarter cell from the leading edge.
+    even = np.arange(60) / 59.0
+    np.testing.assert_allclose(x[110:171, 0], np.concatenate([[0.0, even[1] / 4.0], even[1:]]), atol=1e-12)
+    np.testing.assert_array_equal(x[50:111, 0], x[170:109:-1, 0])
+    # Straight lines above and below the wake, and a half circle.
+    np.testing.assert_allclose(y[[0, 50, 170, 220], -1], [40.0, 40.0, -40.0, -40.0])
+    np.testing.assert_allclose(np.hypot(x[50:171, -1] - 1.0, y[50:171, -1]), 40.0)
+    np.testing.assert_allclose(np.diff(x[:51, -1]), -39.0 / 50.0)
+
+
+def test_rays_are_straight_and_grow_as_stated() -> None:
+    x, y = c_mesh(random_displacements(1))
+    chord = np.hypot(x[:, -1] - x[:, 0], y[:, -1] - y[:, 0])
+    along = np.hypot(x - x[:, :1], y - y[:, :1]) / chord[:, None]
+    np.testing.assert_allclose(along, along[:1] * np.ones((221, 1)), atol=1e-12)
+    steps = np.diff(along[0])
+    np.testing.assert_allclose(steps[0], 2.0 / 120.0 / 40.0)
+    np.testing.assert_allclose(steps[1:38] / steps[:37], 1.02)
+    np.testing.assert_allclose(steps[39:] / steps[38:-1], steps[38] / steps[37])
+    assert steps[38] > 1.5 * steps[37]
+
+
+def test_design_element_moves_its_corners_and_is_cubic_by_linear() -> None:
+    displacements = np.arange(1.0, 9.0) / 100.0
+    corners = np.array([-0.25, 0.25, 0.75, 1.25])
+    np.testing.assert_allclose(deform(displacements, corners, np.full(4, -0.1)), -0.1 + displacements[:4])
+    np.testing.assert_allclose(deform(displacements, corners[::-1], np.full(4, 0.1)), 0.1 + displacements[4:])
+    x = np.linspace(0.0, 1.0, 9)
+    cubic = np.polynomial.Polynomial([0.1, -0.3, 0.2, 0.05])
+    both = np.concatenate([cubic(corners), 2.0 * cubic(corners[::-1])])
+    np.testing.assert_allclose(deform(both, x, np.full(9, 0.05)), 0.05 + 1.75 * cubic(x), atol=1e-14)
+
+
+def test_section_is_a_closed_naca_0012() -> None:
+    assert abs(naca0012(np.array([1.0]))[0]) < 1e-15
+    thickest = naca0012(np.linspace(0.0, 1.0, 10001)).max()
+    assert thickest == pytest.approx(0.06, rel=1e-3)
+
+
+# Control volumes.
+
+
+@pytest.mark.parametrize("options", [MeshOptions(), MeshOptions(20, 64, 24, clustering="cosine")])
+def test_control_volumes_are_closed_and_fill_the_domain(options: MeshOptions) -> None:
+    x, y = c_mesh(random_displacements(2), options)
+    mesh = dual_mesh(x, y, options.wake_cells)
+    sums = mesh.wall_normals + mesh.far_normals
+    np.add.at(sums, mesh.topology.edges[:, 0], mesh.normals)
+    np.add.at(sums, mesh.topology.edges[:, 1], -mesh.normals)
+    assert np.abs(sums).max() < 1e-12 * np.abs(mesh.normals).max()
+    outline = np.concatenate([np.stack([x, y], -1)[:, -1], np.stack([x, y], -1)[::-1, 0]])
+    following = np.roll(outline, -1, axis=0)
+    area = 0.5 * abs(np.sum(outline[:, 0] * following[:, 1] - outline[:, 1] * following[:, 0]))
+    assert mesh.volumes.sum() == pytest.approx(area, rel=1e-12)
+
+
+def test_wake_nodes_are_one_volume_across_the_cut() -> None:
+    x, y = c_mesh(random_displacements(3))
+    mesh = dual_mesh(x, y, 50)
+    node = mesh.topology.node
+    assert mesh.topology.num_nodes == 221 * 51 - 51
+    np.testing.assert_array_equal(node[:51, 0], node[:169:-1, 0])
+    pairs = {tuple(sorted(edge)) for edge in mesh.topology.edges.tolist()}
+    assert len(pairs) == len(mesh.topology.edges) == 220 * 51 - 50 + 221 * 50
+    assert {tuple(sorted((node[20, 0], other))) for other in (node[20, 1], node[200, 1], node[19, 0], node[21, 0])} <= pairs
+
+
+def test_gradients_are_exact_for_linear_fields() -> None:
+    mesh = half_mesh(0)
+    slopes = np.random.default_rng(0).normal(size=(4, 2))
+    gradient = np.empty((mesh.topology.num_nodes, 8))
+    shared = mesh.topology
+    state = mesh.points @ slopes.T
+    kernels.gradients(state, shared.first_neighbour, shared.neighbours, mesh.weights, gradient)
+    np.testing.assert_allclose(gradient, np.ones((len(state), 1)) * slopes.T.ravel(), atol=1e-9)
+
+
+def test_a_mesh_that_is_none_is_refused() -> None:
+    x, y = c_mesh(np.zeros(8), HALF)
+    with pytest.raises(InputError, match="different nodes"):
+        dual_mesh(x, y, HALF.wake_cells + 1)
+    with pytest.raises(InputError, match="folded"):
+        dual_mesh(x, -y, HALF.wake_cells)
+    with pytest.raises(InputError, match="8 corners"):
+        c_mesh(np.zeros(7))
+    for wrong in ({"surface_cells": 31}, {"normal_cells": 2}, {"first_spacing": 0.0}, {"radius": 1.0}, {"wake_cells": 4}):
+        with pytest.raises(InputError, match="give"):
+            c_mesh(np.zeros(8), MeshOptions(**wrong))
+
+
+# Fluxes.
+
+
+def flux_jacobian(u: float, v: float, enthalpy: float, normal: np.ndarray) -> np.ndarray:
+    """Derivative of the flux by conserved variables, from textbook entries."""
+    nx, ny = normal
+    kinetic, through, g = 0.5 * (u * u + v * v), u * normal[0] + v * normal[1], GAMMA - 1.0
+    return np.array(
+        [
+            [0.0, nx, ny, 0.0],
+            [g * kinetic * nx - u * through, through + u * nx * (1 - g), u * ny - g * v * nx, g * nx],
+            [g * kinetic * ny - v * through, v * nx - g * u * ny, through + v * ny * (1 - g), g * ny],
+            [
+                (g * kinetic - enthalpy) * through,
+                enthalpy * nx - g * u * through,
+                enthalpy * ny - g * v * through,
+                GAMMA * through,
+            ],
+        ]
+    )
+
+
+def of_matrix(matrix: np.ndarray, function) -> np.ndarray:
+    values, vectors = np.linalg.eig(matrix)
+    return ((vectors * function(values.real)) @ np.linalg.inv(vectors)).real
+
+
+def roe_by_eigenvalues(left: np.ndarray, right: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """Roe's flux from a numerical decomposition, with Harten's fix of the two acoustic eigenvalues."""
+    weights = np.sqrt([left[0], right[0]])
+    means = np.stack([[*state[1:3], total_enthalpy(state)] for state in (left, right)])
+    u, v, enthalpy = weights @ means / weights.sum()
+    length = np.hypot(*normal)
+    sound = np.sqrt((GAMMA - 1.0) * (enthalpy - 0.5 * (u * u + v * v))) * length
+    through = u * normal[0] + v * normal[1]
+
+    def dissipation(values: np.ndarray) -> np.ndarray:
+        least = kernels.ENTROPY_FIX * sound
+        fixed = np.where(np.abs(values) < least, 0.5 * (values**2 / least + least), np.abs(values))
+        return np.where(np.abs(values - through) > 0.5 * sound, fixed, np.abs(values))
+
+    matrix = of_matrix(flux_jacobian(u, v, enthalpy, normal), dissipation)
+    jump = conserved(right) - conserved(left)
+    return 0.5 * (exact_flux(left, normal) + exact_flux(right, normal) - matrix @ jump)
+
+
+def random_states(count: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return np.concatenate([rng.uniform(0.5, 2.0, (count, 1)), rng.uniform(-2.0, 2.0, (count, 2)), rng.uniform(0.5, 2.0, (count, 1))], axis=1)
+
+
+def test_face_flux_is_roes() -> None:
+    """To 1e-12, states from subsonic to supersonic in all directions; some of them within the entropy fix."""
+    states, normals = random_states(400, 0), np.random.default_rng(1).normal(size=(200, 2))
+    states[0::2][:50] = states[1::2][:50]
+    fixed = normals[:50] / np.hypot(*normals[:50].T)[:, None]
+    states[:100, 1:3] = np.repeat(fixed * np.sqrt(GAMMA * states[:100:2, 3] / states[:100:2, 0])[:, None], 2, axis=0)
+    states[:100:2, 3] *= 1.02
+    edges = np.arange(400, dtype=np.int32).reshape(-1, 2)
+    residual = np.zeros((400, 4))
+    kernels.add_face_fluxes(states, np.zeros((400, 8)), edges, np.zeros((400, 2)), normals, residual)
+    expected = [roe_by_eigenvalues(*states[edge], normal) for edge, normal in zip(edges, normals, strict=True)]
+    np.testing.assert_allclose(residual[::2], expected, atol=1e-12)
+    np.testing.assert_array_equal(residual[1::2], -residual[::2])
+
+
+def test_far_flux_is_steger_and_warmings() -> None:
+    """To 1e-12: outgoing part of the inner state, incoming part of the free stream, both by the inner state's waves."""
+    states, normals = random_states(100, 2), np.random.default_rng(3).normal(size=(100, 2))
+    free = conserved(np.array([1.0, 0.9, 0.1, 1.0]))
+    residual = np.zeros((100, 4))
+    kernels.add_boundary_fluxes(states, free, np.zeros((100, 2)), normals, residual)
+    for state, normal, flux in zip(states, normals, residual, strict=True):
+        matrix = flux_jacobian(*state[1:3], total_enthalpy(state), normal)
+        leaving = of_matrix(matrix, lambda values: np.maximum(values, 0.0)) @ conserved(state)
+        entering = of_matrix(matrix, lambda values: np.minimum(values, 0.0)) @ free
+        np.testing.assert_allclose(flux, leaving + entering, atol=1e-12)
+
+
+def test_reconstruction_is_third_order_where_smooth_and_flat_at_extrema() -> None:
+    """Faces of a uniform line of nodes; the smaller of the difference and -1/3 difference + 4/3 gradient, halved."""
+    values = np.array([[0.0, 1.0, 3.0], [0.0, 3.0, 4.0], [0.0, 1.0, 0.5]])
+    for before, here, after in values:
+        gradient = np.zeros((2, 8))
+        gradient[0, :4] = 0.5 * (after - before)
+        difference = after - here
+        other = -difference / 3.0 + 4.0 / 3.0 * 0.5 * (after - before)
+        expected = here + (0.5 * min(difference, other, key=abs) if difference * other > 0.0 else 0.0)
+        # A supersonic flow takes the left state alone.
+        state = np.array([[here, 0.0, 0.0, 0.0], [after, 0.0, 0.0, 0.0]]) + [2.0, 5.0, 0.0, 1.0]
+        gradient[:, 1:4] = 0.0
+        residual = np.zeros((2, 4))
+        edges, points = np.array([[0, 1]], dtype=np.int32), np.array([[0.0, 0.0], [1.0, 0.0]])
+        kernels.add_face_fluxes(state, gradient, edges, points, np.array([[1.0, 0.0]]), residual)
+        assert residual[0, 0] == pytest.approx(5.0 * (2.0 + expected), rel=1e-14)
+
+
+# The discrete equations.
+
+
+@pytest.mark.parametrize("second_order", [False, True])
+def test_free_stream_is_preserved_on_a_deformed_mesh(second_order: bool) -> None:
+    """To 1e-12 of the largest flux, with the flux through the section put back: it alone disturbs a uniform flow."""
+    mesh = dual_mesh(*c_mesh(random_displacements(4)), 50)
+    problem = Problem(mesh, FlowOptions(mach=0.7, angle=3.0))
+    state = problem.uniform()
+    residual = problem.residual(state, second_order)
+    section = exact_flux(state, mesh.wall_normals)
+    section[:, 1:3] -= state[:, 3:] * mesh.wall_normals
+    largest = np.abs(exact_flux(state[mesh.topology.edges[:, 0]], mesh.normals)).max()
+    assert np.abs(residual + section).max() < 1e-12 * largest
+    assert np.abs(residual).max() > 1e-3
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_jacobian_is_the_derivative_of_the_first_order_residual(seed: int) -> None:
+    """To 1e-6 in the Euclidean norm. Faces along the flow, where the flux has a kink, are kept out by an angle."""
+    problem = Problem(half_mesh(seed), FlowOptions(angle=4.0))
+    state = perturbed(problem, seed, 0.1)
+    direction = np.random.default_rng(seed + 2).normal(size=state.shape)
+    matrix = sparse_matrix(half_mesh(seed), *problem.jacobian(state))
+    step = 1e-6
+    difference = problem.residual(state + step * direction, False) - problem.residual(state - step * direction, False)
+    difference /= 2.0 * step
+    error = np.linalg.norm(matrix @ direction.ravel() - difference.ravel())
+    assert error < 1e-6 * np.linalg.norm(difference)
+
+
+def sparse_matrix(mesh: DualMesh, diagonal: np.ndarray, coupling: np.ndarray) -> scipy.sparse.csc_matrix:
+    first, second = mesh.topology.edges.T
+    count = mesh.topology.num_nodes
+    rows = np.concatenate([np.arange(count), first, second])
+    columns = np.concatenate([np.arange(count), second, first])
+    blocks = np.concatenate([diagonal, coupling[:, 0], coupling[:, 1]])
+    row = 4 * rows[:, None, None] + np.arange(4)[:, None] + np.zeros(4, dtype=int)
+    column = 4 * columns[:, None, None] + np.arange(4) + np.zeros((4, 1), dtype=int)
+    return scipy.sparse.csc_matrix((blocks.ravel(), (row.ravel(), column.ravel())), shape=(4 * count, 4 * count))
+
+
+@pytest.mark.parametrize("options", [HALF, MeshOptions(5, 14, 9, clustering="cosine"), MeshOptions(13, 8, 4, clustering="cosine")])
+def test_factors_solve_as_a_sparse_direct_solver_does(options: MeshOptions) -> None:
+    """Single precision on a matrix with a strong diagonal: 1e-5 relative."""
+    mesh = dual_mesh(*c_mesh(random_displacements(0), options), options.wake_cells)
+    rng = np.random.default_rng(0)
+    diagonal = rng.normal(size=(mesh.topology.num_nodes, 4, 4)) + 20.0 * np.eye(4)
+    coupling = rng.normal(size=(len(mesh.topology.edges), 2, 4, 4))
+    right = rng.normal(size=(mesh.topology.num_nodes, 4))
+    found = Factors.of(plan_for(*options.shape, options.wake_cells), diagonal, coupling).solve(right)
+    expected = scipy.sparse.linalg.spsolve(sparse_matrix(mesh, diagonal, coupling), right.ravel())
+    assert np.linalg.norm(found.ravel() - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+def test_a_singular_matrix_is_reported() -> None:
+    mesh = half_mesh(0)
+    plan = plan_for(*HALF.shape, HALF.wake_cells)
+    diagonal, coupling = np.zeros((mesh.topology.num_nodes, 4, 4)), np.zeros((len(mesh.topology.edges), 2, 4, 4))
+    with pytest.raises(SingularMatrix):
+        Factors.of(plan, diagonal, coupling)
+
+
+def test_search_directions_reach_the_tolerance_asked_for() -> None:
+    rng = np.random.default_rng(0)
+    matrix, right = rng.normal(size=(60, 60)) + 20.0 * np.eye(60), rng.normal(size=(15, 4))
+    rough = np.linalg.inv(matrix + rng.normal(size=(60, 60)))
+    counts = []
+    for tolerance in (1e-1, 1e-6):
+        solution, count = solve_roughly(
+            lambda v: (matrix @ v.ravel()).reshape(v.shape), lambda v: (rough @ v.ravel()).reshape(v.shape), right, tolerance
+        )
+        assert np.linalg.norm(matrix @ solution.ravel() - right.ravel()) <= 1.0001 * tolerance * np.linalg.norm(right)
+        counts.append(count)
+    assert 1 <= counts[0] < counts[1] <= 30
+
+
+# Flows.
+
+
+def test_symmetric_section_has_no_lift() -> None:
+    """Lift below 1e-10 of the force on one side, converged far below the tolerance of the data."""
+    x, y = c_mesh(np.zeros(8), HALF)
+    flow = solve_airfoil(x, y, HALF.wake_cells, FlowOptions(tolerance=1e-11))
+    assert flow.residual < 1e-11
+    assert abs(flow.lift) < 1e-10
+    mirrored = flow.state[::-1] * [1.0, 1.0, -1.0, 1.0]
+    np.testing.assert_allclose(flow.state, mirrored, atol=1e-8)
+
+
+def test_mirrored_section_has_the_mirrored_flow() -> None:
+    displacements = random_displacements(2)
+    options = FlowOptions(tolerance=1e-8)
+    flow = solve_airfoil(*c_mesh(displacements, HALF), HALF.wake_cells, options)
+    other = solve_airfoil(*c_mesh(-displacements[::-1], HALF), HALF.wake_cells, options)
+    np.testing.assert_allclose(other.state[::-1] * [1.0, 1.0, -1.0, 1.0], flow.state, atol=1e-6)
+    assert other.lift == pytest.approx(-flow.lift, abs=1e-8)
+    assert abs(flow.lift) > 1e-2
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_solved_flow_is_physical(seed: int) -> None:
+    """Positive density and pressure; steady flow conserves total enthalpy, and no streamline loses entropy.
+
+    Neither holds exactly in this scheme: on the coarse mesh 0.2 % of total enthalpy on average and 5 % at the nose, and
+    0.5 % of entropy, are tolerated.
+    """
+    state = half_flow(seed).state
+    assert state[..., [0, 3]].min() > 0.1
+    deviation = np.abs(total_enthalpy(state) / total_enthalpy(FlowOptions().free_stream) - 1.0)
+    assert deviation.mean() < 0.002
+    assert deviation.max() < 0.05
+    assert entropy(state).min() > -0.005
+    assert half_flow(seed).mach.max() > 1.1
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_tolerance_leaves_the_flow_converged(seed: int) -> None:
+    """Mach number against one with a hundredth of the residual: 2e-4 in the root mean square."""
+    deeper = solve_airfoil(*c_mesh(random_displacements(seed), HALF), HALF.wake_cells, FlowOptions(tolerance=1e-5))
+    difference = deeper.mach - half_flow(seed).mach
+    assert np.sqrt(np.mean(difference**2)) < 2e-4
+
+
+def test_failure_names_mesh_steps_and_residual() -> None:
+    x, y = c_mesh(np.zeros(8), HALF)
+    with pytest.raises(FlowFailure, match=r"111 x 26 nodes: relative residual .* after 4 steps"):
+        solve_airfoil(x, y, HALF.wake_cells, FlowOptions(max_iterations=2))
+    for wrong in ({"mach": 1.2}, {"tolerance": 0.0}, {"growth": 0.5}, {"max_iterations": 0}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            FlowOptions(**wrong)
+
+
+# The generator.
+
+
+def test_generator_keeps_its_contract() -> None:
+    generator = AirfoilGenerator(coarsening=2)
+    sample = generator.solve(np.random.default_rng(1))
+    assert sample.fields.keys() == generator.fields.keys()
+    for name, field in generator.fields.items():
+        assert sample.fields[name].shape == field.shape, name
+        assert sample.fields[name].dtype == np.dtype(field.dtype), name
+        assert np.isfinite(sample.fields[name]).all(), name
+    assert sample.residual <= 1e-3
+    assert sample.iterations >= 1
+    displacements = sample.fields["displacements"]
+    assert displacements[0] == 0.0
+    assert np.count_nonzero(displacements) == 7
+    assert np.abs(displacements).max() <= 0.05
+    x, y = c_mesh(displacements, HALF)
+    flow = solve_airfoil(x, y, HALF.wake_cells)
+    expected = {"x": x, "y": y, "mach": flow.mach}
+    expected |= dict(zip(("density", "velocity_x", "velocity_y", "pressure"), np.moveaxis(flow.state, -1, 0), strict=True))
+    for name, values in expected.items():
+        np.testing.assert_array_equal(sample.fields[name], values.astype(np.float32), err_msg=name)
+
+
+def test_published_layout_is_the_default() -> None:
+    fields = AirfoilGenerator().fields
+    shapes = {name: (field.shape, field.dtype) for name, field in fields.items()}
+    names = ["x", "y", "density", "velocity_x", "velocity_y", "pressure", "mach"]
+    assert shapes == {**dict.fromkeys(names, ((221, 51), "float32")), "displacements": ((8,), "float64")}
+    assert AirfoilGenerator().flow_options == FlowOptions(mach=0.8, angle=0.0)
+    assert AirfoilGenerator().mesh_options == MeshOptions(50, 120, 50, 40.0, 2.0 / 120.0)
+
+
+def test_a_sample_depends_on_its_seed_alone() -> None:
+    generator = AirfoilGenerator(coarsening=2)
+    first = generator.solve(np.random.default_rng(4))
+    other = generator.solve(np.random.default_rng(5))
+    plan_for.cache_clear()
+    again = AirfoilGenerator(coarsening=2).solve(np.random.default_rng(4))
+    for name in generator.fields:
+        assert first.fields[name].tobytes() == again.fields[name].tobytes(), name
+    assert not np.array_equal(first.fields["mach"], other.fields["mach"])
+
+
+def test_options_reach_the_solver_and_failures_the_engine() -> None:
+    generator = AirfoilGenerator(coarsening=2, mach=0.5, angle=2.0, largest_displacement=0.0)
+    sample = generator.solve(np.random.default_rng(0))
+    flow = solve_airfoil(*c_mesh(np.zeros(8), HALF), HALF.wake_cells, FlowOptions(mach=0.5, angle=2.0))
+    np.testing.assert_array_equal(sample.fields["mach"], flow.mach.astype(np.float32))
+    assert flow.lift > 0.1
+    assert generator.provenance["mach"] == 0.5
+    assert generator.provenance["angle"] == 2.0
+    with pytest.raises(SolverFailure, match="111 x 26 nodes"):
+        AirfoilGenerator(coarsening=2, max_iterations=3).solve(np.random.default_rng(0))
+    for wrong in ({"coarsening": 3}, {"largest_displacement": 0.2}, {"mach": 1.5}, {"tolerance": -1.0}):
+        with pytest.raises(InputError, match=next(iter(wrong))):
+            AirfoilGenerator(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("coarsening", "num_samples"),
+    [pytest.param(2, 3, id="fast"), pytest.param(1, 12, id="full", marks=pytest.mark.slow)],
+)
+def test_statistics_match_the_published_data(coarsening: int, num_samples: int) -> None:
+    generator = AirfoilGenerator(coarsening=coarsening)
+    samples = [generator.solve(np.random.default_rng([11, index])).fields for index in range(num_samples)]
+    stacked = {name: np.stack([sample[name] for sample in samples]) for name in generator.fields}
+    statistics = generator.statistics(stacked)
+    assert all(statistic.expected for statistic in statistics), statistics
+    wrong = generator.statistics({**stacked, "mach": 1.0 + stacked["mach"]})
+    assert not any(statistic.expected for statistic in wrong)

@@ -77,9 +77,7 @@ def make_module(cfg: DictConfig, data: FieldDataModule, total_steps: int) -> Sol
     )
 
 
-def make_trainer(
-    cfg: DictConfig, folder: Path, has_validation: bool, time_limit: float | None = None
-) -> pl.Trainer:
+def make_trainer(cfg: DictConfig, folder: Path, has_validation: bool, time_limit: float | None = None) -> pl.Trainer:
     """A trainer that logs and keeps its best and last checkpoint in ``folder``.
 
     The best one is chosen on the validation split; without one, by the training error.

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from experiments.playbook.ledger import Ledger, write_whole
 from experiments.playbook.schedule import Unit
+from experiments.playbook.stages import STAGES
 
 
 def write_report(units: Sequence[Unit], ledger: Ledger) -> None:
     """Write ``report.json`` and ``report.md`` of every record in the ledger's folder, those of ``units`` first."""
-    found = sorted(f"{path.parent.name}/{path.stem}" for path in ledger.folder.glob("*/*.json"))
+    recorded = sorted(f"{path.parent.name}/{path.stem}" for path in ledger.folder.glob("*/*.json"))
     keys = [unit.key for unit in units]
-    stages = {"tests", "timings", "data", "train"}
-    keys += [key for key in found if key not in keys and key.partition("/")[0] in stages]
+    keys += [key for key in recorded if key not in keys and key.partition("/")[0] in STAGES]
     records = [record for key in keys if (record := ledger.read(key))]
     write_whole(ledger.folder / "report.json", json.dumps(records, indent=2) + "\n")
     lines = ["| unit | state | seconds | found |", "| --- | --- | --- | --- |"]

@@ -73,9 +73,10 @@ def plan(cfg: DictConfig) -> list[Unit]:
         *(_timing(benchmark, backend, cfg) for backend in backends[1:] for benchmark in benchmarks),
         *tests[1:],
     ]
-    unique = {unit.key: unit for unit in reversed(units)}  # two benchmarks may train on one store
-    wanted = [unit for unit in reversed(unique.values()) if unit.stage in stages]
-    return [replace(unit, at_least=least) for unit in wanted]
+    unique: dict[str, Unit] = {}
+    for unit in units:
+        unique.setdefault(unit.key, unit)  # two benchmarks may train on one store
+    return [replace(unit, at_least=least) for unit in unique.values() if unit.stage in stages]
 
 
 def chosen_benchmarks(cfg: DictConfig) -> list[str]:
@@ -120,7 +121,7 @@ def _tests(cfg: DictConfig) -> list[Unit]:
 
 
 def _timing(benchmark: Benchmark, backend: str | None, cfg: DictConfig) -> Unit:
-    name = f"{benchmark.name}_{backend or 'eager'}"
+    name = f"{benchmark.name}_{backend or 'uncompiled'}"
     return Unit(
         "timings", name, _unless_lacking(benchmark, partial(work.time_steps, cfg, benchmark.name, name, backend))
     )

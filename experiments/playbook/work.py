@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.playbook.ledger import write_whole
-from experiments.playbook.processes import PACKAGES, Deadline, Skipped, WorkFailed, run_logged, run_or_fail
+from experiments.playbook.processes import PACKAGES, Deadline, OutOfTime, Skipped, WorkFailed, run_logged, run_or_fail
 from lsm.checkpoint import read
 from lsm.data.store import Store
 
@@ -169,10 +169,10 @@ def train(cfg: DictConfig, benchmark: str, epochs: int, deadline: Deadline) -> R
     last, results = run / "checkpoints" / "last.ckpt", Path(cfg.out) / "results"
     options = train_options(cfg, benchmark, run, deadline)
     try:
-        while not last.is_file() or read(last)["epoch"] + 1 < epochs:
+        if _epochs_done(last) < epochs:
             run_or_fail(_python("experiments.train", *options), log, deadline)
-            if deadline.left() < MARGIN:
-                break
+        if _epochs_done(last) < epochs:
+            raise OutOfTime
     finally:
         curve = write_curve(run, results / f"{benchmark}_curve.csv")
     evaluation = run / "evaluation" / "test"
@@ -183,6 +183,10 @@ def train(cfg: DictConfig, benchmark: str, epochs: int, deadline: Deadline) -> R
     write_whole(results / f"{benchmark}.json", json.dumps(metrics, indent=2) + "\n")
     error = metrics["relative_l2"]["mean"]
     return {"summary": f"relative L2 {error:.5f} (test) after {len(curve)} epochs", "epochs": len(curve), **metrics}
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    return read(checkpoint)["epoch"] + 1 if checkpoint.is_file() else 0
 
 
 def train_options(cfg: DictConfig, benchmark: str, run: Path, deadline: Deadline) -> list[str]:

@@ -211,6 +211,7 @@ def test_a_run_stops_in_time_and_goes_on_exactly(clock, train, uninterrupted, da
     assert_same_state(resumed.last, whole.last)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_trains_as_an_uncompiled_one(train, uninterrupted, darcy_store, tmp_path):
     """The backend that generates no code: the same operations, so the same numbers but for rounding."""
     whole = uninterrupted("paper")

@@ -1,0 +1,376 @@
+"""The playbook: every stage rehearsed on the CPU at tiny size; what is done stays done, what fails stops nothing, time is kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT
+from test_command_line import environment_of
+
+from experiments.cli import compose_config
+from experiments.playbook import work
+from experiments.playbook.__main__ import CALL_AGAIN, DONE, FAILED, run
+from experiments.playbook.ledger import Ledger
+from experiments.playbook.processes import Deadline, OutOfTime, Skipped, WorkFailed, run_logged, run_or_fail
+from experiments.playbook.schedule import Unit, run_units
+from experiments.playbook.stages import lacking_library, plan
+from experiments.playbook.timings import measure
+from lsm.errors import InputError
+
+BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
+
+#: A selection of two tests of microseconds.
+TESTS = "{gpu:[tests/unit/test_attention.py],library:[tests/unit/test_fields.py,-k,shape]}"
+
+
+def config(out: Path, *more: str) -> Any:
+    """A rehearsal on the CPU."""
+    options = [f"out={out}", "size=tiny", "device=cpu", f"data_dir={out.parent / 'data'}", "time_limit=300"]
+    return compose_config("playbook", *options, "timings.steps=2", "timings.warmup=1", *more)
+
+
+# Units, lanes, deadlines
+
+
+def unit(name: str, do: Callable[[Deadline], dict[str, Any]] = lambda _: {}, **more: Any) -> Unit:
+    return Unit("stage", name, do, **more)
+
+
+@pytest.fixture
+def ledger(tmp_path) -> Ledger:
+    return Ledger(tmp_path / "out", {"seed": 3})
+
+
+def states(ledger: Ledger, *names: str) -> list[str | None]:
+    return [ledger.status(f"stage/{name}") for name in names]
+
+
+def fail(_: Deadline) -> dict[str, Any]:
+    raise ValueError("seven is not allowed")
+
+
+def test_a_record_says_with_what_it_was_made(ledger):
+    run_units([unit("a", lambda _: {"summary": "fine", "value": 7})], ledger, Deadline(10))
+    record = json.loads((ledger.folder / "stage/a.json").read_text())
+    assert (record["status"], record["error"], record["seed"]) == ("done", None, 3)
+    assert record["result"] == {"summary": "fine", "value": 7}
+    assert record["environment"]["packages"]["torch"] == torch.__version__
+    assert {"gpu", "processor"} <= set(record["environment"]["machine"])
+    assert "commit" in record["environment"]
+    assert [path.name for path in (ledger.folder / "stage").iterdir()] == ["a.json"]
+
+
+def test_a_failure_is_recorded_and_the_others_go_on(ledger):
+    def part(_: Deadline) -> dict[str, Any]:
+        raise WorkFailed("half of it", {"half": 1})
+
+    def absent(_: Deadline) -> dict[str, Any]:
+        raise Skipped("needs a library")
+
+    units = [unit("a", fail), unit("b"), unit("c", part), unit("d", absent), unit("e", needs="stage/a"), unit("f")]
+    run_units(units, ledger, Deadline(10))
+    assert states(ledger, *"abcdef") == ["failed", "done", "failed", "skipped", "skipped", "done"]
+    assert ledger.read("stage/a")["error"] == "ValueError: seven is not allowed"
+    assert ledger.read("stage/c")["result"] == {"half": 1}
+    assert ledger.read("stage/d")["error"] == "needs a library"
+    assert ledger.read("stage/e")["error"] == "needs stage/a, which failed"
+
+
+def test_what_is_done_is_not_done_again_and_what_failed_only_if_asked(ledger):
+    calls: list[str] = []
+    units = [unit("a", lambda _: calls.append("a") or {}), unit("b", lambda _: calls.append("b") or fail(_))]
+    for _ in range(2):
+        run_units(units, ledger, Deadline(10))
+    assert calls == ["a", "b"]
+    ledger.forget_failures(units)
+    run_units(units, ledger, Deadline(10))
+    assert calls == ["a", "b", "b"]
+
+
+def test_work_without_time_goes_on_in_the_next_call_and_adds_up(ledger):
+    def work_of_two_calls(deadline: Deadline) -> dict[str, Any]:
+        if ledger.read("stage/a") is None:
+            time.sleep(0.2)
+            raise OutOfTime
+        return {}
+
+    units = [unit("a", work_of_two_calls), unit("b", at_least=20.0)]
+    run_units(units, ledger, Deadline(10))
+    assert states(ledger, "a", "b") == ["unfinished", None], "nothing is begun that cannot be ended"
+    run_units(units, ledger, Deadline(30))
+    record = ledger.read("stage/a")
+    assert (record["status"], record["calls"]) == ("done", 2)
+    assert record["seconds"] >= 0.2
+
+
+def test_lanes_work_at_once_and_wait_for_each_other(ledger):
+    order: list[str] = []
+
+    def note(name: str, seconds: float) -> Callable[[Deadline], dict[str, Any]]:
+        def do(_: Deadline) -> dict[str, Any]:
+            time.sleep(seconds)
+            order.append(name)
+            return {}
+
+        return do
+
+    units = [
+        unit("data", note("data", 0.4), lane="processor"),
+        unit("train", note("train", 0), needs="stage/data"),
+        unit("filler", note("filler", 0)),
+        unit("elsewhere", note("elsewhere", 0), needs="other/unit"),
+    ]
+    run_units(units, ledger, Deadline(10))
+    assert order == ["filler", "elsewhere", "data", "train"]
+
+
+def test_a_product_that_is_gone_is_made_again_only_where_it_is_needed(ledger, tmp_path):
+    product = tmp_path / "store.h5"
+    made: list[int] = []
+
+    def make(_: Deadline) -> dict[str, Any]:
+        made.append(1)
+        product.touch()
+        return {}
+
+    data = unit("data", make, product=product)
+    run_units([data], ledger, Deadline(10))
+    product.unlink()
+    run_units([data, unit("train", needs="stage/data")], ledger, Deadline(10))
+    assert (len(made), states(ledger, "train")) == (2, ["done"])
+    product.unlink()
+    run_units([data, unit("train", needs="stage/data")], ledger, Deadline(10))
+    assert len(made) == 2, "the training is done"
+
+
+def test_nothing_begins_after_the_deadline(ledger):
+    deadline = Deadline(10)
+    run_units([unit("a", lambda _: deadline.cancel() or {}), unit("b")], ledger, deadline)
+    assert states(ledger, "a", "b") == ["done", None]
+
+
+def test_a_program_is_ended_at_the_deadline_with_all_that_it_started(tmp_path):
+    child = "import time; time.sleep(1.5); open('survived', 'w')"
+    program = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); print('hello'); time.sleep(60)"
+    started = time.monotonic()
+    with pytest.raises(OutOfTime):
+        run_logged([sys.executable, "-c", program], tmp_path / "log", Deadline(1.0), tmp_path)
+    assert 1.0 <= time.monotonic() - started < 5
+    assert "hello" in (tmp_path / "log").read_text()
+    time.sleep(1.7)
+    assert not (tmp_path / "survived").exists()
+
+
+def test_a_program_that_fails_says_why(tmp_path):
+    with pytest.raises(WorkFailed, match=r"exit code 3: .*the reason"):
+        run_or_fail([sys.executable, "-c", "print('the reason'); exit(3)"], tmp_path / "log", Deadline(10))
+
+
+# The plan
+
+
+def test_the_plan_of_a_whole_day(tmp_path):
+    """Quick things first, one data unit a store, data before the training that needs them, cheap before dear."""
+    cfg = config(tmp_path / "out", "device=cuda", "size=paper")
+    keys = [unit.key for unit in plan(cfg)]
+    assert keys[0] == "tests/gpu"
+    assert keys[-1] == "tests/library"
+    trained = [key.partition("/")[2] for key in keys if key.startswith("train/")]
+    assert sorted(trained) == BENCHMARKS
+    known = [name for name in cfg.order if name in BENCHMARKS]
+    assert trained[: len(known)] == known
+    assert keys.count("data/elasticity") == 1
+    for unit in plan(cfg):
+        if unit.stage == "train":
+            assert keys.index(unit.needs) < keys.index(unit.key)
+    for name in BENCHMARKS:
+        assert (
+            keys.index(f"timings/{name}_uncompiled")
+            < keys.index("train/elasticity_g")
+            < keys.index(f"timings/{name}_inductor")
+        )
+    lanes = {unit.key: unit.lane for unit in plan(cfg)}
+    assert (lanes["data/darcy"], lanes["data/elasticity"]) == ("device", "processor")
+
+
+def test_generation_at_paper_size_makes_what_the_splits_need(tmp_path):
+    cfg = config(tmp_path / "out", "device=cuda", "size=paper")
+    options = work.generate_options(cfg, "darcy", 1224, on_device=True)
+    assert {"num_samples=1224", "device=cuda", "batch_size=64", "workers=2", "preset=paper"} <= set(options)
+    assert not any(option.startswith("device=") for option in work.generate_options(cfg, "pipe", 9, on_device=False))
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        ("stage=tets", "'tets'"),
+        ("benchmarks=[darci]", "'darci'"),
+        ("time_limit=20", "more than 30"),
+        ("device=cuda:99", "cuda:99"),
+    ],
+)
+def test_mistakes_are_named(option, named, tmp_path):
+    with pytest.raises(InputError, match=named):
+        run(config(tmp_path / "out", "size=paper", option))
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_a_library_that_lacks_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "skfem", None)
+    for name in [name for name in sys.modules if name.startswith(("data_prep.generators.el", "data_prep.solvers.el"))]:
+        monkeypatch.delitem(sys.modules, name)
+    assert lacking_library("data_prep.generators.elasticity.ElasticityGenerator") == "scikit-fem"
+    assert lacking_library("data_prep.generators.darcy.DarcyGenerator") is None
+
+
+# Rehearsals
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_every_benchmark_is_timed_in_both_precisions(benchmark, tmp_path):
+    options = work.size_options(benchmark, config(tmp_path / "out"))
+    request = {"options": options, "device": "cpu", "compile": None, "precisions": ["32-true", "bf16-mixed"]}
+    measured = measure({**request, "warmup": 1, "steps": 2})
+    assert (measured["batch_size"], measured["device"]) == (2, "cpu")
+    for found in measured["precisions"].values():
+        assert "error" not in found
+        assert 0 < found["fastest_seconds"] <= found["step_seconds"] <= found["slowest_seconds"]
+        assert found["samples_per_second"] == pytest.approx(2 / found["step_seconds"])
+        assert found["last_loss"] > 0
+    exact, mixed = (found["last_loss"] for found in measured["precisions"].values())
+    assert mixed != exact
+    assert mixed == pytest.approx(exact, rel=0.1)
+
+
+def test_a_precision_that_fails_is_told_and_the_others_are_measured(tmp_path, monkeypatch):
+    original = torch.autocast.__enter__
+
+    def refuse(self: torch.autocast) -> Any:
+        if self._enabled:
+            raise RuntimeError("out of memory")
+        return original(self)
+
+    monkeypatch.setattr(torch.autocast, "__enter__", refuse)
+    options = work.size_options("darcy", config(tmp_path / "out"))
+    request = {"options": options, "device": "cpu", "compile": None, "precisions": ["32-true", "bf16-mixed"]}
+    found = measure({**request, "warmup": 1, "steps": 2})["precisions"]
+    assert found["32-true"]["step_seconds"] > 0
+    assert found["bf16-mixed"] == {"error": "RuntimeError: out of memory"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[subprocess.Popen[str]]:
+    """Runs commands as forks of one process, see ``forked_commands.py``."""
+    command = [sys.executable, str(Path(__file__).with_name("forked_commands.py"))]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment_of(), **pipes) as process:
+        yield process
+        process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def rehearse(server, tmp_path_factory) -> Callable[..., int]:
+    """``rehearse(out, *options)``: the playbook, with this project's commands as forks; other programs run as they are."""
+
+    def launch(command: list[str], log: Path, deadline: Deadline) -> None:
+        assert deadline.left() > 0
+        _, _, module, *options = command
+        print(json.dumps([str(ROOT), module.removeprefix("experiments."), options]), file=server.stdin, flush=True)
+        code, output, errors = json.loads(server.stdout.readline())
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(output + errors)
+        if code:
+            raise WorkFailed(f"exit code {code}: {errors}")
+
+    def rehearse(out: Path, *options: str) -> int:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(work, "run_or_fail", launch)
+            return run(config(out, f"tests={TESTS}", "timings.compile=[null]", *options))
+
+    return rehearse
+
+
+@pytest.fixture(scope="module")
+def rehearsed(rehearse, tmp_path_factory) -> tuple[int, Path]:
+    """Exit code and folder of a whole rehearsal on Darcy."""
+    out = tmp_path_factory.mktemp("playbook") / "out"
+    return rehearse(out, "benchmarks=[darcy]"), out
+
+
+def content(out: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in out.rglob("*.json") if path.parent.name != "logs"}
+
+
+def test_every_stage_leaves_its_results(rehearsed):
+    code, out = rehearsed
+    assert code == DONE
+    records = {record["unit"]: record for record in json.loads((out / "report.json").read_text())}
+    assert {key: record["status"] for key, record in records.items()} == dict.fromkeys(
+        ("tests/gpu", "tests/library", "timings/darcy_uncompiled", "data/darcy_quick", "train/darcy"), "done"
+    )
+    assert records["tests/gpu"]["result"]["passed"] >= 2
+    assert records["data/darcy_quick"]["result"]["samples"] == 9
+    assert records["data/darcy_quick"]["result"]["largest_residual"] <= 1e-10
+    metrics = json.loads((out / "results/darcy.json").read_text())
+    published = json.loads((ROOT / "experiments/results/darcy_quick_seed0.json").read_text())
+    assert metrics.keys() == published.keys()
+    assert (metrics["split"], metrics["relative_l2"]["num_samples"]) == ("test", 3)
+    curve = (out / "results/darcy_curve.csv").read_text().splitlines()
+    assert curve[0] == "epoch,train/relative_l2,val/relative_l2"
+    assert [line.split(",")[0] for line in curve[1:]] == ["0", "1"]
+    assert all(float(value) > 0 for line in curve[1:] for value in line.split(",")[1:])
+    assert len((out / "report.md").read_text().splitlines()) == 2 + len(records)
+
+
+def test_a_second_call_does_nothing(rehearsed, rehearse):
+    _, out = rehearsed
+    before = content(out)
+    started = time.monotonic()
+    assert rehearse(out, "benchmarks=[darcy]") == DONE
+    assert time.monotonic() - started < 5
+    assert content(out) == before
+
+
+def test_a_training_that_fails_is_recorded_with_its_reason(rehearsed, rehearse, tmp_path):
+    """No data: the training says what to do, and the code tells that something failed."""
+    code = rehearse(tmp_path / "out", "stage=[train]", "benchmarks=[darcy]", f"data_dir={tmp_path / 'nowhere'}")
+    assert code == FAILED
+    record = json.loads((tmp_path / "out/train/darcy.json").read_text())
+    assert record["status"] == "failed"
+    assert "lsm-generate benchmark=darcy preset=quick" in record["error"]
+
+
+def test_a_training_goes_on_where_the_time_was_over(rehearsed, rehearse, tmp_path):
+    """A limit below the margin gives an epoch a call."""
+    data = f"data_dir={rehearsed[1].parent / 'data'}"
+    options = ("stage=train", "benchmarks=[darcy]", data)
+    assert rehearse(tmp_path / "out", *options, f"time_limit={work.MARGIN}") == CALL_AGAIN
+    assert len((tmp_path / "out/results/darcy_curve.csv").read_text().splitlines()) == 2
+    assert not (tmp_path / "out/results/darcy.json").exists()
+    assert json.loads((tmp_path / "out/train/darcy.json").read_text())["status"] == "unfinished"
+    assert rehearse(tmp_path / "out", *options) == DONE
+    assert len((tmp_path / "out/results/darcy_curve.csv").read_text().splitlines()) == 3
+    assert json.loads((tmp_path / "out/train/darcy.json").read_text())["calls"] == 2
+
+
+@pytest.mark.slow
+def test_the_command_as_users_call_it(tmp_path):
+    """One call that is too short for anything but a part, others until all is done, as programs of their own."""
+    options = ["out=out", "size=tiny", "device=cpu", "data_dir=data", "benchmarks=[darcy]", f"tests={TESTS}"]
+    options += ["timings.compile=[null,eager]", "timings.steps=2", "timings.warmup=1"]
+    command = [sys.executable, "-m", "experiments.playbook", *options]
+    codes = []
+    for limit in (8, 300, 300):
+        started = time.monotonic()
+        process = subprocess.run([*command, f"time_limit={limit}"], cwd=tmp_path, env=environment_of(), check=False)
+        assert time.monotonic() - started < limit + 30
+        codes.append(process.returncode)
+    assert codes == [CALL_AGAIN, DONE, DONE]

@@ -96,7 +96,7 @@ def chosen_benchmarks(cfg: DictConfig) -> list[str]:
 
 def describe(name: str, cfg: DictConfig) -> Benchmark:
     """A benchmark at the playbook's size."""
-    train = compose_config("train", *work.size_options(name, cfg), f"data_dir={cfg.data_dir}")
+    train = compose_config("train", *work.size_options(name, cfg), f"data_dir={cfg.data_dir}", *cfg.train.options)
     return Benchmark(name, train, lacking_library(train.benchmark.generator["_target_"]))
 
 

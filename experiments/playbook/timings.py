@@ -49,7 +49,6 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Plain data; a precision that failed holds ``error``.
     """
-    torch.manual_seed(0)
     device = choose_device(request["device"])
     with tempfile.TemporaryDirectory() as folder:
         cfg = compose_config("train", *request["options"], f"data_dir={folder}")
@@ -72,6 +71,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
 def _try(
     cfg: DictConfig, data: FieldDataModule, batch: FieldBatch, precision: str, request: Mapping[str, Any]
 ) -> dict[str, Any]:
+    torch.manual_seed(0)  # every precision starts from the same weights
     module = make_module(cfg, data, total_steps=request["warmup"] + request["steps"]).to(batch.inputs.device)
     if request["compile"]:
         module.solver.model.compile(backend=request["compile"])
@@ -103,7 +103,7 @@ def time_module(module: SolverModule, batch: FieldBatch, precision: str, warmup:
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
     optimizer = module.configure_optimizers()["optimizer"]
     module.train()
-    seconds = []
+    seconds, losses = [], []
     for step in range(warmup + steps):
         if step == warmup and device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
@@ -116,8 +116,9 @@ def time_module(module: SolverModule, batch: FieldBatch, precision: str, warmup:
         optimizer.step()
         wait()
         seconds.append(time.perf_counter() - started)
-    if not torch.isfinite(loss):
-        raise RuntimeError(f"the loss became {loss.item()}")
+        losses.append(loss.item())
+    if not np.isfinite(losses).all():
+        raise RuntimeError(f"the losses were {losses}")
     timed = seconds[warmup:]
     median = statistics.median(timed)
     return {
@@ -128,7 +129,8 @@ def time_module(module: SolverModule, batch: FieldBatch, precision: str, warmup:
         "steps": steps,
         "samples_per_second": len(batch) / median,
         "peak_memory_bytes": torch.cuda.max_memory_allocated() if device.type == "cuda" else None,
-        "last_loss": loss.item(),
+        "first_loss": losses[0],
+        "last_loss": losses[-1],
     }
 
 

@@ -37,7 +37,6 @@ SPLITS = {"train": (0, 4), "validation": (4, 6), "test": (6, 9)}
 def _exact_products(monkeypatch: pytest.MonkeyPatch) -> None:
     """TF32, in which cuDNN convolves by default, keeps ten bits: too few to compare with the CPU."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
 
 
 @pytest.fixture(params=BENCHMARKS)

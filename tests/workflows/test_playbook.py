@@ -1,4 +1,4 @@
-"""The playbook: every stage rehearsed on the CPU at tiny size; what is done stays done, what fails stops nothing, time is kept."""
+"""The playbook: every stage rehearsed on the CPU; what is done stays done, what fails stops nothing, time is kept."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from lsm.errors import InputError
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 
-#: A selection of two tests of microseconds.
-TESTS = "{gpu:[tests/unit/test_attention.py],library:[tests/unit/test_fields.py,-k,shape]}"
+#: One selection of three tests of microseconds.
+TESTS = ("tests.gpu=[tests/unit/test_attention.py]", "~tests.library")
 
 
 def config(out: Path, *more: str) -> Any:
@@ -244,8 +244,8 @@ def test_every_benchmark_is_timed_in_both_precisions(benchmark, tmp_path):
         assert "error" not in found
         assert 0 < found["fastest_seconds"] <= found["step_seconds"] <= found["slowest_seconds"]
         assert found["samples_per_second"] == pytest.approx(2 / found["step_seconds"])
-        assert found["last_loss"] > 0
-    exact, mixed = (found["last_loss"] for found in measured["precisions"].values())
+        assert found["last_loss"] != found["first_loss"]
+    exact, mixed = (found["first_loss"] for found in measured["precisions"].values())
     assert mixed != exact
     assert mixed == pytest.approx(exact, rel=0.1)
 
@@ -293,7 +293,7 @@ def rehearse(server, tmp_path_factory) -> Callable[..., int]:
     def rehearse(out: Path, *options: str) -> int:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(work, "run_or_fail", launch)
-            return run(config(out, f"tests={TESTS}", "timings.compile=[null]", *options))
+            return run(config(out, *TESTS, "timings.compile=[null]", *options))
 
     return rehearse
 
@@ -314,9 +314,9 @@ def test_every_stage_leaves_its_results(rehearsed):
     assert code == DONE
     records = {record["unit"]: record for record in json.loads((out / "report.json").read_text())}
     assert {key: record["status"] for key, record in records.items()} == dict.fromkeys(
-        ("tests/gpu", "tests/library", "timings/darcy_uncompiled", "data/darcy_quick", "train/darcy"), "done"
+        ("tests/gpu", "timings/darcy_uncompiled", "data/darcy_quick", "train/darcy"), "done"
     )
-    assert records["tests/gpu"]["result"]["passed"] >= 2
+    assert records["tests/gpu"]["result"]["passed"] == 3
     assert records["data/darcy_quick"]["result"]["samples"] == 9
     assert records["data/darcy_quick"]["result"]["largest_residual"] <= 1e-10
     metrics = json.loads((out / "results/darcy.json").read_text())
@@ -349,22 +349,28 @@ def test_a_training_that_fails_is_recorded_with_its_reason(rehearsed, rehearse, 
 
 
 def test_a_training_goes_on_where_the_time_was_over(rehearsed, rehearse, tmp_path):
-    """A limit below the margin gives an epoch a call."""
-    data = f"data_dir={rehearsed[1].parent / 'data'}"
-    options = ("stage=train", "benchmarks=[darcy]", data)
-    assert rehearse(tmp_path / "out", *options, f"time_limit={work.MARGIN}") == CALL_AGAIN
-    assert len((tmp_path / "out/results/darcy_curve.csv").read_text().splitlines()) == 2
-    assert not (tmp_path / "out/results/darcy.json").exists()
-    assert json.loads((tmp_path / "out/train/darcy.json").read_text())["status"] == "unfinished"
-    assert rehearse(tmp_path / "out", *options) == DONE
-    assert len((tmp_path / "out/results/darcy_curve.csv").read_text().splitlines()) == 3
-    assert json.loads((tmp_path / "out/train/darcy.json").read_text())["calls"] == 2
+    """A limit at the margin leaves a second for epochs, of which far too many are asked; then for one more."""
+    out, data = tmp_path / "out", rehearsed[1].parent / "data"
+
+    def call(epochs: int, *more: str) -> int:
+        options = f"train.options=['scheduler=step','trainer.max_epochs={epochs}']"
+        return rehearse(out, "stage=train", "benchmarks=[darcy]", f"data_dir={data}", options, *more)
+
+    assert call(100_000, f"time_limit={work.MARGIN}") == CALL_AGAIN
+    done = len((out / "results/darcy_curve.csv").read_text().splitlines()) - 1
+    assert done >= 1
+    assert not (out / "results/darcy.json").exists()
+    assert json.loads((out / "train/darcy.json").read_text())["status"] == "unfinished"
+    assert call(done + 1) == DONE
+    assert len((out / "results/darcy_curve.csv").read_text().splitlines()) == done + 2
+    record = json.loads((out / "train/darcy.json").read_text())
+    assert (record["calls"], record["result"]["epochs"]) == (2, done + 1)
 
 
 @pytest.mark.slow
 def test_the_command_as_users_call_it(tmp_path):
     """One call that is too short for anything but a part, others until all is done, as programs of their own."""
-    options = ["out=out", "size=tiny", "device=cpu", "data_dir=data", "benchmarks=[darcy]", f"tests={TESTS}"]
+    options = ["out=out", "size=tiny", "device=cpu", "data_dir=data", "benchmarks=[darcy]", *TESTS]
     options += ["timings.compile=[null,eager]", "timings.steps=2", "timings.warmup=1"]
     command = [sys.executable, "-m", "experiments.playbook", *options]
     codes = []

@@ -105,9 +105,10 @@ class _Schedule:
             status = "unfinished"
         except Skipped as reason:
             status, error = "skipped", str(reason)
+        except WorkFailed as failure:
+            status, error, result = "failed", str(failure), failure.result
         except Exception as failure:
             status, error = "failed", f"{type(failure).__name__}: {failure}"
-            result = failure.result if isinstance(failure, WorkFailed) else None
         record = self.ledger.write(unit.key, status, time.monotonic() - started, result, error)
         told = error or (result or {}).get("summary", "")
         console.print(f"{unit.key} {status} after {record['seconds']:.0f} s  {told}", soft_wrap=True)

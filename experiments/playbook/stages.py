@@ -133,7 +133,7 @@ def _data(benchmark: Benchmark, cfg: DictConfig) -> Unit:
     return Unit(
         "data",
         benchmark.store.stem,
-        _unless_lacking(benchmark, partial(work.generate, cfg, options, benchmark.store)),
+        _unless_lacking(benchmark, partial(work.generate, cfg, options, benchmark.store, benchmark.num_samples)),
         lane="device" if on_device else "processor",
         product=benchmark.store,
     )

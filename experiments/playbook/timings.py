@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,11 @@ from omegaconf import DictConfig
 from experiments.build import make_datamodule, make_module, plain
 from experiments.cli import compose_config
 from experiments.device import choose_device
+from experiments.playbook.ledger import write_whole
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.store import StoredField, StoreWriter
 from lsm.fields import FieldBatch
+from lsm.model.build import choose
 from lsm.training.module import SolverModule
 
 
@@ -40,14 +42,14 @@ def write_noise(path: Path, benchmark: str, fields: Mapping[str, StoredField], n
             writer.write(slice(0, num_samples), {name: values.astype(field.dtype)})
 
 
-def measure(request: Mapping[str, Any]) -> dict[str, Any]:
+def measure(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Step times of a benchmark in several precisions.
 
     Args:
         request: ``options`` of ``lsm-train`` that choose the benchmark and its size, ``device``, ``compile`` (a backend or
             None), ``precisions``, ``warmup`` and ``steps``.
-    Returns:
-        Plain data; a precision that failed holds ``error``.
+    Yields:
+        After each precision, plain data of all so far; one that failed holds ``error``.
     """
     device = choose_device(request["device"])
     with tempfile.TemporaryDirectory() as folder:
@@ -57,15 +59,17 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
         write_noise(Path(cfg.data.path), cfg.benchmark.name, instantiate(cfg.benchmark.generator).fields, size)
         data = make_datamodule(plain(cfg), in_memory=True)
         batch = next(data.batches("train")).to(device)
-        found = {precision: _try(cfg, data, batch, precision, request) for precision in request["precisions"]}
-    return {
+    answer: dict[str, Any] = {
         "batch_size": size,
         "compile": request["compile"],
         "device": str(device),
         "matmul_precision": torch.get_float32_matmul_precision(),
         "tf32_convolutions": torch.backends.cudnn.allow_tf32,
-        "precisions": found,
+        "precisions": {},
     }
+    for precision in request["precisions"]:
+        answer["precisions"][precision] = _try(cfg, data, batch, precision, request)
+        yield answer
 
 
 def _try(
@@ -84,7 +88,7 @@ def _try(
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """What Lightning's ``trainer.precision`` does around a step."""
     contexts = {"32-true": nullcontext(), "bf16-mixed": torch.autocast(device.type, dtype=torch.bfloat16)}
-    return contexts[precision]
+    return choose("precision", contexts, precision)
 
 
 def time_module(module: SolverModule, batch: FieldBatch, precision: str, warmup: int, steps: int) -> dict[str, Any]:
@@ -137,7 +141,8 @@ def time_module(module: SolverModule, batch: FieldBatch, precision: str, warmup:
 def main() -> None:
     """Measure what the argument, a JSON object, asks for, and write the answer to the file that it names."""
     request = json.loads(sys.argv[1])
-    Path(request["answer"]).write_text(json.dumps(measure(request)))
+    for answer in measure(request):
+        write_whole(Path(request["answer"]), json.dumps(answer))
 
 
 if __name__ == "__main__":

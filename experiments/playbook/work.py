@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from experiments.playbook.ledger import write_whole
 from experiments.playbook.processes import PACKAGES, Deadline, OutOfTime, Skipped, WorkFailed, run_logged, run_or_fail
@@ -48,8 +48,8 @@ def run_tests(cfg: DictConfig, name: str, deadline: Deadline) -> Result:
     """A selection of the tests, with counts and the names of those that fail.
 
     Raises:
-        WorkFailed: tests failed, or none ran.
-        Skipped: there is no checkout with tests.
+        WorkFailed: tests failed, or none was found.
+        Skipped: there is no checkout with tests, or all of them were skipped.
     """
     if not (PACKAGES / "tests").is_dir():
         raise Skipped("needs a checkout: the installed package holds no tests")
@@ -60,8 +60,10 @@ def run_tests(cfg: DictConfig, name: str, deadline: Deadline) -> Result:
     if code not in (0, 1) or not cases.is_file():
         raise WorkFailed(f"pytest ended with code {code}; see {log.name}")
     result = read_cases(cases)
-    if code or not result["passed"]:
-        raise WorkFailed(result["summary"] or "no test ran", result)
+    if code:
+        raise WorkFailed(result["summary"], result)
+    if not result["passed"]:
+        raise Skipped(result["summary"])
     return result
 
 
@@ -83,31 +85,37 @@ def read_cases(path: Path) -> Result:
 
 
 def time_steps(cfg: DictConfig, benchmark: str, name: str, backend: str | None, deadline: Deadline) -> Result:
-    """Step times of a benchmark, see ``timings.py``; a compilation that takes too long is cut off.
+    """Step times of a benchmark, see ``timings.py``.
 
     Raises:
-        WorkFailed: a precision could not be measured.
+        WorkFailed: a precision could not be measured, or a compilation took too long and was cut off.
+        OutOfTime: the deadline came first.
     """
-    answer = _log(cfg, "timings", name).with_suffix(".json")
+    log = _log(cfg, "timings", name)
+    answer = log.with_suffix(".json")
+    settings = {key: cfg.timings[key] for key in ("warmup", "steps")}
     request = {
         "options": size_options(benchmark, cfg),
         "device": cfg.device,
         "compile": backend,
+        "precisions": list(cfg.timings.precisions),
         "answer": str(answer),
-        **{
-            key: OmegaConf.to_object(cfg.timings[key]) if key == "precisions" else cfg.timings[key]
-            for key in ("precisions", "warmup", "steps")
-        },
+        **settings,
     }
-    limit = min(deadline.left(), cfg.timings.limit)
-    own = Deadline(limit)
-    run_or_fail(_python("experiments.playbook.timings", json.dumps(request)), _log(cfg, "timings", name), own)
-    measured = json.loads(answer.read_text())
-    answer.unlink()
-    summary = "; ".join(f"{precision} {_figures(found)}" for precision, found in measured["precisions"].items())
-    result = {"summary": summary, "load_average": os.getloadavg()[0], **measured}
-    if any("error" in found for found in measured["precisions"].values()):
-        raise WorkFailed(summary, result)
+    own = Deadline(min(deadline.left(), cfg.timings.limit))
+    problem = None
+    try:
+        run_or_fail(_python("experiments.playbook.timings", json.dumps(request)), log, own)
+    except OutOfTime:
+        if not deadline.left():
+            raise
+        problem = f"took longer than timings.limit={cfg.timings.limit} seconds"
+    measured = json.loads(answer.read_text()) if answer.is_file() else {"precisions": {}}
+    answer.unlink(missing_ok=True)
+    told = [f"{precision} {_figures(found)}" for precision, found in measured["precisions"].items()]
+    result = {"summary": "; ".join(told), "load_average": os.getloadavg()[0], **measured}
+    if problem or any("error" in found for found in measured["precisions"].values()):
+        raise WorkFailed("; ".join([*([problem] if problem else []), *told]), result)
     return result
 
 
@@ -137,27 +145,36 @@ def generate_options(cfg: DictConfig, benchmark: str, num_samples: int, on_devic
     return [*options, f"workers={cfg.data.workers or max(processors - 2, 1)}"]
 
 
-def generate(cfg: DictConfig, options: list[str], store: Path, deadline: Deadline) -> Result:
-    """Make a store; what is solved when the time is over is kept beside it."""
-    parts = store.with_name(store.name + ".parts")
-    found = len(list(parts.glob("*.npz")))
+def generate(cfg: DictConfig, options: list[str], store: Path, num_samples: int, deadline: Deadline) -> Result:
+    """Make a store, unless one with enough samples is there; what is solved when the time is over is kept beside it."""
     started = time.monotonic()
-    run_or_fail(_python("experiments.generate", *options), _log(cfg, "data", store.stem), deadline)
+    solved = 0
+    if _samples_in(store) < num_samples:
+        found = _samples_in(store) + len(list(store.with_name(store.name + ".parts").glob("*.npz")))
+        run_or_fail(_python("experiments.generate", *options), _log(cfg, "data", store.stem), deadline)
+        solved = num_samples - found
     seconds = time.monotonic() - started
     with Store(store) as made:
-        redrawn = made.provenance["redrawn"]
-        residual = float(made.bookkeeping()["residual"].max())
-        total = made.num_samples
-    summary = f"{total} samples, {total - found} of them in {seconds:.0f} s, {len(redrawn)} redrawn"
+        provenance, residuals = made.provenance, made.bookkeeping().get("residual")
+    redrawn = provenance.get("redrawn", [])
+    summary = f"{solved} of {num_samples} samples solved in {seconds:.0f} s, {len(redrawn)} redrawn"
     return {
         "summary": summary,
-        "samples": total,
-        "solved_in_this_call": total - found,
+        "samples": num_samples,
+        "source": provenance.get("source"),
+        "solved_in_this_call": solved,
         "seconds_of_this_call": seconds,
-        "largest_residual": residual,
+        "largest_residual": None if residuals is None else float(residuals.max()),
         "redrawn": redrawn,
         "options": options,
     }
+
+
+def _samples_in(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with Store(path) as store:
+        return store.num_samples
 
 
 # Training

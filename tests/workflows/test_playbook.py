@@ -238,7 +238,7 @@ def test_a_library_that_lacks_is_named(monkeypatch):
 def test_every_benchmark_is_timed_in_both_precisions(benchmark, tmp_path):
     options = work.size_options(benchmark, config(tmp_path / "out"))
     request = {"options": options, "device": "cpu", "compile": None, "precisions": ["32-true", "bf16-mixed"]}
-    measured = measure({**request, "warmup": 1, "steps": 2})
+    *_, measured = measure({**request, "warmup": 1, "steps": 2})
     assert (measured["batch_size"], measured["device"]) == (2, "cpu")
     for found in measured["precisions"].values():
         assert "error" not in found
@@ -261,9 +261,54 @@ def test_a_precision_that_fails_is_told_and_the_others_are_measured(tmp_path, mo
     monkeypatch.setattr(torch.autocast, "__enter__", refuse)
     options = work.size_options("darcy", config(tmp_path / "out"))
     request = {"options": options, "device": "cpu", "compile": None, "precisions": ["32-true", "bf16-mixed"]}
-    found = measure({**request, "warmup": 1, "steps": 2})["precisions"]
+    *_, measured = measure({**request, "warmup": 1, "steps": 2})
+    found = measured["precisions"]
     assert found["32-true"]["step_seconds"] > 0
     assert found["bf16-mixed"] == {"error": "RuntimeError: out of memory"}
+
+
+def test_a_compilation_that_takes_too_long_leaves_what_was_measured(tmp_path, monkeypatch):
+    """It counts as failed, not as unfinished: another call would end in the same way."""
+
+    def slow(command: list[str], log: Path, deadline: Deadline) -> None:
+        request = json.loads(command[-1])
+        found = {"step_seconds": 0.5, "samples_per_second": 4.0, "peak_memory_bytes": 2**30}
+        ledger_file = Path(request["answer"])
+        ledger_file.parent.mkdir(parents=True)
+        ledger_file.write_text(json.dumps({"precisions": {request["precisions"][0]: found}}))
+        assert deadline.left() <= 180
+        raise OutOfTime
+
+    monkeypatch.setattr(work, "run_or_fail", slow)
+    cfg = config(tmp_path / "out")
+    with pytest.raises(
+        WorkFailed, match=r"longer than .*=180 seconds; 32-true 500.0 ms, 4 samples/s, 1.00 GiB"
+    ) as caught:
+        work.time_steps(cfg, "darcy", "darcy_inductor", "inductor", Deadline(300))
+    assert list(caught.value.result["precisions"]) == ["32-true"]
+    over = Deadline(300)
+    over.cancel()
+    with pytest.raises(OutOfTime):
+        work.time_steps(cfg, "darcy", "other/darcy_inductor", "inductor", over)
+
+
+def test_failed_tests_are_counted_and_named(tmp_path):
+    (tmp_path / "test_three.py").write_text(
+        "import pytest\ndef test_good(): pass\ndef test_bad(): assert 0\n@pytest.fixture\ndef broken(): 1 / 0\n"
+        "def test_broken(broken): pass\n@pytest.mark.skip\ndef test_skipped(): pass\n"
+    )
+    cases = tmp_path / "cases.xml"
+    pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--junitxml={cases}", str(tmp_path)])
+    found = work.read_cases(cases)
+    assert (found["passed"], found["skipped"]) == (1, 1)
+    assert found["failed"] == ["test_three::test_bad", "test_three::test_broken"]
+
+
+def test_a_store_that_is_there_is_not_made_again(darcy_store, tmp_path, monkeypatch):
+    """Converted data, say, in which generated ones have no place."""
+    monkeypatch.setattr(work, "run_or_fail", lambda *_: pytest.fail("nothing is to be run"))
+    found = work.generate(config(tmp_path / "out"), [], darcy_store, 9, Deadline(10))
+    assert (found["samples"], found["solved_in_this_call"], found["source"]) == (9, 0, "generated")
 
 
 @pytest.fixture(scope="module")

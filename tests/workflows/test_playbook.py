@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,160 +19,30 @@ from test_command_line import environment_of
 from experiments.cli import compose_config
 from experiments.playbook import work
 from experiments.playbook.__main__ import CALL_AGAIN, DONE, FAILED, run
-from experiments.playbook.ledger import Ledger
-from experiments.playbook.processes import Deadline, OutOfTime, Skipped, WorkFailed, run_logged, run_or_fail
-from experiments.playbook.schedule import Unit, run_units
+from experiments.playbook.processes import Deadline, OutOfTime, WorkFailed
 from experiments.playbook.stages import lacking_library, plan
 from experiments.playbook.timings import measure
 from lsm.errors import InputError
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 
-#: One selection of three tests of microseconds.
-TESTS = ("tests.gpu=[tests/unit/test_attention.py]", "~tests.library")
+#: Three tests that pass, fail or break, for selections that need no conftest.
+FILE_OF_TESTS = """
+import pytest
+def test_good(): pass
+def test_bad(): assert 0
+@pytest.fixture
+def broken(): 1 / 0
+def test_broken(broken): pass
+@pytest.mark.skip
+def test_skipped(): pass
+"""
 
 
 def config(out: Path, *more: str) -> Any:
     """A rehearsal on the CPU."""
     options = [f"out={out}", "size=tiny", "device=cpu", f"data_dir={out.parent / 'data'}", "time_limit=300"]
     return compose_config("playbook", *options, "timings.steps=2", "timings.warmup=1", *more)
-
-
-# Units, lanes, deadlines
-
-
-def unit(name: str, do: Callable[[Deadline], dict[str, Any]] = lambda _: {}, **more: Any) -> Unit:
-    return Unit("stage", name, do, **more)
-
-
-@pytest.fixture
-def ledger(tmp_path) -> Ledger:
-    return Ledger(tmp_path / "out", {"seed": 3})
-
-
-def states(ledger: Ledger, *names: str) -> list[str | None]:
-    return [ledger.status(f"stage/{name}") for name in names]
-
-
-def fail(_: Deadline) -> dict[str, Any]:
-    raise ValueError("seven is not allowed")
-
-
-def test_a_record_says_with_what_it_was_made(ledger):
-    run_units([unit("a", lambda _: {"summary": "fine", "value": 7})], ledger, Deadline(10))
-    record = json.loads((ledger.folder / "stage/a.json").read_text())
-    assert (record["status"], record["error"], record["seed"]) == ("done", None, 3)
-    assert record["result"] == {"summary": "fine", "value": 7}
-    assert record["environment"]["packages"]["torch"] == torch.__version__
-    assert {"gpu", "processor"} <= set(record["environment"]["machine"])
-    assert "commit" in record["environment"]
-    assert [path.name for path in (ledger.folder / "stage").iterdir()] == ["a.json"]
-
-
-def test_a_failure_is_recorded_and_the_others_go_on(ledger):
-    def part(_: Deadline) -> dict[str, Any]:
-        raise WorkFailed("half of it", {"half": 1})
-
-    def absent(_: Deadline) -> dict[str, Any]:
-        raise Skipped("needs a library")
-
-    units = [unit("a", fail), unit("b"), unit("c", part), unit("d", absent), unit("e", needs="stage/a"), unit("f")]
-    run_units(units, ledger, Deadline(10))
-    assert states(ledger, *"abcdef") == ["failed", "done", "failed", "skipped", "skipped", "done"]
-    assert ledger.read("stage/a")["error"] == "ValueError: seven is not allowed"
-    assert ledger.read("stage/c")["result"] == {"half": 1}
-    assert ledger.read("stage/d")["error"] == "needs a library"
-    assert ledger.read("stage/e")["error"] == "needs stage/a, which failed"
-
-
-def test_what_is_done_is_not_done_again_and_what_failed_only_if_asked(ledger):
-    calls: list[str] = []
-    units = [unit("a", lambda _: calls.append("a") or {}), unit("b", lambda _: calls.append("b") or fail(_))]
-    for _ in range(2):
-        run_units(units, ledger, Deadline(10))
-    assert calls == ["a", "b"]
-    ledger.forget_failures(units)
-    run_units(units, ledger, Deadline(10))
-    assert calls == ["a", "b", "b"]
-
-
-def test_work_without_time_goes_on_in_the_next_call_and_adds_up(ledger):
-    def work_of_two_calls(deadline: Deadline) -> dict[str, Any]:
-        if ledger.read("stage/a") is None:
-            time.sleep(0.2)
-            raise OutOfTime
-        return {}
-
-    units = [unit("a", work_of_two_calls), unit("b", at_least=20.0)]
-    run_units(units, ledger, Deadline(10))
-    assert states(ledger, "a", "b") == ["unfinished", None], "nothing is begun that cannot be ended"
-    run_units(units, ledger, Deadline(30))
-    record = ledger.read("stage/a")
-    assert (record["status"], record["calls"]) == ("done", 2)
-    assert record["seconds"] >= 0.2
-
-
-def test_lanes_work_at_once_and_wait_for_each_other(ledger):
-    order: list[str] = []
-
-    def note(name: str, seconds: float) -> Callable[[Deadline], dict[str, Any]]:
-        def do(_: Deadline) -> dict[str, Any]:
-            time.sleep(seconds)
-            order.append(name)
-            return {}
-
-        return do
-
-    units = [
-        unit("data", note("data", 0.4), lane="processor"),
-        unit("train", note("train", 0), needs="stage/data"),
-        unit("filler", note("filler", 0)),
-        unit("elsewhere", note("elsewhere", 0), needs="other/unit"),
-    ]
-    run_units(units, ledger, Deadline(10))
-    assert order == ["filler", "elsewhere", "data", "train"]
-
-
-def test_a_product_that_is_gone_is_made_again_only_where_it_is_needed(ledger, tmp_path):
-    product = tmp_path / "store.h5"
-    made: list[int] = []
-
-    def make(_: Deadline) -> dict[str, Any]:
-        made.append(1)
-        product.touch()
-        return {}
-
-    data = unit("data", make, product=product)
-    run_units([data], ledger, Deadline(10))
-    product.unlink()
-    run_units([data, unit("train", needs="stage/data")], ledger, Deadline(10))
-    assert (len(made), states(ledger, "train")) == (2, ["done"])
-    product.unlink()
-    run_units([data, unit("train", needs="stage/data")], ledger, Deadline(10))
-    assert len(made) == 2, "the training is done"
-
-
-def test_nothing_begins_after_the_deadline(ledger):
-    deadline = Deadline(10)
-    run_units([unit("a", lambda _: deadline.cancel() or {}), unit("b")], ledger, deadline)
-    assert states(ledger, "a", "b") == ["done", None]
-
-
-def test_a_program_is_ended_at_the_deadline_with_all_that_it_started(tmp_path):
-    child = "import time; time.sleep(1.5); open('survived', 'w')"
-    program = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); print('hello'); time.sleep(60)"
-    started = time.monotonic()
-    with pytest.raises(OutOfTime):
-        run_logged([sys.executable, "-c", program], tmp_path / "log", Deadline(1.0), tmp_path)
-    assert 1.0 <= time.monotonic() - started < 5
-    assert "hello" in (tmp_path / "log").read_text()
-    time.sleep(1.7)
-    assert not (tmp_path / "survived").exists()
-
-
-def test_a_program_that_fails_says_why(tmp_path):
-    with pytest.raises(WorkFailed, match=r"exit code 3: .*the reason"):
-        run_or_fail([sys.executable, "-c", "print('the reason'); exit(3)"], tmp_path / "log", Deadline(10))
 
 
 # The plan
@@ -293,10 +164,7 @@ def test_a_compilation_that_takes_too_long_leaves_what_was_measured(tmp_path, mo
 
 
 def test_failed_tests_are_counted_and_named(tmp_path):
-    (tmp_path / "test_three.py").write_text(
-        "import pytest\ndef test_good(): pass\ndef test_bad(): assert 0\n@pytest.fixture\ndef broken(): 1 / 0\n"
-        "def test_broken(broken): pass\n@pytest.mark.skip\ndef test_skipped(): pass\n"
-    )
+    (tmp_path / "test_three.py").write_text(FILE_OF_TESTS)
     cases = tmp_path / "cases.xml"
     pytest.main(["-q", "-p", "no:cacheprovider", "-c", "/dev/null", f"--junitxml={cases}", str(tmp_path)])
     found = work.read_cases(cases)
@@ -325,20 +193,27 @@ def server() -> Iterator[subprocess.Popen[str]]:
 def rehearse(server, tmp_path_factory) -> Callable[..., int]:
     """``rehearse(out, *options)``: the playbook, with this project's commands as forks; other programs run as they are."""
 
+    one_at_a_time = threading.Lock()
+
     def launch(command: list[str], log: Path, deadline: Deadline) -> None:
         assert deadline.left() > 0
         _, _, module, *options = command
-        print(json.dumps([str(ROOT), module.removeprefix("experiments."), options]), file=server.stdin, flush=True)
-        code, output, errors = json.loads(server.stdout.readline())
+        with one_at_a_time:
+            print(json.dumps([str(ROOT), module.removeprefix("experiments."), options]), file=server.stdin, flush=True)
+            code, output, errors = json.loads(server.stdout.readline())
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(output + errors)
         if code:
             raise WorkFailed(f"exit code {code}: {errors}")
 
+    tests = tmp_path_factory.mktemp("selection") / "test_three.py"
+    tests.write_text(FILE_OF_TESTS)
+    selection = f"tests.gpu=[-c,/dev/null,-k,good or skipped,{tests}]"
+
     def rehearse(out: Path, *options: str) -> int:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(work, "run_or_fail", launch)
-            return run(config(out, *TESTS, "timings.compile=[null]", *options))
+            return run(config(out, selection, "~tests.library", "timings.compile=[null]", *options))
 
     return rehearse
 
@@ -361,7 +236,8 @@ def test_every_stage_leaves_its_results(rehearsed):
     assert {key: record["status"] for key, record in records.items()} == dict.fromkeys(
         ("tests/gpu", "timings/darcy_uncompiled", "data/darcy_quick", "train/darcy"), "done"
     )
-    assert records["tests/gpu"]["result"]["passed"] == 3
+    found = records["tests/gpu"]["result"]
+    assert (found["passed"], found["skipped"], found["failed"]) == (1, 1, [])
     assert records["data/darcy_quick"]["result"]["samples"] == 9
     assert records["data/darcy_quick"]["result"]["largest_residual"] <= 1e-10
     metrics = json.loads((out / "results/darcy.json").read_text())
@@ -415,7 +291,8 @@ def test_a_training_goes_on_where_the_time_was_over(rehearsed, rehearse, tmp_pat
 @pytest.mark.slow
 def test_the_command_as_users_call_it(tmp_path):
     """One call that is too short for anything but a part, others until all is done, as programs of their own."""
-    options = ["out=out", "size=tiny", "device=cpu", "data_dir=data", "benchmarks=[darcy]", *TESTS]
+    options = ["out=out", "size=tiny", "device=cpu", "data_dir=data", "benchmarks=[darcy]"]
+    options += ["tests.gpu=[tests/unit/test_attention.py]", "~tests.library"]
     options += ["timings.compile=[null,eager]", "timings.steps=2", "timings.warmup=1"]
     command = [sys.executable, "-m", "experiments.playbook", *options]
     codes = []

@@ -35,7 +35,7 @@ test: $(VENV)/installed
 gpu:
 	test -z "$(WHEELS)" -o -d $(SITE) || \
 		$(PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl
-	PYTHONPATH=.:$(SITE) $(PYTHON) -m experiments.playbook out=$(OUT) $(GPU_ARGS)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/$(SITE) $(PYTHON) -m experiments.playbook out=$(OUT) $(GPU_ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -68,7 +68,7 @@ class ResidentSamples(Dataset[FieldBatch]):
         return self._all.select(torch.tensor(positions, device=self._all.inputs.device))
 
 
-def _as_it_is(batch: FieldBatch) -> FieldBatch:
+def _as_it_is(batch: Any) -> Any:
     return batch
 
 

@@ -1,12 +1,16 @@
-# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# Two commands do everything on a fresh machine: `make demo` and `make test`. On one with a GPU: `make gpu`.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Installed only where no torch is there yet; any version that pyproject.toml admits serves.
 TORCH ?= torch==2.13.0
 DEMO := runs/demo
+# Of `make gpu`: where results go, and a folder of wheels to use where there is no network.
+OUT ?= results
+WHEELS ?=
+SITE := build/site
 
-.PHONY: demo test lint clean
+.PHONY: demo test gpu lint clean
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,10 +31,16 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/pytest --quiet $(PYTEST_ARGS)
 
+# Uses the packages of PYTHON, with torch for CUDA among them, and those in WHEELS; ends with 75 while there is more to do.
+gpu:
+	test -z "$(WHEELS)" -o -d $(SITE) || \
+		$(PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl
+	PYTHONPATH=$(CURDIR):$(CURDIR)/$(SITE) $(PYTHON) -m experiments.playbook out=$(OUT) $(GPU_ARGS)
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) runs/demo
+	rm -rf $(VENV) $(SITE) runs/demo

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from experiments.checkpoints import LastCheckpoint, StopInTime
 from experiments.cli import require_store
 from lsm.checkpoint import Checkpoint, load
 from lsm.data.datamodule import FieldDataModule
@@ -44,6 +45,7 @@ def make_datamodule(run: Mapping[str, Any], resolution: Any = None, **changes: A
         "seed": run["seed"],
         "in_memory": data["in_memory"],
         "num_workers": data["num_workers"],
+        "on_device": data.get("on_device", False),  # unknown to runs of older versions
         **changes,
     }
     require_store(Path(arguments["path"]), run["benchmark"]["name"], run["preset"])
@@ -80,19 +82,24 @@ def make_module(cfg: DictConfig, data: FieldDataModule, total_steps: int) -> Sol
     )
 
 
-def make_trainer(cfg: DictConfig, folder: Path, has_validation: bool) -> pl.Trainer:
+def make_trainer(cfg: DictConfig, folder: Path, has_validation: bool, time_limit: float | None = None) -> pl.Trainer:
     """A trainer that logs and keeps its best and last checkpoint in ``folder``.
 
     The best one is chosen on the validation split; without one, by the training error.
+
+    Args:
+        cfg: the run's configuration.
+        folder: the run's folder.
+        has_validation: whether there is a validation split.
+        time_limit: seconds after which to stop, at the end of an epoch; None for no limit.
     """
-    keep = partial(
-        ModelCheckpoint, dirpath=folder / "checkpoints", enable_version_counter=False, save_on_train_epoch_end=True
-    )
+    where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitor = "val/relative_l2" if has_validation else "train/relative_l2"
     callbacks = [
         *(instantiate(callback) for callback in cfg.callbacks.values()),
-        keep(filename="best", monitor=monitor, mode="min"),
-        keep(filename="last"),
+        *([] if time_limit is None else [StopInTime(time_limit)]),
+        ModelCheckpoint(filename="best", monitor=monitor, mode="min", **where),
+        LastCheckpoint(filename="last", interval=cfg.get("checkpoint_interval", 0), **where),
     ]
     loggers = [instantiate(logger, save_dir=folder) for logger in cfg.logger.values()]
     return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=folder)

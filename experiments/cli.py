@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -75,6 +76,14 @@ OmegaConf.register_new_resolver("lsm.run_of", lambda checkpoint: str(run_of(chec
 OmegaConf.register_new_resolver("lsm.run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("lsm.checked_folder", _checked_folder, replace=True)
 OmegaConf.register_new_resolver("lsm.folder_name", _folder_name, replace=True)
+
+
+def compose_config(name: str, *overrides: str) -> DictConfig:
+    """The configuration ``conf/NAME.yaml`` with options, as a command line composes it; within a command, too."""
+    if GlobalHydra.instance().is_initialized():
+        return hydra.compose(name, list(overrides))
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        return hydra.compose(name, list(overrides))
 
 
 def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:

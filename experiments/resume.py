@@ -12,8 +12,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from lsm.errors import InputError
 
-#: Options that say how to resume; they are no part of a run.
-_CALL = {"resume", "run_dir"}
+#: Options of one call; they are no part of a run.
+_CALL = {"resume", "run_dir", "time_limit"}
 
 
 def find_checkpoint(resume: str | None, folder: Path) -> Path | None:

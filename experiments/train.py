@@ -34,13 +34,16 @@ class TrainingResult:
     metrics: dict[str, float]
 
 
-def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> TrainingResult:
+def run(
+    cfg: DictConfig, folder: Path, checkpoint: Path | None = None, time_limit: float | None = None
+) -> TrainingResult:
     """Train as configured.
 
     Args:
         cfg: the run's configuration.
         folder: where logs, checkpoints and the configuration go.
         checkpoint: go on from here.
+        time_limit: stop at the end of an epoch before so many seconds are over, to be resumed later.
     """
     import pytorch_lightning as pl
 
@@ -51,9 +54,12 @@ def run(cfg: DictConfig, folder: Path, checkpoint: Path | None = None) -> Traini
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(plain(cfg))
     _record(cfg, folder)
-    trainer = make_trainer(cfg, folder, has_validation=data.splits["validation"][0] < data.splits["validation"][1])
+    has_validation = data.splits["validation"][0] < data.splits["validation"][1]
+    trainer = make_trainer(cfg, folder, has_validation, time_limit)
     num_batches = ceil(len(data.dataset("train")) / (data.batch_size * trainer.world_size))
     module = make_module(cfg, data, total_steps=num_batches * cfg.trainer.max_epochs)
+    if cfg.get("compile"):
+        module.solver.model.compile(backend=cfg.compile)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     samples = len(data.dataset("train"))
     console.print(
@@ -87,6 +93,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
     checkpoint = find_checkpoint(cfg.resume, folder)
+    time_limit = cfg.time_limit
     if checkpoint is not None:
         cfg = resumed_config(checkpoint, hydra.overrides.task)
         if 0 < cfg.trainer.max_epochs <= count_epochs(checkpoint):
@@ -97,8 +104,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
             cfg.choices = {
                 group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")
             }
-    result = run(cfg, folder, checkpoint)
-    return _tell(result)
+    return _tell(run(cfg, folder, checkpoint, time_limit))
 
 
 def _nothing_left(cfg: DictConfig, folder: Path) -> TrainingResult:

@@ -164,6 +164,10 @@ class FieldBatch:
         """One sample, without the leading axis."""
         return self._map(lambda tensor: tensor[index])
 
+    def select(self, positions: Tensor) -> FieldBatch:
+        """The samples at ``positions`` ``(n,)``, integers on the batch's device, as a batch."""
+        return self._map(lambda tensor: tensor.index_select(0, positions))
+
     @staticmethod
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:
         """Collate single samples into a batch."""

@@ -50,6 +50,28 @@ class StoredSamples(Dataset[FieldBatch]):
         return self._decode(self.samples[0] + position) if self._held is None else self._held[position]
 
 
+class ResidentSamples(Dataset[FieldBatch]):
+    """Samples that lie on a device as one batch, from which a list of positions takes a smaller one.
+
+    Args:
+        samples: the samples; each is decoded once, now.
+        device: where they shall lie.
+    """
+
+    def __init__(self, samples: StoredSamples, device: torch.device) -> None:
+        self._all = FieldBatch.stack([samples[position] for position in range(len(samples))]).to(device)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __getitems__(self, positions: list[int]) -> FieldBatch:
+        return self._all.select(torch.tensor(positions, device=self._all.inputs.device))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
 class FieldDataModule(pl.LightningDataModule):
     """Training, validation and test samples of one store.
 
@@ -62,6 +84,7 @@ class FieldDataModule(pl.LightningDataModule):
         in_memory: hold the decoded samples in memory; None decides by ``memory_limit``.
         num_workers: processes that decode samples, for data not held in memory.
         memory_limit: bytes of decoded samples up to which they are held in memory.
+        on_device: hold the training and validation samples on the trainer's device; batches are the same, and cost no copy.
     """
 
     def __init__(
@@ -74,14 +97,16 @@ class FieldDataModule(pl.LightningDataModule):
         in_memory: bool | None = None,
         num_workers: int = 0,
         memory_limit: float = 4e9,
+        on_device: bool = False,
     ) -> None:
         super().__init__()
         if batch_size < 1:
             raise InputError(f"batch_size is {batch_size}, expected at least 1")
         self.path, self.reader = Path(path), reader
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
-        self.in_memory, self.memory_limit = in_memory, memory_limit
+        self.in_memory, self.memory_limit, self.on_device = in_memory, memory_limit, on_device
         self._datasets: dict[str, StoredSamples] = {}
+        self._resident: dict[str, ResidentSamples] = {}
         with Store(self.path) as store:
             require_fields(store, reader.fields)
             self.spec: FieldSpec = reader.spec(store)
@@ -125,15 +150,24 @@ class FieldDataModule(pl.LightningDataModule):
         world, rank = (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
         return DistributedSampler(self.dataset(split), world, rank, shuffle=shuffle, seed=self.seed)
 
+    def _sampled(self, split: Split, shuffle: bool) -> DataLoader[FieldBatch]:
+        sampler = self._sampler(split, shuffle)
+        if not self.on_device:
+            return self._loader(split, sampler=sampler)
+        if split not in self._resident:
+            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+            self._resident[split] = ResidentSamples(self.dataset(split), device)
+        return DataLoader(self._resident[split], self.batch_size, sampler=sampler, collate_fn=_as_it_is)
+
     def train_dataloader(self) -> DataLoader[FieldBatch]:
         """Training batches in an order that depends on seed and epoch."""
-        return self._loader("train", sampler=self._sampler("train", shuffle=True))
+        return self._sampled("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[FieldBatch] | list[Any]:
         """Validation batches; an empty list without a validation split."""
         if not len(self.dataset("validation")):
             return []
-        return self._loader("validation", sampler=self._sampler("validation", shuffle=False))
+        return self._sampled("validation", shuffle=False)
 
 
 def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str, tuple[int, int]]:

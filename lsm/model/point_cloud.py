@@ -103,6 +103,11 @@ def _complex_dtype() -> torch.dtype:
     return torch.complex128 if torch.get_default_dtype() == torch.float64 else torch.complex64
 
 
+def _full_precision(like: Tensor) -> torch.autocast:
+    """No mixed precision: a phase ``2 pi k xi`` does not survive eight bits, and half types have no complex one."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
 class FourierProjection(nn.Module):
     """A point cloud to a regular grid on the unit square and back, by truncated Fourier series at deformed points.
 
@@ -167,13 +172,14 @@ class FourierProjection(nn.Module):
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
         if coords is None:
             raise InputError("a point cloud needs the coordinates of its points; hand coords (b, n, 2) to the model")
-        points = self.deformation(coords, code)
-        first, second = self.waves(points)
-        values = self.lift(inputs).to(first.dtype)
-        coefficients = torch.einsum("bnc,bnk,bnl->bckl", values, first.conj(), second.conj())
-        grid = torch.fft.irfft2(self._padded(self.weights_in(coefficients)), s=(self.resolution, self.resolution))
-        bias = self.grid_bias(unit_coordinates((self.resolution, self.resolution), inputs)).movedim(-1, 0)
-        return functional.gelu(grid + bias), (points, coords)
+        with _full_precision(inputs):
+            points = self.deformation(coords, code)
+            first, second = self.waves(points)
+            values = self.lift(inputs).to(first.dtype)
+            coefficients = torch.einsum("bnc,bnk,bnl->bckl", values, first.conj(), second.conj())
+            grid = torch.fft.irfft2(self._padded(self.weights_in(coefficients)), s=(self.resolution, self.resolution))
+            bias = self.grid_bias(unit_coordinates((self.resolution, self.resolution), inputs)).movedim(-1, 0)
+            return functional.gelu(grid + bias), (points, coords)
 
     def _padded(self, coefficients: Tensor) -> Tensor:
         """Put kept coefficients ``(b, w, 2m, m)`` into a whole half-spectrum ``(b, w, r, r//2 + 1)``."""
@@ -185,8 +191,11 @@ class FourierProjection(nn.Module):
 
     def unproject(self, features: Tensor, sites: tuple[Tensor, Tensor]) -> Tensor:
         """Map features ``(b, w, r, r)`` to the points, ``(b, n, w)``."""
-        points, coords = sites
-        spectrum = torch.fft.rfft2(features)[..., : self.modes]
+        with _full_precision(features):
+            return self._series(features, *sites)
+
+    def _series(self, features: Tensor, points: Tensor, coords: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(features.to(points.dtype))[..., : self.modes]
         kept = torch.cat([spectrum[:, :, : self.modes], spectrum[:, :, -self.modes :]], dim=-2)
         first, second = self.waves(points)
         coefficients = self.weights_out(kept)

@@ -159,3 +159,37 @@ def test_other_things_that_do_not_fit(path):
     reader.fields = ("slope",)
     with pytest.raises(InputError, match="no field 'slope'"):
         FieldDataModule(path, reader, SPLITS)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_batches_on_the_device_are_those_of_the_loader(path, in_memory):
+    """Same order in every epoch, same values to the last bit, last batch smaller; here the device is the CPU."""
+    usual = FieldDataModule(path, RampReader(), SPLITS, batch_size=3)
+    resident = FieldDataModule(path, RampReader(), SPLITS, batch_size=3, in_memory=in_memory, on_device=True)
+    loaders = usual.train_dataloader(), resident.train_dataloader()
+    for epoch in (0, 3):
+        for loader in loaders:
+            loader.sampler.set_epoch(epoch)
+        for expected, found in zip(*loaders, strict=True):
+            assert torch.equal(found.inputs, expected.inputs)
+            assert torch.equal(found.targets, expected.targets)
+    assert numbers(resident.val_dataloader()) == [[7, 8]]
+    assert len(loaders[1]) == len(loaders[0]) == 3
+
+
+def test_samples_on_the_device_are_decoded_once(path):
+    reader = RampReader()
+    data = FieldDataModule(path, reader, SPLITS, batch_size=3, in_memory=False, on_device=True)
+    data.dataset("train")
+    reader.decoded.clear()
+    for _ in range(3):
+        numbers(data.train_dataloader())
+    assert reader.decoded == list(range(7))
+
+
+def test_samples_on_the_device_follow_the_trainer(path):
+    data = FieldDataModule(path, RampReader(), SPLITS, batch_size=3, on_device=True)
+    root = torch.device("meta")  # the only other device that every machine has
+    strategy = type("Strategy", (), {"root_device": root})()
+    data.trainer = type("Trainer", (), {"strategy": strategy, "world_size": 1, "global_rank": 0})()
+    assert {batch.inputs.device for batch in data.train_dataloader()} == {root}

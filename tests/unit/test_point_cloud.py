@@ -132,6 +132,37 @@ def test_a_model_in_double_precision_computes():
     assert model(samples.inputs, samples.coords, samples.code).dtype == torch.float64
 
 
+def test_mixed_precision_leaves_the_transforms_exact():
+    """Points, phases and transforms are those of full precision; only what enters them is rounded."""
+    torch.manual_seed(0)
+    projection = FourierProjection(2, 2, 8, code=3, modes=12, resolution=32)
+    coords, code = torch.rand(2, 40, 2), torch.rand(2, 3)
+    grid, sites = projection.project(coords, coords, code)
+    values = projection.unproject(grid, sites)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed, mixed_sites = projection.project(coords, coords, code)
+        rounded = projection.unproject(grid.bfloat16(), mixed_sites)
+    assert torch.equal(mixed_sites[0], sites[0])
+    assert torch.equal(mixed, grid)
+    assert rounded.dtype == torch.float32
+    # bfloat16 keeps 8 bits: relative 2^-9 of the grid's values, which the sums average further.
+    assert (rounded - values).norm() < 2**-8 * values.norm()
+
+
+def test_a_model_in_mixed_precision_trains():
+    projection = {"name": "fourier", "modes": 3, "resolution": 8}
+    fields = spec("points", (9,), inputs=2, code=3)
+    torch.manual_seed(0)
+    model = build_model(model_config(projection=projection), fields)
+    samples = batch(fields)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = model(samples.inputs, samples.coords, samples.code).float().square().mean()
+    loss.backward()
+    gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
+    assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients.values())
+    assert gradients["projection.weights_in.nonnegative"].abs().max() > 0
+
+
 def test_missing_coordinates_are_named():
     model, fields = cloud_model()
     samples = batch(fields).to(torch.float64)

@@ -147,6 +147,79 @@ def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, unint
     assert logged(folder) == logged(whole.folder)
 
 
+def test_data_on_the_device_change_nothing(train, uninterrupted, darcy_store, tmp_path):
+    whole = uninterrupted("quick")
+    options = options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"], "data.on_device=true")
+    train(*options, stop=(2, 1))
+    resumed = train(f"resume={tmp_path / 'run'}")
+    assert_same_state(resumed.last, whole.last)
+    assert resumed.metrics == whole.metrics
+
+
+@pytest.fixture
+def clock(monkeypatch) -> Callable[[float], None]:
+    """``clock(seconds)`` makes every training batch (three an epoch) take so long, as far as our callbacks can tell."""
+
+    def tick(seconds: float) -> None:
+        now = [0.0]
+        original = SolverModule.training_step
+
+        def slow(self: SolverModule, batch: Any, batch_index: int) -> torch.Tensor:
+            now[0] += seconds
+            return original(self, batch, batch_index)
+
+        monkeypatch.setattr(SolverModule, "training_step", slow)
+        monkeypatch.setattr("experiments.checkpoints.time.monotonic", lambda: now[0])
+
+    return tick
+
+
+def test_checkpoints_at_intervals_resume_exactly(clock, train, uninterrupted, darcy_store, tmp_path):
+    """Epochs of 30 seconds, checkpoints every minute: one after the second epoch, the next after the fourth."""
+    whole = uninterrupted("paper")
+    clock(10.0)
+    folder = tmp_path / "run"
+    options = options_of(darcy_store, folder, *SCHEDULES["paper"], "checkpoint_interval=60")
+    train(*options, stop=(1, 0))
+    assert not (folder / "checkpoints/last.ckpt").exists()
+    train(*options, stop=(3, 1))
+    assert content(folder / "checkpoints/last.ckpt")["epoch"] == 1
+    resumed = train(f"resume={folder}")
+    assert_same_state(resumed.last, whole.last)
+    assert_same_state(resumed.best, whole.best)
+
+
+def test_the_last_epoch_is_always_kept(clock, train, uninterrupted, darcy_store, tmp_path):
+    clock(10.0)
+    options = options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"], "checkpoint_interval=1000")
+    assert_same_state(train(*options).last, uninterrupted("paper").last)
+    options = options_of(darcy_store, tmp_path / "steps", "checkpoint_interval=1000", "+trainer.max_steps=4")
+    assert content(train(*options).last)["global_step"] == 4
+
+
+def test_a_run_stops_in_time_and_goes_on_exactly(clock, train, uninterrupted, darcy_store, tmp_path):
+    """Epochs of 30 seconds: 80 hold two, not three; the limit is of one call and is not kept."""
+    whole = uninterrupted("quick")
+    clock(10.0)
+    folder = tmp_path / "run"
+    options = options_of(darcy_store, folder, *SCHEDULES["quick"], "checkpoint_interval=1000", "resume=auto")
+    train(*options, "time_limit=80")
+    assert content(folder / "checkpoints/last.ckpt")["epoch"] == 1
+    train(*options, "time_limit=1")
+    assert content(folder / "checkpoints/last.ckpt")["epoch"] == 2, "an epoch a call at least"
+    resumed = train(*options)
+    assert_same_state(resumed.last, whole.last)
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_as_an_uncompiled_one(train, uninterrupted, darcy_store, tmp_path):
+    """The backend that generates no code: the same operations, so the same numbers but for rounding."""
+    whole = uninterrupted("paper")
+    result = train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"], "compile=eager"))
+    assert content(result.last)["state_dict"].keys() == content(whole.last)["state_dict"].keys()
+    assert result.metrics["train/relative_l2"] == pytest.approx(whole.metrics["train/relative_l2"], rel=1e-4)
+
+
 def test_a_run_is_resumed_into_another_folder_and_from_any_checkpoint(train, uninterrupted, darcy_store, tmp_path):
     whole = uninterrupted("paper")
     train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"]), stop=(2, 1))

@@ -43,8 +43,8 @@ def choose(what: str, table: Mapping[str, Part], name: str) -> Part:
 
 
 def _prepare(what: str, table: Mapping[str, type[nn.Module]], config: Mapping[str, Any]) -> Callable[..., Any]:
-    """Turn ``{name: ..., option: ...}`` into the named class with these options filled in."""
-    options = dict(config)
+    """Turn ``{name: ..., option: ...}`` into the named class with these options filled in; None leaves a default."""
+    options = {name: value for name, value in config.items() if value is not None}
     part = choose(what, table, options.pop("name"))
     unknown = sorted(set(options) - (set(inspect.signature(part).parameters) - _FILLED_IN))
     if unknown:

@@ -157,7 +157,7 @@ def test_other_things_that_do_not_fit(path):
         FieldDataModule(path, RampReader(sites=4), SPLITS).train_dataloader()
     reader = RampReader()
     reader.fields = ("slope",)
-    with pytest.raises(InputError, match="no field 'slope'"):
+    with pytest.raises(InputError, match="lacks slope"):
         FieldDataModule(path, reader, SPLITS)
 
 

@@ -78,6 +78,7 @@ def test_imported_cloud_model_is_the_reference_with_its_rows(benchmark, command,
     state, deform = random_state(cloud_shapes(WIDTH, 2, 1), generator), random_state(deformation_shapes(), generator)
     files = write(state, tmp_path / "weights.pt"), write(deform, tmp_path / "deformation.pt")
     options = [*options, f"checkpoint={files[0]}", f"output={tmp_path / 'made/cloud.ckpt'}", "model.patch=[6,6]"]
+    options += ["model.projection.resolution=96"]
     with pytest.raises(InputError, match="deformation=FILE"):
         command("import", *options)
     output = command("import", *options, f"deformation={files[1]}")

@@ -309,7 +309,7 @@ def sparse_matrix(mesh: DualMesh, diagonal: np.ndarray, coupling: np.ndarray) ->
     return scipy.sparse.csc_matrix((blocks.ravel(), (row.ravel(), column.ravel())), shape=(4 * count, 4 * count))
 
 
-@pytest.mark.parametrize("options", [HALF, MeshOptions(5, 14, 9, clustering="cosine"), MeshOptions(13, 8, 4, clustering="cosine")])
+@pytest.mark.parametrize("options", [HALF, MeshOptions(5, 14, 9, clustering="cosine"), MeshOptions(13, 8, 4, first_spacing=0.5, clustering="cosine")])
 def test_factors_solve_as_a_sparse_direct_solver_does(options: MeshOptions) -> None:
     """Single precision on a matrix with a strong diagonal: 1e-5 relative."""
     mesh = dual_mesh(*c_mesh(random_displacements(0), options), options.wake_cells)

@@ -24,7 +24,7 @@ ELEMENT_WIDTH, ELEMENT_HEIGHT = 1.5, 0.2
 NUM_DISPLACEMENTS = 8
 
 #: Rays of a clustered mesh stand this nearly normal to the section (1) and not evenly spread (0). Even rays lean by up to 45
-#: degrees, which at equal size raises the error in drag by half.
+#: degrees, which at equal size more than doubles the error in drag.
 NORMAL_SHARE = 0.7
 
 #: A mesh line whose cells grow faster than this resolves nothing.

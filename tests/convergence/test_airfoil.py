@@ -393,9 +393,9 @@ def test_the_tolerance_leaves_the_flow_converged(seed: int) -> None:
 
 def test_failure_names_mesh_steps_and_residual() -> None:
     x, y = c_mesh(np.zeros(8), HALF)
-    with pytest.raises(FlowFailure, match=r"111 x 26 nodes: relative residual .* after 4 steps"):
+    with pytest.raises(FlowFailure, match=r"111 x 26 nodes: relative residual .* after 2 steps"):
         solve_airfoil(x, y, HALF.wake_cells, FlowOptions(max_iterations=2))
-    for wrong in ({"mach": 1.2}, {"tolerance": 0.0}, {"growth": 0.5}, {"max_iterations": 0}):
+    for wrong in ({"mach": 1.2}, {"tolerance": 0.0}, {"max_iterations": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             FlowOptions(**wrong)
 

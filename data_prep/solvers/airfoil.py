@@ -211,23 +211,20 @@ class Problem:
         self._factors = None
         scale = float(np.linalg.norm(self.residual(self.uniform())))
         outflow = self.residual(state, stage.second_order)
-        courant = self.options.courant
-        for step in range(stage.max_iterations):
-            if np.linalg.norm(outflow) <= stage.tolerance * scale:
-                break
+        courant, steps = self.options.courant, 0
+        while np.linalg.norm(outflow) > stage.tolerance * scale and steps < stage.max_iterations:
             inertia = kernels.time_terms(state, self.mesh.topology.edges, self.mesh.normals) / courant
             try:
                 change = self._change(state, outflow, inertia, stage.second_order)
             except SingularMatrix:
                 break
             state, outflow, share = self._advance(state, outflow, inertia, change, stage)
+            steps += 1
             if share < SHORT_STEP:
                 courant *= 0.5
             elif share > FULL_STEP:
                 courant = min(courant * stage.growth, LARGEST_COURANT)
-        else:
-            step = stage.max_iterations
-        return state, float(np.linalg.norm(outflow)) / scale, step
+        return state, float(np.linalg.norm(outflow)) / scale, steps
 
     def _change(self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, second_order: bool) -> FloatArray:
         """One implicit step, not yet cut."""
@@ -253,15 +250,13 @@ class Problem:
             New state, its residual, and the share of the step that was taken.
         """
         largest = float(np.abs(change[:, [0, 3]] / state[:, [0, 3]]).max())
-        share = min(1.0, LARGEST_CHANGE / largest)
+        longest = min(1.0, LARGEST_CHANGE / largest)
         bound = stage.rise * np.linalg.norm(outflow)
-        for _ in range(HALVINGS):
+        for halving in range(HALVINGS + 1):
+            share = longest * 0.5**halving
             after = self.residual(state + share * change, stage.second_order)
             if np.linalg.norm(after + share * _times(inertia, change)) < bound:
                 break
-            share *= 0.5
-        else:
-            after = self.residual(state + share * change, stage.second_order)
         return state + share * change, after, share
 
     def forces(self, state: FloatArray) -> tuple[float, float]:

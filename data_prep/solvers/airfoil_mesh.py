@@ -45,8 +45,8 @@ class MeshOptions:
         radius: distance of the far field from the trailing edge, and abscissa of the mesh's downstream end, chords.
         first_spacing: length of a ray's first cell where the ray is as long as ``radius``, chords.
         clustering: "published" spaces surface points evenly in x, but for one near the leading edge, and lets three
-            quarters of a ray's points grow by 2 %; "cosine" gathers them at both edges, turns the rays towards the normal, and cells grow
-            at one ratio.
+            quarters of a ray's points grow by 2 %; "cosine" gathers them at both edges, turns the rays towards the
+            normal, and lets all cells of a line grow at one ratio.
     Raises:
         InputError: counts too small or odd, or lengths that leave no room.
     """

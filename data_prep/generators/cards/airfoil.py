@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -29,13 +30,14 @@ def draw(path: Path) -> None:
     section = slice(generator.mesh_options.wake_cells, -generator.mesh_options.wake_cells)
     for column, (seed, sample) in enumerate(zip(SEEDS, samples, strict=True)):
         mach = _field(axes[0, column], sample, "mach", "turbo", MACH_RANGE)
-        # Triangles do not fold over the cut behind the section, as contours of the structured array would.
         axes[0, column].contour(sample["x"], sample["y"], sample["mach"], levels=[1.0], colors="black", linewidths=1.0)
         pressure = _field(axes[1, column], sample, "pressure", "viridis", PRESSURE_RANGE)
         for lines in ((sample["x"], sample["y"]), (sample["x"].T, sample["y"].T)):
             axes[2, column].plot(*lines, color="0.55", linewidth=0.35)
         for axis in axes[:, column]:
-            axis.fill(sample["x"][section, 0], sample["y"][section, 0], facecolor="white", edgecolor="black", linewidth=1.0)
+            axis.fill(
+                sample["x"][section, 0], sample["y"][section, 0], facecolor="white", edgecolor="black", linewidth=1.0
+            )
             axis.set(xlim=WINDOW_X, ylim=WINDOW_Y, aspect="equal")
         axes[0, column].set_title(f"seed {seed}")
         axes[2, column].set_xlabel("x / chord")
@@ -48,7 +50,7 @@ def draw(path: Path) -> None:
 
 
 def _field(
-    axis: Axes, sample: dict[str, np.ndarray], name: str, colours: str, limits: tuple[float, float]
+    axis: Axes, sample: Mapping[str, np.ndarray], name: str, colours: str, limits: tuple[float, float]
 ) -> QuadMesh:
     return axis.pcolormesh(
         sample["x"], sample["y"], sample[name], cmap=colours, vmin=limits[0], vmax=limits[1], shading="gouraud"

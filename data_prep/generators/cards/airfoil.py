@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib
@@ -11,50 +10,49 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import QuadMesh
 
 from data_prep.generators.airfoil import AirfoilGenerator
 
 SEEDS = (0, 1, 2)
-WINDOW_X, WINDOW_Y = (-0.45, 1.75), (-0.85, 0.95)
-#: Colours end here; the few nodes beyond are drawn as if they were at the end.
-MACH_RANGE, PRESSURE_RANGE = (0.2, 1.4), (0.4, 1.5)
+WINDOW_X, WINDOW_Y = (-0.45, 1.65), (-0.75, 0.95)
+#: Part of the window in which the mesh is drawn; elsewhere its lines would only be grey.
+MESH_X, MESH_Y = (-0.12, 0.5), (-0.2, 0.3)
+#: Symmetric about 1, so that white is sonic.
+MACH_RANGE = (0.4, 1.6)
 
 
 def draw(path: Path) -> None:
-    """Solve the samples and draw Mach number, pressure and mesh around each section."""
+    """Solve the samples and draw the Mach number around each section and on it, and the mesh at the nose."""
     generator = AirfoilGenerator()
     samples = [generator.solve(np.random.default_rng(seed)).fields for seed in SEEDS]
-    figure, axes = plt.subplots(3, len(SEEDS), figsize=(13.0, 10.4), layout="constrained", sharex=True, sharey=True)
-    section = slice(generator.mesh_options.wake_cells, -generator.mesh_options.wake_cells)
-    for column, (seed, sample) in enumerate(zip(SEEDS, samples, strict=True)):
-        mach = _field(axes[0, column], sample, "mach", "turbo", MACH_RANGE)
-        axes[0, column].contour(sample["x"], sample["y"], sample["mach"], levels=[1.0], colors="black", linewidths=1.0)
-        pressure = _field(axes[1, column], sample, "pressure", "viridis", PRESSURE_RANGE)
-        for lines in ((sample["x"], sample["y"]), (sample["x"].T, sample["y"].T)):
-            axes[2, column].plot(*lines, color="0.55", linewidth=0.35)
-        for axis in axes[:, column]:
-            axis.fill(
-                sample["x"][section, 0], sample["y"][section, 0], facecolor="white", edgecolor="black", linewidth=1.0
-            )
-            axis.set(xlim=WINDOW_X, ylim=WINDOW_Y, aspect="equal")
-        axes[0, column].set_title(f"seed {seed}")
-        axes[2, column].set_xlabel("x / chord")
-    for row, name in enumerate(("Mach number", "pressure", "mesh")):
-        axes[row, 0].set_ylabel(f"{name}\n\ny / chord")
-    figure.colorbar(mach, ax=axes[0], extend="both", label="Mach number; black line: 1")
-    figure.colorbar(pressure, ax=axes[1], extend="both", label="pressure over that of the free stream")
+    figure, axes = plt.subplots(3, len(SEEDS), figsize=(12.0, 9.0), height_ratios=(1.0, 0.6, 1.0), layout="compressed")
+    wake, nose = generator.mesh_options.wake_cells, generator.mesh_options.shape[0] // 2
+    for (field, surface, mesh), seed, sample in zip(axes.T, SEEDS, samples, strict=True):
+        x, y, mach = sample["x"], sample["y"], sample["mach"]
+        image = field.pcolormesh(
+            x, y, mach, cmap="RdBu_r", vmin=MACH_RANGE[0], vmax=MACH_RANGE[1], shading="gouraud", rasterized=True
+        )
+        field.contour(x, y, mach, levels=[1.0], colors="black", linewidths=0.8)
+        for side, colour, label in (
+            (slice(wake, nose + 1), "tab:red", "upper"),
+            (slice(nose, -wake), "tab:blue", "lower"),
+        ):
+            surface.plot(x[side, 0], mach[side, 0], ".-", color=colour, markersize=3.0, linewidth=1.0, label=label)
+        surface.axhline(1.0, color="black", linewidth=0.8)
+        mesh.plot(x, y, color="0.6", linewidth=0.4)
+        mesh.plot(x.T, y.T, color="0.6", linewidth=0.4)
+        for axis in (field, mesh):
+            axis.fill(x[wake:-wake, 0], y[wake:-wake, 0], facecolor="white", edgecolor="black", linewidth=1.0)
+        field.set(xlim=WINDOW_X, ylim=WINDOW_Y, aspect="equal", title=f"seed {seed}", xlabel="x / chord")
+        surface.set(xlim=(-0.03, 1.03), ylim=(0.0, 1.7), xlabel="x / chord")
+        mesh.set(xlim=MESH_X, ylim=MESH_Y, aspect="equal", xlabel="x / chord")
+    for row, label in enumerate(("y / chord", "Mach number on the surface", "y / chord")):
+        axes[row, 0].set_ylabel(label)
+    axes[1, 1].legend(loc="upper right")
+    figure.colorbar(image, ax=axes[0], extend="both", label="Mach number; black line: 1", shrink=0.9)
+    figure.align_ylabels(axes[:, 0])
     figure.savefig(path, dpi=80)
     plt.close(figure)
-
-
-def _field(
-    axis: Axes, sample: Mapping[str, np.ndarray], name: str, colours: str, limits: tuple[float, float]
-) -> QuadMesh:
-    return axis.pcolormesh(
-        sample["x"], sample["y"], sample[name], cmap=colours, vmin=limits[0], vmax=limits[1], shading="gouraud"
-    )
 
 
 if __name__ == "__main__":

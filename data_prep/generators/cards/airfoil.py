@@ -46,12 +46,12 @@ def draw(path: Path) -> None:
         field.set(xlim=WINDOW_X, ylim=WINDOW_Y, aspect="equal", title=f"seed {seed}", xlabel="x / chord")
         surface.set(xlim=(-0.03, 1.03), ylim=(0.0, 1.7), xlabel="x / chord")
         mesh.set(xlim=MESH_X, ylim=MESH_Y, aspect="equal", xlabel="x / chord")
-    for row, label in enumerate(("y / chord", "Mach number on the surface", "y / chord")):
+    for row, label in enumerate(("y / chord", "surface Mach number", "y / chord")):
         axes[row, 0].set_ylabel(label)
     axes[1, 1].legend(loc="upper right")
     figure.colorbar(image, ax=axes[0], extend="both", label="Mach number; black line: 1", shrink=0.9)
     figure.align_ylabels(axes[:, 0])
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=80, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -32,17 +32,21 @@ DIFFERENCE = 1e-7
 #: Largest relative change of density or pressure in one step.
 LARGEST_CHANGE = 0.3
 
-#: A step that is cut to less than the first of these lets the Courant number stay, to less than the second halves it; so
-#: does one that raises the residual by more than the third.
-FULL_STEP, SHORT_STEP, RISE = 0.9, 0.5, 2.0
+#: A step is halved, up to so many times, while it leaves more of the residual than the attempt admits. Bold steps are
+#: taken in most flows; where shocks separate the flow from the section, they lead astray.
+HALVINGS, BOLD, CAREFUL = 5, 2.0, 1.2
+
+#: Bold steps that are taken before the flow is begun anew with careful ones.
+BOLD_STEPS = 40
+
+#: The Courant number grows after a step cut to no less than the first of these, and is halved after one cut to less than the
+#: second.
+GROWTH, FULL_STEP, SHORT_STEP = 1.5, 0.9, 0.5
 
 LARGEST_COURANT = 3000.0
 
 #: Factors are kept while a linear system takes no more search directions. New ones cost as much as ten directions.
 KEEP_FACTORS_UP_TO = 8
-
-#: The start is solved by the first-order scheme to this relative residual, with Courant numbers that grow this fast.
-START_TOLERANCE, START_GROWTH = 1e-3, 2.0
 
 
 class FlowFailure(RuntimeError):
@@ -58,9 +62,7 @@ class FlowOptions:
         angle: its angle to the x axis, degrees.
         tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations).
         courant: first Courant number.
-        growth: by what it grows from step to step. Where that fails, the solver tries once more with its square root
-            and twice the steps.
-        max_iterations: steps allowed.
+        max_iterations: steps allowed to the careful attempt, see ``BOLD_STEPS``.
     Raises:
         InputError: a value that is not positive, or a Mach number of 1 or more.
     """
@@ -69,16 +71,15 @@ class FlowOptions:
     angle: float = 0.0
     tolerance: float = 1e-3
     courant: float = 30.0
-    growth: float = 1.5
-    max_iterations: int = 100
+    max_iterations: int = 150
 
     def __post_init__(self) -> None:
         if not 0.0 < self.mach < 1.0:
             raise InputError(f"mach is {self.mach}: the far field is subsonic, give a value between 0 and 1")
-        if min(self.tolerance, self.courant, self.max_iterations) <= 0 or self.growth < 1.0:
+        if min(self.tolerance, self.courant, self.max_iterations) <= 0:
             raise InputError(
-                f"tolerance {self.tolerance}, courant {self.courant} and max_iterations {self.max_iterations} must be "
-                f"positive and growth {self.growth} at least 1"
+                f"tolerance {self.tolerance}, courant {self.courant} and max_iterations {self.max_iterations}: give "
+                "positive values"
             )
 
     @property
@@ -128,15 +129,37 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
     """
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
-    start, _, _ = problem.march(problem.uniform(), False, START_TOLERANCE, START_GROWTH, options.max_iterations)
-    state, residual, steps = problem.march(start, True, options.tolerance, options.growth, options.max_iterations)
-    if residual > options.tolerance:
-        slower, more = options.growth**0.5, 2 * options.max_iterations
-        state, residual, steps = problem.march(start, True, options.tolerance, slower, more)
-    if not residual <= options.tolerance:
-        raise FlowFailure(f"{len(x)} x {x.shape[1]} nodes: relative residual {residual:.2e} after {steps} steps")
-    lift, drag = problem.forces(state)
-    return AirfoilFlow(state[problem.mesh.topology.node], lift, drag, residual, steps)
+    start, _, _ = problem.march(problem.uniform(), START)
+    for limit, rise in ((min(BOLD_STEPS, options.max_iterations), BOLD), (options.max_iterations, CAREFUL)):
+        stage = Stage(options.tolerance, limit, rise)
+        state, residual, steps = problem.march(start, stage)
+        if residual <= options.tolerance:
+            lift, drag = problem.forces(state)
+            return AirfoilFlow(state[problem.mesh.topology.node], lift, drag, residual, steps)
+    raise FlowFailure(f"{len(x)} x {x.shape[1]} nodes: relative residual {residual:.2e} after {steps} steps")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How to march.
+
+    Args:
+        tolerance: relative residual at which to stop.
+        max_iterations: steps at which to stop.
+        rise: largest ratio of a step's remaining residual, pseudo-time term included, to the residual before it.
+        second_order: False for the first-order scheme.
+        growth: by what the Courant number grows.
+    """
+
+    tolerance: float
+    max_iterations: int
+    rise: float
+    second_order: bool = True
+    growth: float = GROWTH
+
+
+#: The first-order solution is easy to come by.
+START = Stage(1e-3, 100, BOLD, second_order=False, growth=2.0)
 
 
 class Problem:
@@ -178,37 +201,33 @@ class Problem:
         kernels.add_boundary_jacobian(state, self._free, mesh.wall_normals, mesh.far_normals, diagonal)
         return diagonal, coupling
 
-    def march(
-        self, state: FloatArray, second_order: bool, tolerance: float, growth: float, max_iterations: int
-    ) -> tuple[FloatArray, float, int]:
-        """Pseudo-time steps from ``state`` until the relative residual is below ``tolerance``.
+    def march(self, state: FloatArray, stage: Stage) -> tuple[FloatArray, float, int]:
+        """Pseudo-time steps from ``state``, ``(N, 4)``.
 
         Returns:
-            State, relative residual and steps; where ``max_iterations`` was reached or a system was singular, the residual
-            is not below the tolerance.
+            State, relative residual and steps; where the steps ran out or a system was singular, the residual is not below
+            the tolerance.
         """
+        self._factors = None
         scale = float(np.linalg.norm(self.residual(self.uniform())))
-        outflow = self.residual(state, second_order)
-        size, courant = float(np.linalg.norm(outflow)) / scale, self.options.courant
-        for step in range(max_iterations):
-            if size <= tolerance:
-                return state, size, step
+        outflow = self.residual(state, stage.second_order)
+        courant, steps = self.options.courant, 0
+        while np.linalg.norm(outflow) > stage.tolerance * scale and steps < stage.max_iterations:
+            inertia = kernels.time_terms(state, self.mesh.topology.edges, self.mesh.normals) / courant
             try:
-                change = self._change(state, outflow, courant, second_order)
+                change = self._change(state, outflow, inertia, stage.second_order)
             except SingularMatrix:
-                return state, size, step
-            largest = np.abs(change[:, [0, 3]] / state[:, [0, 3]]).max()
-            share = float(min(1.0, LARGEST_CHANGE / largest))
-            state = state + share * change
-            outflow = self.residual(state, second_order)
-            previous, size = size, float(np.linalg.norm(outflow)) / scale
-            courant *= 0.5 if share < SHORT_STEP or size > RISE * previous else growth if share > FULL_STEP else 1.0
-            courant = min(courant, LARGEST_COURANT)
-        return state, size, max_iterations
+                break
+            state, outflow, share = self._advance(state, outflow, inertia, change, stage)
+            steps += 1
+            if share < SHORT_STEP:
+                courant *= 0.5
+            elif share > FULL_STEP:
+                courant = min(courant * stage.growth, LARGEST_COURANT)
+        return state, float(np.linalg.norm(outflow)) / scale, steps
 
-    def _change(self, state: FloatArray, outflow: FloatArray, courant: float, second_order: bool) -> FloatArray:
+    def _change(self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, second_order: bool) -> FloatArray:
         """One implicit step, not yet cut."""
-        inertia = kernels.time_terms(state, self.mesh.topology.edges, self.mesh.normals) / courant
         if self._factors is None or self._directions > KEEP_FACTORS_UP_TO:
             diagonal, coupling = self.jacobian(state)
             self._factors = Factors.of(self._plan, diagonal + inertia, coupling)
@@ -217,10 +236,28 @@ class Problem:
         def apply(direction: FloatArray) -> FloatArray:
             step = DIFFERENCE * length / float(np.linalg.norm(direction))
             difference = (self.residual(state + step * direction, second_order) - outflow) / step
-            return difference + np.einsum("nkm,nm->nk", inertia, direction)
+            return difference + _times(inertia, direction)
 
         change, self._directions = solve_roughly(apply, self._factors.solve, -outflow, LINEAR_TOLERANCE)
         return change
+
+    def _advance(
+        self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, change: FloatArray, stage: Stage
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """Take as much of a step as keeps density and pressure positive and the residual in bounds.
+
+        Returns:
+            New state, its residual, and the share of the step that was taken.
+        """
+        largest = float(np.abs(change[:, [0, 3]] / state[:, [0, 3]]).max())
+        longest = min(1.0, LARGEST_CHANGE / largest)
+        bound = stage.rise * np.linalg.norm(outflow)
+        for halving in range(HALVINGS + 1):
+            share = longest * 0.5**halving
+            after = self.residual(state + share * change, stage.second_order)
+            if np.linalg.norm(after + share * _times(inertia, change)) < bound:
+                break
+        return state + share * change, after, share
 
     def forces(self, state: FloatArray) -> tuple[float, float]:
         """Lift and drag coefficients of the pressure on the section."""
@@ -230,3 +267,8 @@ class Problem:
         speed = np.hypot(x, y)
         along, across = (x * push[0] + y * push[1]) / speed, (x * push[1] - y * push[0]) / speed
         return float(2.0 * across / speed**2), float(2.0 * along / speed**2)
+
+
+def _times(blocks: FloatArray, vectors: FloatArray) -> FloatArray:
+    """Products of blocks ``(N, 4, 4)`` and vectors ``(N, 4)``."""
+    return np.einsum("nkm,nm->nk", blocks, vectors)

@@ -119,7 +119,7 @@ def _corners(nodal: NDArray) -> list[NDArray]:
 
 
 def _centres(grid: FloatArray) -> FloatArray:
-    return 0.25 * sum(_corners(grid))
+    return np.mean(_corners(grid), axis=0)
 
 
 def _face_normals(grid: FloatArray, wake_cells: int) -> FloatArray:

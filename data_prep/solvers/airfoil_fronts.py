@@ -144,7 +144,9 @@ def _plan(groups: list[tuple[NDArray, int]], edges: IntArray, num_nodes: int) ->
             passed = members[son][len(groups[son][0]) :]
             places[son] = np.array([-1] * len(groups[son][0]) + [position[node] for node in passed])
             depth -= 16 * len(passed) ** 2
-        entries[entry_start[front] : entry_start[front + 1]] = [(e, *(position[n] for n in edges[e].tolist())) for e in mine]
+        entries[entry_start[front] : entry_start[front + 1]] = [
+            (e, *(position[n] for n in edges[e].tolist())) for e in mine
+        ]
         members.append(nodes)
         waiting.append(front)
         depth += 16 * (len(nodes) - len(own)) ** 2

@@ -14,7 +14,9 @@ Operator = Callable[[FloatArray], FloatArray]
 MAX_DIRECTIONS = 40
 
 
-def solve_roughly(apply: Operator, precondition: Operator, right: FloatArray, tolerance: float) -> tuple[FloatArray, int]:
+def solve_roughly(
+    apply: Operator, precondition: Operator, right: FloatArray, tolerance: float
+) -> tuple[FloatArray, int]:
     """Solve a linear system until its residual has shrunk to ``tolerance``, or for ``MAX_DIRECTIONS`` directions.
 
     Args:

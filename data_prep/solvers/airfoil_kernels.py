@@ -62,9 +62,7 @@ def _roe(rl, ul, vl, pl, rr, ur, vr, pr, nx, ny):  # type: ignore[no-untyped-def
     mass = half * (wl + wr - every)
     momentum_x = half * (wl * ul + wr * ur + (pl + pr - acoustic) * nx - every * u + shear * ny)
     momentum_y = half * (wl * vl + wr * vr + (pl + pr - acoustic) * ny - every * v - shear * nx)
-    energy = half * (
-        wl * hl + wr * hr - (back + ahead) * h - acoustic * un - entropy * kinetic - shear * ut
-    )
+    energy = half * (wl * hl + wr * hr - (back + ahead) * h - acoustic * un - entropy * kinetic - shear * ut)
     return mass, momentum_x, momentum_y, energy
 
 

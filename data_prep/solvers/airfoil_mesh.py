@@ -23,6 +23,10 @@ ELEMENT_WIDTH, ELEMENT_HEIGHT = 1.5, 0.2
 #: Corners of the design element: four below from left to right, then four above from right to left.
 NUM_DISPLACEMENTS = 8
 
+#: Rays of a clustered mesh stand this nearly normal to the section (1) and not evenly spread (0). Even rays lean by up to 45
+#: degrees, which at equal size more than doubles the error in drag.
+NORMAL_SHARE = 0.7
+
 #: A mesh line whose cells grow faster than this resolves nothing.
 LARGEST_RATIO = 5.0
 
@@ -41,7 +45,8 @@ class MeshOptions:
         radius: distance of the far field from the trailing edge, and abscissa of the mesh's downstream end, chords.
         first_spacing: length of a ray's first cell where the ray is as long as ``radius``, chords.
         clustering: "published" spaces surface points evenly in x, but for one near the leading edge, and lets three
-            quarters of a ray's points grow by 2 %; "cosine" gathers them at both edges, and cells grow at one ratio.
+            quarters of a ray's points grow by 2 %; "cosine" gathers them at both edges, turns the rays towards the
+            normal, and lets all cells of a line grow at one ratio.
     Raises:
         InputError: counts too small or odd, or lengths that leave no room.
     """
@@ -86,8 +91,8 @@ def c_mesh(displacements: FloatArray, options: MeshOptions | None = None) -> tup
     upper = _surface_abscissae(options)[::-1]
     thickness = naca0012(upper)
     thickness[0] = 0.0  # exactly, so that both sides of the wake coincide to the last bit
-    x_surface = np.concatenate([upper, upper[-2::-1]])
-    y_surface = deform(displacements, x_surface, np.concatenate([thickness, -thickness[-2::-1]]))
+    x_surface, section = np.concatenate([upper, upper[-2::-1]]), np.concatenate([thickness, -thickness[-2::-1]])
+    y_surface = deform(displacements, x_surface, section)
     edge_cell = float(np.hypot(upper[0] - upper[1], thickness[0] - thickness[1]))
 
     along = _stretched(options.wake_cells, edge_cell / (options.radius - 1.0), options)[:0:-1]
@@ -95,7 +100,7 @@ def c_mesh(displacements: FloatArray, options: MeshOptions | None = None) -> tup
     x_inner = np.concatenate([x_wake, x_surface, x_wake[::-1]])
     y_inner = np.concatenate([y_wake, y_surface, y_wake[::-1]])
 
-    angle = np.linspace(0.5 * np.pi, 1.5 * np.pi, options.surface_cells + 1)
+    angle = _far_angles(x_surface, section, options)
     straight = np.linspace(options.radius, 1.0, options.wake_cells + 1)[:-1]
     level = np.full(options.wake_cells, options.radius)
     x_outer = np.concatenate([straight, 1.0 + options.radius * np.cos(angle), straight[::-1]])
@@ -133,6 +138,15 @@ def deform(displacements: FloatArray, x: FloatArray, y: FloatArray) -> FloatArra
 def _lagrange(points: FloatArray, which: int, x: FloatArray) -> FloatArray:
     others = np.delete(points, which)
     return np.prod((x[..., None] - others) / (points[which] - others), axis=-1)
+
+
+def _far_angles(x: FloatArray, y: FloatArray, options: MeshOptions) -> FloatArray:
+    """Where on the half circle the rays from the surface end, ``(surface_cells + 1,)``, from upward to downward."""
+    even = np.linspace(0.5 * np.pi, 1.5 * np.pi, len(x))
+    if options.clustering == "published":
+        return even
+    normal = np.unwrap(np.arctan2(-np.gradient(x), np.gradient(y)))
+    return (1.0 - NORMAL_SHARE) * even + NORMAL_SHARE * np.interp(normal, normal[[0, -1]], even[[0, -1]])
 
 
 def _surface_abscissae(options: MeshOptions) -> FloatArray:

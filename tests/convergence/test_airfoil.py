@@ -144,7 +144,9 @@ def test_wake_nodes_are_one_volume_across_the_cut() -> None:
     np.testing.assert_array_equal(node[:51, 0], node[:169:-1, 0])
     pairs = {tuple(sorted(edge)) for edge in mesh.topology.edges.tolist()}
     assert len(pairs) == len(mesh.topology.edges) == 220 * 51 - 50 + 221 * 50
-    assert {tuple(sorted((node[20, 0], other))) for other in (node[20, 1], node[200, 1], node[19, 0], node[21, 0])} <= pairs
+    assert {
+        tuple(sorted((node[20, 0], other))) for other in (node[20, 1], node[200, 1], node[19, 0], node[21, 0])
+    } <= pairs
 
 
 def test_gradients_are_exact_for_linear_fields() -> None:
@@ -165,7 +167,13 @@ def test_a_mesh_that_is_none_is_refused() -> None:
         dual_mesh(x, -y, HALF.wake_cells)
     with pytest.raises(InputError, match="8 corners"):
         c_mesh(np.zeros(7))
-    for wrong in ({"surface_cells": 31}, {"normal_cells": 2}, {"first_spacing": 0.0}, {"radius": 1.0}, {"wake_cells": 4}):
+    for wrong in (
+        {"surface_cells": 31},
+        {"normal_cells": 2},
+        {"first_spacing": 0.0},
+        {"radius": 1.0},
+        {"wake_cells": 4},
+    ):
         with pytest.raises(InputError, match="give"):
             c_mesh(np.zeros(8), MeshOptions(**wrong))
 
@@ -218,7 +226,10 @@ def roe_by_eigenvalues(left: np.ndarray, right: np.ndarray, normal: np.ndarray) 
 
 def random_states(count: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    return np.concatenate([rng.uniform(0.5, 2.0, (count, 1)), rng.uniform(-2.0, 2.0, (count, 2)), rng.uniform(0.5, 2.0, (count, 1))], axis=1)
+    return np.concatenate(
+        [rng.uniform(0.5, 2.0, (count, 1)), rng.uniform(-2.0, 2.0, (count, 2)), rng.uniform(0.5, 2.0, (count, 1))],
+        axis=1,
+    )
 
 
 def test_face_flux_is_roes() -> None:
@@ -259,7 +270,7 @@ def test_reconstruction_is_third_order_where_smooth_and_flat_at_extrema() -> Non
         other = -difference / 3.0 + 4.0 / 3.0 * 0.5 * (after - before)
         expected = here + (0.5 * min(difference, other, key=abs) if difference * other > 0.0 else 0.0)
         # A supersonic flow takes the left state alone.
-        state = np.array([[here, 0.0, 0.0, 0.0], [after, 0.0, 0.0, 0.0]]) + [2.0, 5.0, 0.0, 1.0]
+        state = np.array([[2.0 + here, 5.0, 0.0, 1.0], [2.0 + after, 5.0, 0.0, 1.0]])
         gradient[:, 1:4] = 0.0
         residual = np.zeros((2, 4))
         edges, points = np.array([[0, 1]], dtype=np.int32), np.array([[0.0, 0.0], [1.0, 0.0]])
@@ -309,7 +320,10 @@ def sparse_matrix(mesh: DualMesh, diagonal: np.ndarray, coupling: np.ndarray) ->
     return scipy.sparse.csc_matrix((blocks.ravel(), (row.ravel(), column.ravel())), shape=(4 * count, 4 * count))
 
 
-@pytest.mark.parametrize("options", [HALF, MeshOptions(5, 14, 9, clustering="cosine"), MeshOptions(13, 8, 4, clustering="cosine")])
+@pytest.mark.parametrize(
+    "options",
+    [MeshOptions(18, 44, 17, clustering="cosine"), MeshOptions(5, 14, 9, clustering="cosine"), MeshOptions(13, 8, 4, first_spacing=0.5, clustering="cosine")],
+)
 def test_factors_solve_as_a_sparse_direct_solver_does(options: MeshOptions) -> None:
     """Single precision on a matrix with a strong diagonal: 1e-5 relative."""
     mesh = dual_mesh(*c_mesh(random_displacements(0), options), options.wake_cells)
@@ -337,7 +351,10 @@ def test_search_directions_reach_the_tolerance_asked_for() -> None:
     counts = []
     for tolerance in (1e-1, 1e-6):
         solution, count = solve_roughly(
-            lambda v: (matrix @ v.ravel()).reshape(v.shape), lambda v: (rough @ v.ravel()).reshape(v.shape), right, tolerance
+            lambda v: (matrix @ v.ravel()).reshape(v.shape),
+            lambda v: (rough @ v.ravel()).reshape(v.shape),
+            right,
+            tolerance,
         )
         assert np.linalg.norm(matrix @ solution.ravel() - right.ravel()) <= 1.0001 * tolerance * np.linalg.norm(right)
         counts.append(count)
@@ -393,11 +410,54 @@ def test_the_tolerance_leaves_the_flow_converged(seed: int) -> None:
 
 def test_failure_names_mesh_steps_and_residual() -> None:
     x, y = c_mesh(np.zeros(8), HALF)
-    with pytest.raises(FlowFailure, match=r"111 x 26 nodes: relative residual .* after 4 steps"):
+    with pytest.raises(FlowFailure, match=r"111 x 26 nodes: relative residual .* after 2 steps"):
         solve_airfoil(x, y, HALF.wake_cells, FlowOptions(max_iterations=2))
-    for wrong in ({"mach": 1.2}, {"tolerance": 0.0}, {"growth": 0.5}, {"max_iterations": 0}):
+    for wrong in ({"mach": 1.2}, {"tolerance": 0.0}, {"max_iterations": 0}):
         with pytest.raises(InputError, match=next(iter(wrong))):
             FlowOptions(**wrong)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "drag_order", "entropy_order"),
+    [
+        pytest.param((1, 2, 4), 1.2, 0.7, id="fast"),
+        pytest.param((2, 4, 8), 1.5, 1.0, id="fine", marks=pytest.mark.slow),
+    ],
+)
+def test_subsonic_flow_loses_its_spurious_drag_under_refinement(
+    sizes: tuple[int, ...], drag_order: float, entropy_order: float
+) -> None:
+    """Exactly, entropy is uniform and drag vanishes. Minmod clips the extrema at the nose, hence an order below 2."""
+    drags, entropies = [], []
+    for n in sizes:
+        options = MeshOptions(8 * n, 32 * n, 10 * n, radius=20.0, first_spacing=0.06 / n, clustering="cosine")
+        x, y = c_mesh(np.zeros(8), options)
+        flow = solve_airfoil(x, y, options.wake_cells, FlowOptions(mach=0.3, tolerance=1e-4))
+        mesh = dual_mesh(x, y, options.wake_cells)
+        nodal = np.empty(mesh.topology.num_nodes)
+        nodal[mesh.topology.node] = entropy(flow.state)
+        drags.append(flow.drag)
+        entropies.append(np.sqrt(np.sum(mesh.volumes * nodal**2)))
+    refinement = np.log(sizes[-1] / sizes[0])
+    assert np.log(drags[0] / drags[-1]) / refinement > drag_order
+    assert np.log(entropies[0] / entropies[-1]) / refinement > entropy_order
+    stagnation = (1.0 + 0.2 * 0.3**2) ** 2.5
+    assert flow.state[..., 0].max() == pytest.approx(stagnation, rel=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("angle", "lift", "drag"), [(0.0, 0.0, (0.0083, 0.0089)), (1.25, 0.36, (0.0223, 0.0237))])
+def test_drag_and_lift_agree_with_the_literature(angle: float, lift: float, drag: tuple[float, float]) -> None:
+    """NACA 0012 at Mach 0.8: published drag 0.0083 - 0.0088 without incidence; lift 0.36 and drag 0.023 at 1.25 degrees.
+
+    Lift within 0.012 (the far field 40 chords away lowers it by about 0.003), drag within 0.0001 and 0.0007 of these.
+    """
+    options = MeshOptions(96, 384, 128, first_spacing=0.0015, clustering="cosine")
+    flow = solve_airfoil(*c_mesh(np.zeros(8), options), options.wake_cells, FlowOptions(angle=angle, tolerance=1e-4))
+    assert flow.lift == pytest.approx(lift, abs=0.012)
+    assert drag[0] < flow.drag < drag[1]
+    total = total_enthalpy(flow.state) / total_enthalpy(FlowOptions().free_stream) - 1.0
+    assert np.abs(total).mean() < 5e-4
 
 
 # The generator.
@@ -420,7 +480,9 @@ def test_generator_keeps_its_contract() -> None:
     x, y = c_mesh(displacements, HALF)
     flow = solve_airfoil(x, y, HALF.wake_cells)
     expected = {"x": x, "y": y, "mach": flow.mach}
-    expected |= dict(zip(("density", "velocity_x", "velocity_y", "pressure"), np.moveaxis(flow.state, -1, 0), strict=True))
+    expected |= dict(
+        zip(("density", "velocity_x", "velocity_y", "pressure"), np.moveaxis(flow.state, -1, 0), strict=True)
+    )
     for name, values in expected.items():
         np.testing.assert_array_equal(sample.fields[name], values.astype(np.float32), err_msg=name)
 

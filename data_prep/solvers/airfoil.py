@@ -36,9 +36,6 @@ LARGEST_CHANGE = 0.3
 #: taken in most flows; where shocks separate the flow from the section, they lead astray.
 HALVINGS, BOLD, CAREFUL = 5, 2.0, 1.2
 
-#: Bold steps that are taken before the flow is begun anew with careful ones.
-BOLD_STEPS = 40
-
 #: The Courant number grows after a step cut to no less than the first of these, and is halved after one cut to less than the
 #: second.
 GROWTH, FULL_STEP, SHORT_STEP = 1.5, 0.9, 0.5
@@ -62,7 +59,8 @@ class FlowOptions:
         angle: its angle to the x axis, degrees.
         tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations).
         courant: first Courant number.
-        max_iterations: steps allowed to the careful attempt, see ``BOLD_STEPS``.
+        bold_iterations: steps allowed to the first attempt, which is bold, see ``BOLD``; more helps on finer meshes.
+        max_iterations: steps allowed to the second attempt, which begins anew and is careful, and to any other.
     Raises:
         InputError: a value that is not positive, or a Mach number of 1 or more.
     """
@@ -71,16 +69,15 @@ class FlowOptions:
     angle: float = 0.0
     tolerance: float = 1e-3
     courant: float = 30.0
+    bold_iterations: int = 40
     max_iterations: int = 150
 
     def __post_init__(self) -> None:
         if not 0.0 < self.mach < 1.0:
             raise InputError(f"mach is {self.mach}: the far field is subsonic, give a value between 0 and 1")
-        if min(self.tolerance, self.courant, self.max_iterations) <= 0:
-            raise InputError(
-                f"tolerance {self.tolerance}, courant {self.courant} and max_iterations {self.max_iterations}: give "
-                "positive values"
-            )
+        for name in ("tolerance", "courant", "bold_iterations", "max_iterations"):
+            if getattr(self, name) <= 0:
+                raise InputError(f"{name} is {getattr(self, name)}: give a positive value")
 
     @property
     def free_stream(self) -> FloatArray:
@@ -130,7 +127,7 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
     start, _, _ = problem.march(problem.uniform(), START)
-    for limit, rise in ((min(BOLD_STEPS, options.max_iterations), BOLD), (options.max_iterations, CAREFUL)):
+    for limit, rise in ((min(options.bold_iterations, options.max_iterations), BOLD), (options.max_iterations, CAREFUL)):
         stage = Stage(options.tolerance, limit, rise)
         state, residual, steps = problem.march(start, stage)
         if residual <= options.tolerance:

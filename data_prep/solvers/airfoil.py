@@ -127,7 +127,10 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
     start, _, _ = problem.march(problem.uniform(), START)
-    for limit, rise in ((min(options.bold_iterations, options.max_iterations), BOLD), (options.max_iterations, CAREFUL)):
+    for limit, rise in (
+        (min(options.bold_iterations, options.max_iterations), BOLD),
+        (options.max_iterations, CAREFUL),
+    ):
         stage = Stage(options.tolerance, limit, rise)
         state, residual, steps = problem.march(start, stage)
         if residual <= options.tolerance:

@@ -322,7 +322,11 @@ def sparse_matrix(mesh: DualMesh, diagonal: np.ndarray, coupling: np.ndarray) ->
 
 @pytest.mark.parametrize(
     "options",
-    [MeshOptions(18, 44, 17, clustering="cosine"), MeshOptions(5, 14, 9, clustering="cosine"), MeshOptions(13, 8, 4, first_spacing=0.5, clustering="cosine")],
+    [
+        MeshOptions(18, 44, 17, clustering="cosine"),
+        MeshOptions(5, 14, 9, clustering="cosine"),
+        MeshOptions(13, 8, 4, first_spacing=0.5, clustering="cosine"),
+    ],
 )
 def test_factors_solve_as_a_sparse_direct_solver_does(options: MeshOptions) -> None:
     """Single precision on a matrix with a strong diagonal: 1e-5 relative."""

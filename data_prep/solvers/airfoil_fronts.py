@@ -63,12 +63,12 @@ class Factors:
     values: NDArray[np.float32]
 
     @classmethod
-    def of(cls, plan: Plan, edges_diagonal: FloatArray, coupling: FloatArray) -> Factors:
+    def of(cls, plan: Plan, diagonal: FloatArray, coupling: FloatArray) -> Factors:
         """Factorise.
 
         Args:
             plan: elimination plan of the mesh.
-            edges_diagonal: ``(N, 4, 4)``, diagonal blocks.
+            diagonal: ``(N, 4, 4)``, diagonal blocks.
             coupling: ``(E, 2, 4, 4)``, see :func:`data_prep.solvers.airfoil_kernels.face_jacobian`.
         Raises:
             SingularMatrix: a front has no inverse.
@@ -77,7 +77,7 @@ class Factors:
         stack = np.empty(plan.stack_size, dtype=np.float32)
         arrays = (plan.start, plan.nodes, plan.own, plan.place, plan.children, plan.entry_start, plan.entries)
         try:
-            _eliminate(*arrays, plan.factor_start, edges_diagonal, coupling, stack, values)
+            _eliminate(*arrays, plan.factor_start, diagonal, coupling, stack, values)
         except np.linalg.LinAlgError as error:
             raise SingularMatrix(str(error)) from error
         return cls(plan, values)

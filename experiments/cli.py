@@ -191,7 +191,7 @@ def progress_bar() -> Progress:
     """A bar with count, rate and remaining time."""
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=14),  # count, rate and time fit beside it on 80 columns
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from dataclasses import dataclass
 from math import ceil
@@ -46,6 +47,7 @@ def run(
         time_limit: stop at the end of an epoch before so many seconds are over, to be resumed later.
     """
     import pytorch_lightning as pl
+    from pytorch_lightning.utilities import rank_zero_only
 
     from experiments.build import make_datamodule, make_module, make_trainer, plain
 
@@ -53,7 +55,7 @@ def run(
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(plain(cfg))
-    _record(cfg, folder)
+    rank_zero_only(_record)(cfg, folder)
     has_validation = data.splits["validation"][0] < data.splits["validation"][1]
     trainer = make_trainer(cfg, folder, has_validation, time_limit)
     num_batches = ceil(len(data.dataset("train")) / (data.batch_size * trainer.world_size))
@@ -62,7 +64,7 @@ def run(
         module.solver.model.compile(backend=cfg.compile)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     samples = len(data.dataset("train"))
-    console.print(
+    rank_zero_only(console.print)(
         f"{cfg.benchmark.name}: {parameters:,} parameters, {samples} training samples, run in {folder}", soft_wrap=True
     )
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -118,6 +120,8 @@ def _checkpoints(folder: Path) -> tuple[Path, Path]:
 
 
 def _tell(result: TrainingResult) -> TrainingResult:
+    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes of a training tells for all
+        return result
     for name, value in sorted(result.metrics.items()):
         console.print(f"{name} {value:.4g}")
     console.print(f"best checkpoint: {result.best}", soft_wrap=True)

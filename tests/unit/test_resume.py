@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import signal
 import subprocess
 import sys
@@ -438,3 +439,21 @@ def test_the_record_of_a_run_rebuilds_its_configuration(uninterrupted):
     recorded = load_config(result.folder / "config.yaml")
     assert recorded == content(result.last)["lsm"]["run"]
     assert OmegaConf.create(recorded).choices["benchmark"] == "darcy"
+
+
+def test_two_devices_leave_one_record(darcy_store, tmp_path):
+    """Two processes on the CPU: one record, one report, and the samples of an epoch shared between them."""
+    options = [*tiny_training(darcy_store, tmp_path / "run"), "trainer.devices=2", "trainer.max_epochs=1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments.train", *options],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("best checkpoint") == done.stdout.count("parameters") == 1
+    assert [file.name for file in (tmp_path / "run").glob("environment*")] == ["environment.json"]
+    # 5 samples on 2 devices in batches of 2: two steps each.
+    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2

@@ -31,11 +31,16 @@ demo: $(VENV)/installed
 test: $(VENV)/installed
 	$(BIN)/pytest --quiet $(PYTEST_ARGS)
 
-# Uses the packages of PYTHON, with torch for CUDA among them, and those in WHEELS; ends with 75 while there is more to do.
+# Uses the virtual environment where it is there, else the packages of PYTHON, torch for CUDA among them, and those in WHEELS;
+# ends with 75 while there is more to do.
+gpu: GPU_PYTHON = $(if $(wildcard $(VENV)/installed),$(BIN)/python,$(PYTHON))
+gpu: export PYTHONPATH = $(CURDIR):$(CURDIR)/$(SITE)
 gpu:
 	test -z "$(WHEELS)" -o -d $(SITE) || \
-		$(PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl
-	PYTHONPATH=$(CURDIR):$(CURDIR)/$(SITE) $(PYTHON) -m experiments.playbook out=$(OUT) $(GPU_ARGS)
+		$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl
+	@$(GPU_PYTHON) -c "import hydra" 2>/dev/null || \
+		{ echo "error: $(GPU_PYTHON) has no hydra-core; give WHEELS=FOLDER, or install first with make test"; exit 1; }
+	$(GPU_PYTHON) -m experiments.playbook out=$(OUT) $(GPU_ARGS)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

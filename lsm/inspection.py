@@ -20,7 +20,8 @@ from torch import Tensor
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
 from lsm.model.patches import from_patches, to_patches
-from lsm.model.spectral_block import NeuralSpectralBlock, SpectralSum
+from lsm.model.spectral_block import NeuralSpectralBlock
+from lsm.model.spectral_sum import SpectralSum
 from lsm.solver import NeuralSolver
 
 

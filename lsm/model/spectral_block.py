@@ -13,38 +13,7 @@ from torch import Tensor, nn
 
 from lsm.errors import InputError
 from lsm.model.attention import attention_weights
-
-
-class SpectralSum(nn.Module):
-    """A learned sum of sines and cosines, applied to every scalar of a channel.
-
-    ``t -> t + sum_{i<N} [ A_i sin(i pi t / N) + B_i cos(i pi t / N) ]`` with ``A, B`` of each channel.
-
-    ``A_0`` never has an effect; it is kept so that published weights fit.
-
-    Args:
-        channels: number of channels ``c``.
-        num_basis: number of basis functions ``N``.
-    """
-
-    frequencies: Tensor
-
-    def __init__(self, channels: int, num_basis: int) -> None:
-        super().__init__()
-        if num_basis < 1:
-            raise InputError(
-                f"num_basis is {num_basis}, expected at least 1; use `model.block.spectral=false` for none"
-            )
-        self.num_basis = num_basis
-        self.weights = nn.Parameter(torch.rand(channels, 2 * num_basis) / channels)
-        frequencies = torch.pi * torch.arange(num_basis, dtype=torch.float64) / num_basis
-        self.register_buffer("frequencies", frequencies.to(torch.get_default_dtype()), persistent=False)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``(..., c)`` to ``(..., c)``."""
-        phases = tokens.unsqueeze(-1) * self.frequencies
-        sines, cosines = self.weights.split(self.num_basis, dim=-1)
-        return tokens + (phases.sin() * sines + phases.cos() * cosines).sum(dim=-1)
+from lsm.model.spectral_sum import SpectralSum
 
 
 @dataclass(frozen=True)

@@ -1,53 +1,9 @@
-import math
-
 import pytest
 import torch
+from tiny import lively
 
 from lsm.errors import InputError
-from lsm.model.spectral_block import IdentityBlock, NeuralSpectralBlock, SpectralSum
-
-
-def lively(block):
-    """Parameters of order one, so that no part of the block is negligible."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in block.parameters():
-            parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    return block
-
-
-def test_spectral_sum_by_hand():
-    """Two basis functions: frequencies 0 and pi/2. At t = 1: sin 0, sin pi/2, cos 0, cos pi/2 = 0, 1, 1, 0."""
-    layer = SpectralSum(2, 2)
-    with torch.no_grad():
-        layer.weights.copy_(torch.tensor([[9.0, 2.0, 3.0, 5.0], [9.0, 7.0, 11.0, 13.0]]))
-    # channel 0 at t = 1: 1 + 2 + 3; channel 1 at t = 2: 2 + 7 sin pi + 11 + 13 cos pi
-    torch.testing.assert_close(layer(torch.tensor([1.0, 2.0])), torch.tensor([6.0, 0.0]), atol=1e-5, rtol=0)
-    half = layer(torch.tensor([0.5, 0.5]))
-    root = math.sqrt(0.5)
-    torch.testing.assert_close(half, torch.tensor([3.5 + 7 * root, 11.5 + 20 * root]))
-
-
-def test_zero_weights_are_the_identity():
-    layer = SpectralSum(3, 4)
-    torch.nn.init.zeros_(layer.weights)
-    tokens = torch.randn(2, 5, 3)
-    assert torch.equal(layer(tokens), tokens)
-
-
-def test_first_sine_has_no_effect_and_others_have():
-    layer = lively(SpectralSum(3, 4))
-    tokens = torch.randn(2, 5, 3)
-    before = layer(tokens)
-    with torch.no_grad():
-        layer.weights[:, 0] += 10
-    assert torch.equal(layer(tokens), before)
-    for column in range(1, 8):
-        with torch.no_grad():
-            layer.weights[:, column] += 1
-        assert not torch.allclose(layer(tokens), before)
-        with torch.no_grad():
-            layer.weights[:, column] -= 1
+from lsm.model.spectral_block import IdentityBlock, NeuralSpectralBlock
 
 
 def test_initial_values_lie_between_zero_and_one_over_channels():

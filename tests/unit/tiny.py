@@ -48,3 +48,12 @@ def model_config(patch=(1, 1), width=8, projection=None, block=None, num_scales=
 def solver_config(inputs="channel", targets="channel", **model):
     """A whole solver's configuration, small."""
     return {"model": model_config(**model), "normalization": {"inputs": inputs, "targets": targets}}
+
+
+def lively(module):
+    """The module with parameters of order one, so that no part of it is negligible."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return module

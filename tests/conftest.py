@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra import compose as hydra_compose
@@ -20,9 +21,11 @@ from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from toy_generators import ToyGenerator
+from toy_sets import expected_content
 
+from data_prep.engine import Job
 from experiments import convert, evaluate, generate, import_reference, train, visualize
-from experiments.cli import config_dir
+from experiments.cli import compose_config, config_dir
 
 torch.set_num_threads(1)
 
@@ -47,15 +50,10 @@ TINY_DARCY = (
 TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.trunk.num_scales=2", "trainer.accelerator=cpu")
 
 
-def compose_config(name: str, *overrides: str, with_hydra: bool = False) -> DictConfig:
-    """A command's configuration as its command line composes it, without a process."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        return hydra_compose(name, list(overrides), return_hydra_config=with_hydra)
-
-
 def run_command(name: str, *overrides: str) -> Any:
     """What ``lsm-NAME OVERRIDES`` does, in this process; mistakes come as exceptions."""
-    cfg = compose_config(name, *overrides, with_hydra=True)
+    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        cfg = hydra_compose(name, list(overrides), return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = cfg.hydra.run.dir
         HydraConfig.instance().set_config(cfg)
@@ -74,7 +72,7 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., DictConfig]:
-    """``compose(name, *overrides)``: see :func:`compose_config`."""
+    """``compose(name, *overrides)``: see :func:`experiments.cli.compose_config`."""
     return compose_config
 
 
@@ -88,6 +86,18 @@ def command() -> Callable[..., Any]:
 def toy() -> ToyGenerator:
     """A generator of microseconds."""
     return ToyGenerator()
+
+
+@pytest.fixture
+def job(toy: ToyGenerator, tmp_path: Path) -> Job:
+    """Seven samples of the toy generator, not yet made."""
+    return Job(toy, tmp_path / "toy.h5", "toy", num_samples=7, seed=3)
+
+
+@pytest.fixture
+def expected(job: Job) -> dict[str, np.ndarray]:
+    """The store's content once the job is done."""
+    return expected_content(job)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import numpy as np
 
 from lsm.data.store import StoredField
 
-__all__ = ["Generator", "Sample", "SolverFailure", "Statistic", "StoredField"]
+__all__ = ["BatchGenerator", "Generator", "Sample", "SolverFailure", "Statistic", "StoredField"]
 
 
 class SolverFailure(RuntimeError):
@@ -102,3 +102,18 @@ class Generator(ABC):
         Needs no field but those without which the benchmark cannot be trained, so that it serves converted data too;
         figures of other fields are left out where these are missing.
         """
+
+
+class BatchGenerator(Generator):
+    """A generator whose solver takes several samples at once; one sample is a batch of one."""
+
+    def solve(self, rng: np.random.Generator) -> Sample:
+        """Draw and solve one sample; see :meth:`solve_batch`."""
+        (result,) = self.solve_batch([rng])
+        if isinstance(result, SolverFailure):
+            raise result
+        return result
+
+    @abstractmethod
+    def solve_batch(self, rngs: Sequence[np.random.Generator]) -> list[Sample | SolverFailure]:
+        """Draw and solve several samples; a failure takes the place of its sample."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generators.base import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.random_fields import neumann_field
 from data_prep.solvers import darcy
 
@@ -17,7 +17,7 @@ TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
-class DarcyGenerator(Generator):
+class DarcyGenerator(BatchGenerator):
     """Samples of ``-div(a grad u) = 1`` with ``a`` in {``low``, ``high``}.
 
     Args:
@@ -54,13 +54,6 @@ class DarcyGenerator(Generator):
             "low": self.low,
             "high": self.high,
         }
-
-    def solve(self, rng: np.random.Generator) -> Sample:
-        """Draw and solve one sample; see :meth:`solve_batch`."""
-        (result,) = self.solve_batch([rng])
-        if isinstance(result, SolverFailure):
-            raise result
-        return result
 
     def solve_batch(self, rngs: Sequence[np.random.Generator]) -> list[Sample | SolverFailure]:
         """Draw and solve samples together; a residual ``|A u - f| / |f|`` that exceeds 1e-10 is a failure."""

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generators.base import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.random_fields import periodic_field
 from data_prep.solvers.navier_stokes import Breakdown, FlowOptions, Trajectory, solve
 
@@ -31,7 +31,7 @@ _PUBLISHED = {
 
 
 @dataclass(frozen=True)
-class NavierStokesGenerator(Generator):
+class NavierStokesGenerator(BatchGenerator):
     """Vorticity at ``t = 1, 2, ...`` on the unit torus, in single precision.
 
     ``w_t + v . grad w = nu Laplace(w) + 0.1 (sin 2 pi (x + y) + cos 2 pi (x + y))`` from a Gaussian random field of
@@ -91,12 +91,6 @@ class NavierStokesGenerator(Generator):
             "time_step": self.time_step,
             "device": self.device,
         }
-
-    def solve(self, rng: np.random.Generator) -> Sample:
-        (result,) = self.solve_batch([rng])
-        if isinstance(result, SolverFailure):
-            raise result
-        return result
 
     def solve_batch(self, rngs: Sequence[np.random.Generator]) -> list[Sample | SolverFailure]:
         if not rngs:

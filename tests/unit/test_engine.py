@@ -23,7 +23,7 @@ from toy_generators import (
     SlowGenerator,
     ToyGenerator,
 )
-from toy_sets import assert_same, content, expected_content, make
+from toy_sets import assert_same, content, make
 
 from data_prep.engine import Job, Report, generate, merge
 from experiments.cli import describe
@@ -31,16 +31,6 @@ from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def job(toy: ToyGenerator, tmp_path: Path) -> Job:
-    return Job(toy, tmp_path / "toy.h5", "toy", num_samples=7, seed=3)
-
-
-@pytest.fixture
-def expected(job: Job) -> dict[str, np.ndarray]:
-    return expected_content(job)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -5,27 +5,14 @@ from __future__ import annotations
 import json
 import threading
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 from filelock import FileLock
-from toy_generators import ToyGenerator
-from toy_sets import assert_same, content, expected_content, make
+from toy_sets import assert_same, content, make
 
 from data_prep.engine import Job, Report, merge
 from data_prep.job import claim
 from lsm.errors import InputError
-
-
-@pytest.fixture
-def job(toy: ToyGenerator, tmp_path: Path) -> Job:
-    return Job(toy, tmp_path / "toy.h5", "toy", num_samples=7, seed=3)
-
-
-@pytest.fixture
-def expected(job: Job) -> dict[str, np.ndarray]:
-    return expected_content(job)
 
 
 @pytest.fixture

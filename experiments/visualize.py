@@ -1,4 +1,4 @@
-"""``lsm-visualize``: input, truth, prediction and error of samples, one PNG a sample, and a GIF if it moves."""
+"""``lsm-visualize``: a PNG a sample of input, truth, prediction and error, and a GIF if it moves; the learning curve."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from experiments.cli import command, console
+from experiments.cli import command, console, run_of
+from experiments.curve import as_csv, as_series, read_curve
 from experiments.device import choose_device
 from lsm.errors import InputError
 
 
 def run(cfg: DictConfig) -> list[Path]:
-    """Draw as configured; return the pictures, and after each its animation if there is one.
+    """Draw as configured; return the pictures, after each its animation if there is one, and last the learning curve.
 
     Raises:
         InputError: a sample is not in the split, or the fields do not move and are to be animated.
@@ -48,7 +49,23 @@ def run(cfg: DictConfig) -> list[Path]:
             paths.append(path.with_suffix(".gif"))
             save_animation(*drawn, paths[-1], cfg.animation_dpi)
         console.print(f"{path}  (relative L2 error {error:.4f})", soft_wrap=True)
+    if cfg.curve:
+        paths += _draw_curve(cfg, checkpoint.run["benchmark"]["name"])
     return paths
+
+
+def _draw_curve(cfg: DictConfig, benchmark: str) -> list[Path]:
+    """The run's learning curve and its numbers; nothing for a checkpoint without a run's logs."""
+    from lsm.plotting import draw_learning_curve, save_figure
+
+    curve = read_curve(run_of(cfg.checkpoint))
+    if not curve:
+        return []
+    path = Path(cfg.run_dir) / "learning_curve.png"
+    save_figure(draw_learning_curve(as_series(curve), f"{benchmark}, {len(curve)} epochs"), path, cfg.dpi)
+    path.with_suffix(".csv").write_text(as_csv(curve))
+    console.print(f"{path}  ({len(curve)} epochs)", soft_wrap=True)
+    return [path]
 
 
 main = command("visualize", run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from xml.etree import ElementTree
 
 from omegaconf import DictConfig
 
+from experiments.curve import as_csv, read_curve
 from experiments.playbook.ledger import write_whole
 from experiments.playbook.processes import PACKAGES, Deadline, OutOfTime, Skipped, WorkFailed, run_logged, run_or_fail
 from lsm.checkpoint import read
@@ -191,7 +191,8 @@ def train(cfg: DictConfig, benchmark: str, epochs: int, deadline: Deadline) -> R
         if _epochs_done(last) < epochs:
             raise OutOfTime
     finally:
-        curve = write_curve(run, results / f"{benchmark}_curve.csv")
+        curve = read_curve(run)
+        write_whole(results / f"{benchmark}_curve.csv", as_csv(curve))
     evaluation = run / "evaluation" / "test"
     asked = [f"checkpoint={run}", f"device={cfg.device}", f"run_dir={evaluation}", f"data_dir={cfg.data_dir}"]
     run_or_fail(_python("experiments.evaluate", *asked), log, deadline)
@@ -216,27 +217,3 @@ def train_options(cfg: DictConfig, benchmark: str, run: Path, deadline: Deadline
         f"time_limit={max(deadline.left() - MARGIN, 1.0):.0f}",
         *cfg.train.options,
     ]
-
-
-def write_curve(run: Path, path: Path) -> dict[int, Result]:
-    """The errors of every epoch, from the logs of all calls, as a CSV file.
-
-    Args:
-        run: the run's folder.
-        path: the file.
-    Returns:
-        The rows by epoch.
-    """
-    rows: dict[int, Result] = {}
-    columns = ("train/relative_l2", "val/relative_l2")
-    versions = sorted(run.glob("csv/version_*/metrics.csv"), key=lambda log: int(log.parent.name.rpartition("_")[2]))
-    for version in versions:
-        with version.open(newline="") as file:
-            for row in csv.DictReader(file):
-                filled = {name: row[name] for name in columns if row.get(name)}
-                if filled:
-                    rows.setdefault(int(row["epoch"]), {}).update(filled)
-    lines = ["epoch," + ",".join(columns)]
-    lines += [f"{epoch}," + ",".join(rows[epoch].get(name, "") for name in columns) for epoch in sorted(rows)]
-    write_whole(path, "\n".join(lines) + "\n")
-    return rows

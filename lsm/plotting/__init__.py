@@ -1,4 +1,7 @@
-"""Pictures of fields: input, truth, prediction and error, from a specification and arrays. Knows no trainer and no model."""
+"""Pictures of fields: input, truth, prediction and error, from a specification and arrays; and learning curves.
+
+Knows no trainer and no model.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,13 @@ from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.plotting.animation import check_in_motion, save_animation
+from lsm.plotting.curve import draw_learning_curve
 from lsm.plotting.frames import draw_frames
 from lsm.plotting.moments import in_motion
 from lsm.plotting.plane import middle_plane
 from lsm.plotting.still import draw_still
 
-__all__ = ["check_in_motion", "draw_sample", "save_animation", "save_figure"]
+__all__ = ["check_in_motion", "draw_learning_curve", "draw_sample", "save_animation", "save_figure"]
 
 
 def draw_sample(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, title: str) -> Figure:

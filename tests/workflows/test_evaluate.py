@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import tiny_training
 
+from experiments.curve import as_csv, read_curve
 from experiments.evaluate import Errors, measure
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
@@ -177,11 +178,19 @@ def test_a_field_that_is_zero_everywhere_is_named(run):
 
 def test_pictures_of_samples(run, command, tmp_path):
     pictures = command("visualize", f"checkpoint={run}", "samples=[5,0]", "device=cpu", f"run_dir={tmp_path}", "dpi=40")
-    assert [path.name for path in pictures] == ["test_0005.png", "test_0000.png"]
+    assert [path.name for path in pictures] == ["test_0005.png", "test_0000.png", "learning_curve.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    assert (tmp_path / "learning_curve.csv").read_text() == as_csv(read_curve(run))
     for samples in ("[6]", "[-1]", "[0,7]"):
         with pytest.raises(InputError, match=r"not in the test split, which has 0 to 5"):
             command("visualize", f"checkpoint={run}", f"samples={samples}", f"run_dir={tmp_path}")
+
+
+def test_a_checkpoint_without_its_run_has_no_learning_curve(run, command, tmp_path):
+    alone = tmp_path / "solver.ckpt"
+    shutil.copy(run / "checkpoints/best.ckpt", alone)
+    (picture,) = command("visualize", f"checkpoint={alone}", "samples=[0]", "device=cpu", "dpi=40")
+    assert picture.name == "test_0000.png"
 
 
 def test_another_resolution_than_in_training(darcy_store, command, tmp_path):
@@ -199,7 +208,7 @@ def test_another_resolution_than_in_training(darcy_store, command, tmp_path):
         prediction = checkpoint.solver(FieldBatch.stack([sample]))[0]
     error = (prediction - sample.targets).norm() / sample.targets.norm()
     assert float(rows_of(tmp_path / "fine")[0]["relative_l2"]) == pytest.approx(float(error), rel=1e-5)
-    (picture,) = command("visualize", *options, "samples=[0]", "dpi=50")
+    picture, _ = command("visualize", *options, "samples=[0]", "dpi=50")
     assert picture.is_file()
     with pytest.raises(InputError, match="14 sites along x are no even selection"):
         command("evaluate", *options[:-1], "resolution=14")

@@ -1,0 +1,63 @@
+import pytest
+
+from experiments.curve import as_csv, as_series, read_curve
+from lsm.plotting import draw_learning_curve
+
+HEADER = "epoch,step,train/relative_l2,val/relative_l2"
+
+
+def write_log(run, version, *rows):
+    folder = run / "csv" / f"version_{version}"
+    folder.mkdir(parents=True)
+    (folder / "metrics.csv").write_text("\n".join([HEADER, *rows]) + "\n")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Epochs 0 to 2, the last one done again by a second call, and an eleventh call that went on without validation."""
+    write_log(tmp_path, 0, "0,9,,0.8", "0,9,0.9,", "1,19,,0.5", "1,19,0.6,", "2,29,,0.4")
+    write_log(tmp_path, 10, "3,39,0.1,", "4,49,nan,")
+    write_log(tmp_path, 2, "2,29,,0.45", "2,29,0.3,", "3,39,0.2,")
+    return tmp_path
+
+
+def test_logs_of_all_calls_are_joined_and_the_last_word_counts(run):
+    assert as_csv(read_curve(run)).splitlines() == [
+        "epoch,train/relative_l2,val/relative_l2",
+        "0,0.9,0.8",
+        "1,0.6,0.5",
+        "2,0.3,0.45",
+        "3,0.1,",
+        "4,nan,",
+    ]
+
+
+def test_series_hold_what_was_logged_with_epochs_from_one(run, tmp_path):
+    series = as_series(read_curve(run))
+    assert series["validation"] == ([1, 2, 3], [0.8, 0.5, 0.45])
+    assert series["training"][0] == [1, 2, 3, 4, 5]
+    only_training = tmp_path / "another"
+    write_log(only_training, 0, "0,9,0.9,")
+    assert as_series(read_curve(only_training)) == {"training": ([1], [0.9])}
+
+
+def test_a_run_without_logs_has_an_empty_curve(tmp_path):
+    assert read_curve(tmp_path) == {}
+    assert as_series({}) == {}
+
+
+def test_the_drawing_shows_every_series_and_marks_the_smallest_error_of_the_last():
+    nan = float("nan")
+    series = {"training": ([1, 2, 3], [0.9, 0.5, 0.1]), "validation": ([1, 2, 3], [nan, 0.3, 0.4])}
+    figure = draw_learning_curve(series, "darcy")
+    (axes,) = figure.axes
+    training, validation, best = axes.lines
+    assert training.get_xydata().tolist() == [[1, 0.9], [2, 0.5], [3, 0.1]]
+    assert validation.get_xydata()[1:].tolist() == [[2, 0.3], [3, 0.4]]
+    assert best.get_xydata().tolist() == [[2, 0.3]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "training",
+        "validation",
+        "smallest validation error: 0.3000, epoch 2",
+    ]
+    assert (axes.get_title(), axes.get_yscale()) == ("darcy", "log")

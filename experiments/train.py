@@ -11,11 +11,13 @@ from math import ceil
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.cli import check_benchmark, command, console, run_of
 from experiments.environment import describe_environment
 from experiments.resume import count_epochs, find_checkpoint, resumed_config
+from lsm.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,18 @@ def _record(cfg: DictConfig, folder: Path) -> None:
 
 
 def from_command_line(cfg: DictConfig) -> TrainingResult:
-    """Start or resume a run in Hydra's output folder."""
+    """Start or resume a run in Hydra's output folder.
+
+    Raises:
+        InputError: a sweep was told one folder for all its runs.
+    """
     hydra = HydraConfig.get()
+    one_folder = [option for option in hydra.overrides.task if option.startswith("run_dir=")]
+    if hydra.mode == RunMode.MULTIRUN and one_folder:
+        raise InputError(
+            f"{one_folder[0]} names the folder of one run, but a sweep makes a folder for each of its runs; "
+            "name the folder that holds them with hydra.sweep.dir=FOLDER"
+        )
     folder = Path(hydra.runtime.output_dir)
     checkpoint = find_checkpoint(cfg.resume, folder)
     time_limit = cfg.time_limit

@@ -122,6 +122,7 @@ MISTAKES = {
         ("generate", "data_dir=a_file/data", "num_samples=1"),
         ("a_file",),
     ),
+    "one folder for a sweep": (("train", "-m", "seed=0,1", "run_dir=one"), ("run_dir=one", "hydra.sweep.dir=FOLDER")),
     "no direction": (("convert",), ("source=FOLDER", "export=FOLDER")),
     "missing published files": (
         ("convert", "source=."),
@@ -203,6 +204,7 @@ def test_mistakes_leave_nothing_behind(place, finished):
     assert not (place / "gone_run").exists(), "a folder named as a misspelt run"
     assert not (place / "evaluation/tset").exists(), "a folder named as a misspelt split"
     assert not (place / "nowhere").exists()
+    assert not (place / "one").exists()
 
 
 @pytest.mark.parametrize("what", ["data", "a run"])

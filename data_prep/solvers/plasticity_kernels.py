@@ -208,6 +208,40 @@ def viscous_tension(area_rate: float, length: float, sound_speed: float, materia
     return material.density * length * area_rate * (material.linear_viscosity * sound_speed - quadratic)
 
 
+@njit(cache=True, error_model="numpy", forceinline=True)
+def step_gradient(x31, x42, y31, y42, u31, u42, v31, v42):  # type: ignore[no-untyped-def]
+    """Displacement gradient of a step in the half-way configuration, from the final diagonals and their changes.
+
+    Returns:
+        ``du/dx, du/dy, dv/dx, dv/dy``, twice the final area and its reciprocal; one division serves both areas.
+    """
+    mx31 = x31 - 0.5 * u31
+    mx42 = x42 - 0.5 * u42
+    my31 = y31 - 0.5 * v31
+    my42 = y42 - 0.5 * v42
+    half_way_area = mx31 * my42 - mx42 * my31
+    twice_area = x31 * y42 - x42 * y31
+    per_both = 1.0 / (half_way_area * twice_area)
+    per_half_way_area = twice_area * per_both
+    ux = (my42 * u31 - my31 * u42) * per_half_way_area
+    uy = (mx31 * u42 - mx42 * u31) * per_half_way_area
+    vx = (my42 * v31 - my31 * v42) * per_half_way_area
+    vy = (mx31 * v42 - mx42 * v31) * per_half_way_area
+    return ux, uy, vx, vy, twice_area, half_way_area * per_both
+
+
+@njit(cache=True, error_model="numpy", forceinline=True)
+def add_force(low, high, i, right, left, a, b, warp_force):  # type: ignore[no-untyped-def]
+    """Give one component of cell ``i``'s force to its corners: ``a`` and ``b`` at two of them, their opposites across.
+
+    The offsets ``right`` and ``left`` hold what a node receives from the cell to its right and to its left.
+    """
+    low[right + i] += a - warp_force
+    low[left + i + 1] += b + warp_force
+    high[right + i] = warp_force - b
+    high[left + i + 1] = -a - warp_force
+
+
 @njit(cache=True, error_model="numpy")
 def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material: Material, dt: float) -> None:
     """Strain ``LANES`` cells of a row by the step ``dt``; give their forces to the nodes below and above them.
@@ -234,20 +268,7 @@ def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material:
         half_hu = half_dt * warp(low, high, VELOCITY_X + i)
         half_hv = half_dt * warp(low, high, VELOCITY_Y + i)
 
-        # Displacement gradient in the half-way configuration; one division serves both areas.
-        mx31 = x31 - 0.5 * u31
-        mx42 = x42 - 0.5 * u42
-        my31 = y31 - 0.5 * v31
-        my42 = y42 - 0.5 * v42
-        half_way_area = mx31 * my42 - mx42 * my31
-        twice_area = x31 * y42 - x42 * y31
-        per_both = 1.0 / (half_way_area * twice_area)
-        per_half_way_area = twice_area * per_both
-        per_twice_area = half_way_area * per_both
-        ux = (my42 * u31 - my31 * u42) * per_half_way_area
-        uy = (mx31 * u42 - mx42 * u31) * per_half_way_area
-        vx = (my42 * v31 - my31 * v42) * per_half_way_area
-        vy = (mx31 * v42 - mx42 * v31) * per_half_way_area
+        ux, uy, vx, vy, twice_area, per_twice_area = step_gradient(x31, x42, y31, y42, u31, u42, v31, v42)
         cosine, sine = cayley_rotation(0.5 * (vx - uy))
         xx, yy, xy, thickness = update_stress(cells, i, ux, vy, uy + vx, cosine, sine, material)
 
@@ -269,18 +290,8 @@ def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material:
         sxy = half * xy - scaled_x * hy
         syx = half * xy - scaled_y * hx
         syy = half * (yy + tension) - scaled_y * hy
-        ax = y42 * sxx - x42 * sxy
-        ay = y42 * syx - x42 * syy
-        bx = x31 * sxy - y31 * sxx
-        by = x31 * syy - y31 * syx
-        low[RIGHT_X + i] += ax - warp_x
-        low[RIGHT_Y + i] += ay - warp_y
-        low[LEFT_X + i + 1] += bx + warp_x
-        low[LEFT_Y + i + 1] += by + warp_y
-        high[RIGHT_X + i] = warp_x - bx
-        high[RIGHT_Y + i] = warp_y - by
-        high[LEFT_X + i + 1] = -ax - warp_x
-        high[LEFT_Y + i + 1] = -ay - warp_y
+        add_force(low, high, i, RIGHT_X, LEFT_X, y42 * sxx - x42 * sxy, x31 * sxy - y31 * sxx, warp_x)
+        add_force(low, high, i, RIGHT_Y, LEFT_Y, y42 * syx - x42 * syy, x31 * syy - y31 * syx, warp_y)
 
 
 @njit(cache=True, error_model="numpy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
@@ -22,7 +23,7 @@ def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float
     for name, (epochs, errors) in series.items():
         axes.plot(epochs, errors, linewidth=1.0, label=name)
     name, (epochs, errors) = list(series.items())[-1]
-    best = min(range(len(errors)), key=lambda i: (errors[i] != errors[i], errors[i]))
+    best = min(range(len(errors)), key=lambda i: (math.isnan(errors[i]), errors[i]))
     label = f"smallest {name} error: {errors[best]:.4f}, epoch {epochs[best]}"
     axes.plot(epochs[best], errors[best], "o", markersize=4, color="black", label=label)
     axes.set_yscale("log")

@@ -33,7 +33,7 @@ class AirfoilGenerator(Generator):
         angle: its angle to the chord of the undeformed section, degrees.
         largest_displacement: bound of the displacements, chords.
         tolerance: relative residual at which the flow counts as steady.
-        max_iterations: pseudo-time steps allowed to the solver's second attempt, which takes careful steps.
+        max_iterations: pseudo-time steps allowed to the last stage of the solver's continuation, and to any other march.
         coarsening: 1 for the published mesh, 2 for one with half the cells along both axes.
     Raises:
         InputError: an option out of range.
@@ -43,7 +43,7 @@ class AirfoilGenerator(Generator):
     angle: float = 0.0
     largest_displacement: float = 0.05
     tolerance: float = 1e-3
-    max_iterations: int = 150
+    max_iterations: int = 80
     coarsening: int = 1
 
     def __post_init__(self) -> None:

@@ -8,7 +8,8 @@ Owns free stream, start, pseudo-time steps and forces. Fluxes are in ``airfoil_k
 Each step solves (terms / Courant number + dR/dV) change = -R roughly, with products by the Jacobian of the second-order
 residual R taken as differences and the factored first-order Jacobian as preconditioner. The Courant number grows while steps
 are taken in full and shrinks when a step has to be cut, so that the last steps are Newton's. The start is the
-first-order solution, which takes few steps and puts shocks about where they belong.
+first-order solution, which takes few steps and puts shocks about where they belong. Where that start is too far off, the
+reconstruction's slopes are raised by degrees, each flow being the start of the next.
 """
 
 from __future__ import annotations
@@ -32,15 +33,12 @@ DIFFERENCE = 1e-7
 #: Largest relative change of density or pressure in one step.
 LARGEST_CHANGE = 0.3
 
-#: A step is halved, up to so many times, while it leaves more of the residual than the attempt admits. Bold steps are
-#: taken in most flows; where shocks separate the flow from the section, they lead astray.
-HALVINGS, BOLD, CAREFUL = 5, 2.0, 1.2
+#: A step is halved, up to so many times, while it leaves more of the residual than the stage admits.
+HALVINGS = 5
 
 #: The Courant number grows after a step cut to no less than the first of these, and is halved after one cut to less than the
 #: second.
-GROWTH, FULL_STEP, SHORT_STEP = 1.5, 0.9, 0.5
-
-LARGEST_COURANT = 3000.0
+FULL_STEP, SHORT_STEP = 0.9, 0.5
 
 #: Factors are kept while a linear system takes no more search directions. New ones cost as much as ten directions.
 KEEP_FACTORS_UP_TO = 8
@@ -58,9 +56,8 @@ class FlowOptions:
         mach: Mach number of the free stream, below 1.
         angle: its angle to the x axis, degrees.
         tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations).
-        courant: first Courant number.
-        bold_iterations: steps allowed to the first attempt, which is bold, see ``BOLD``; more helps on finer meshes.
-        max_iterations: steps allowed to the second attempt, which begins anew and is careful, and to any other.
+        direct_iterations: steps allowed to the direct march from the first-order solution; more helps on finer meshes.
+        max_iterations: steps allowed to the last stage of the continuation, and to any other march.
     Raises:
         InputError: a value that is not positive, or a Mach number of 1 or more.
     """
@@ -68,14 +65,13 @@ class FlowOptions:
     mach: float = 0.8
     angle: float = 0.0
     tolerance: float = 1e-3
-    courant: float = 30.0
-    bold_iterations: int = 40
-    max_iterations: int = 150
+    direct_iterations: int = 40
+    max_iterations: int = 80
 
     def __post_init__(self) -> None:
         if not 0.0 < self.mach < 1.0:
             raise InputError(f"mach is {self.mach}: the far field is subsonic, give a value between 0 and 1")
-        for name in ("tolerance", "courant", "bold_iterations", "max_iterations"):
+        for name in ("tolerance", "direct_iterations", "max_iterations"):
             if getattr(self, name) <= 0:
                 raise InputError(f"{name} is {getattr(self, name)}: give a positive value")
 
@@ -94,7 +90,7 @@ class AirfoilFlow:
         state: ``(ni, nj, 4)``: density, velocity x and y, pressure; the units make free-stream density and pressure 1.
         lift, drag: coefficients on the chord and the free stream's dynamic pressure.
         residual: final relative residual, see :class:`FlowOptions`.
-        iterations: pseudo-time steps of the second-order scheme in the last attempt.
+        iterations: pseudo-time steps after the first-order solution, of the march that converged.
     """
 
     state: FloatArray
@@ -122,17 +118,16 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
         options: defaults to :class:`FlowOptions`.
     Raises:
         InputError: the mesh is not a C-mesh or is folded.
-        FlowFailure: two attempts did not converge.
+        FlowFailure: neither the direct march nor the continuation converged.
     """
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
     start, _, _ = problem.march(problem.uniform(), START)
-    for limit, rise in (
-        (min(options.bold_iterations, options.max_iterations), BOLD),
-        (options.max_iterations, CAREFUL),
-    ):
-        stage = Stage(options.tolerance, limit, rise)
-        state, residual, steps = problem.march(start, stage)
+    for stages in (direct_stages(options), continuation_stages(options)):
+        state, steps = start, 0
+        for stage in stages:
+            state, residual, taken = problem.march(state, stage)
+            steps += taken
         if residual <= options.tolerance:
             lift, drag = problem.forces(state)
             return AirfoilFlow(state[problem.mesh.topology.node], lift, drag, residual, steps)
@@ -146,20 +141,43 @@ class Stage:
     Args:
         tolerance: relative residual at which to stop.
         max_iterations: steps at which to stop.
-        rise: largest ratio of a step's remaining residual, pseudo-time term included, to the residual before it.
-        second_order: False for the first-order scheme.
+        slopes: share of the limited slopes in the reconstruction; 0 for the first-order, 1 for the second-order scheme.
+        first_courant, largest_courant: Courant number of the first step, and its bound.
         growth: by what the Courant number grows.
+        rise: largest ratio of a step's remaining residual, pseudo-time term included, to the residual before it.
     """
 
     tolerance: float
     max_iterations: int
-    rise: float
-    second_order: bool = True
-    growth: float = GROWTH
+    slopes: float = 1.0
+    first_courant: float = 30.0
+    largest_courant: float = 3000.0
+    growth: float = 1.5
+    rise: float = 2.0
 
 
-#: The first-order solution is easy to come by.
-START = Stage(1e-3, 100, BOLD, second_order=False, growth=2.0)
+#: The first-order solution is easy to come by, and a rough one will do.
+START = Stage(1e-2, 100, slopes=0.0, growth=2.0)
+
+#: Shares of the slopes through which the continuation passes, each solved to the tolerance as far as the steps suffice.
+PARTIAL_SLOPES, PARTIAL_TOLERANCE, PARTIAL_ITERATIONS = (0.5, 0.75, 0.9), 5e-3, 60
+
+
+def direct_stages(options: FlowOptions) -> list[Stage]:
+    """The second-order scheme at once, which suffices for most flows."""
+    return [Stage(options.tolerance, min(options.direct_iterations, options.max_iterations))]
+
+
+def continuation_stages(options: FlowOptions) -> list[Stage]:
+    """From first to second order by degrees.
+
+    Where shocks separate the flow from the section, the direct march wanders from one unsteady flow to the next. Smaller
+    slopes damp these; each flow becomes the start for the next larger ones, and Courant numbers are kept small.
+    """
+    careful = {"first_courant": 100.0, "largest_courant": 1000.0, "rise": 1.5}
+    limit = min(PARTIAL_ITERATIONS, options.max_iterations)
+    partial = [Stage(PARTIAL_TOLERANCE, limit, slopes, **careful) for slopes in PARTIAL_SLOPES]
+    return [*partial, Stage(options.tolerance, options.max_iterations, **careful)]
 
 
 class Problem:
@@ -183,13 +201,13 @@ class Problem:
         """Free stream at every node, ``(N, 4)``."""
         return np.tile(self.options.free_stream, (self.mesh.topology.num_nodes, 1))
 
-    def residual(self, state: FloatArray, second_order: bool = True) -> FloatArray:
+    def residual(self, state: FloatArray, slopes: float = 1.0) -> FloatArray:
         """Net outflow of mass, momentum and energy of every volume, ``(N, 4)``, at a state ``(N, 4)``."""
         mesh, shared = self.mesh, self.mesh.topology
         gradient, outflow = np.zeros((len(state), 8)), np.zeros_like(state)
-        if second_order:
+        if slopes:
             kernels.gradients(state, shared.first_neighbour, shared.neighbours, mesh.weights, gradient)
-        kernels.add_face_fluxes(state, gradient, shared.edges, mesh.points, mesh.normals, outflow)
+        kernels.add_face_fluxes(state, gradient, slopes, shared.edges, mesh.points, mesh.normals, outflow)
         kernels.add_boundary_fluxes(state, self._free, mesh.wall_normals, mesh.far_normals, outflow)
         return outflow
 
@@ -210,12 +228,12 @@ class Problem:
         """
         self._factors = None
         scale = float(np.linalg.norm(self.residual(self.uniform())))
-        outflow = self.residual(state, stage.second_order)
-        courant, steps = self.options.courant, 0
+        outflow = self.residual(state, stage.slopes)
+        courant, steps = stage.first_courant, 0
         while np.linalg.norm(outflow) > stage.tolerance * scale and steps < stage.max_iterations:
             inertia = kernels.time_terms(state, self.mesh.topology.edges, self.mesh.normals) / courant
             try:
-                change = self._change(state, outflow, inertia, stage.second_order)
+                change = self._change(state, outflow, inertia, stage.slopes)
             except SingularMatrix:
                 break
             state, outflow, share = self._advance(state, outflow, inertia, change, stage)
@@ -223,10 +241,10 @@ class Problem:
             if share < SHORT_STEP:
                 courant *= 0.5
             elif share > FULL_STEP:
-                courant = min(courant * stage.growth, LARGEST_COURANT)
+                courant = min(courant * stage.growth, stage.largest_courant)
         return state, float(np.linalg.norm(outflow)) / scale, steps
 
-    def _change(self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, second_order: bool) -> FloatArray:
+    def _change(self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, slopes: float) -> FloatArray:
         """One implicit step, not yet cut."""
         if self._factors is None or self._directions > KEEP_FACTORS_UP_TO:
             diagonal, coupling = self.jacobian(state)
@@ -235,7 +253,7 @@ class Problem:
 
         def apply(direction: FloatArray) -> FloatArray:
             step = DIFFERENCE * length / float(np.linalg.norm(direction))
-            difference = (self.residual(state + step * direction, second_order) - outflow) / step
+            difference = (self.residual(state + step * direction, slopes) - outflow) / step
             return difference + _times(inertia, direction)
 
         change, self._directions = solve_roughly(apply, self._factors.solve, -outflow, LINEAR_TOLERANCE)
@@ -254,7 +272,7 @@ class Problem:
         bound = stage.rise * np.linalg.norm(outflow)
         for halving in range(HALVINGS + 1):
             share = longest * 0.5**halving
-            after = self.residual(state + share * change, stage.second_order)
+            after = self.residual(state + share * change, stage.slopes)
             if np.linalg.norm(after + share * _times(inertia, change)) < bound:
                 break
         return state + share * change, after, share

@@ -129,16 +129,16 @@ def gradients(state, first_neighbour, neighbours, weights, gradient):  # type: i
 
 
 @njit(cache=True, error_model="numpy")
-def add_face_fluxes(state, gradient, edges, points, normals, residual):  # type: ignore[no-untyped-def]
-    """Add Roe's fluxes between reconstructed states; a zero gradient makes the scheme first order."""
+def add_face_fluxes(state, gradient, slopes, edges, points, normals, residual):  # type: ignore[no-untyped-def]
+    """Add Roe's fluxes between states reconstructed with a share ``slopes`` of the limited ones; 0 is first order."""
     left, right = np.empty(4), np.empty(4)
     for e in range(len(edges)):
         a, b = edges[e, 0], edges[e, 1]
         dx, dy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
         for k in range(4):
             difference = state[b, k] - state[a, k]
-            left[k] = state[a, k] + _limited(difference, gradient[a, k] * dx + gradient[a, 4 + k] * dy)
-            right[k] = state[b, k] - _limited(difference, gradient[b, k] * dx + gradient[b, 4 + k] * dy)
+            left[k] = state[a, k] + slopes * _limited(difference, gradient[a, k] * dx + gradient[a, 4 + k] * dy)
+            right[k] = state[b, k] - slopes * _limited(difference, gradient[b, k] * dx + gradient[b, 4 + k] * dy)
         flux = _roe(
             left[0], left[1], left[2], left[3], right[0], right[1], right[2], right[3], normals[e, 0], normals[e, 1]
         )

@@ -12,7 +12,7 @@ import scipy.sparse.linalg
 from data_prep.generators.airfoil import AirfoilGenerator
 from data_prep.generators.base import SolverFailure
 from data_prep.solvers import airfoil_kernels as kernels
-from data_prep.solvers.airfoil import AirfoilFlow, FlowFailure, FlowOptions, Problem, solve_airfoil
+from data_prep.solvers.airfoil import AirfoilFlow, FlowFailure, FlowOptions, Problem, continuation_stages, solve_airfoil
 from data_prep.solvers.airfoil_dual import DualMesh, dual_mesh
 from data_prep.solvers.airfoil_fronts import Factors, SingularMatrix, plan_for
 from data_prep.solvers.airfoil_gmres import solve_roughly
@@ -272,10 +272,20 @@ def test_reconstruction_is_third_order_where_smooth_and_flat_at_extrema() -> Non
         # A supersonic flow takes the left state alone.
         state = np.array([[2.0 + here, 5.0, 0.0, 1.0], [2.0 + after, 5.0, 0.0, 1.0]])
         gradient[:, 1:4] = 0.0
-        residual = np.zeros((2, 4))
         edges, points = np.array([[0, 1]], dtype=np.int32), np.array([[0.0, 0.0], [1.0, 0.0]])
-        kernels.add_face_fluxes(state, gradient, 1.0, edges, points, np.array([[1.0, 0.0]]), residual)
-        assert residual[0, 0] == pytest.approx(5.0 * (2.0 + expected), rel=1e-14)
+        for slopes in (0.0, 0.5, 1.0):
+            residual = np.zeros((2, 4))
+            kernels.add_face_fluxes(state, gradient, slopes, edges, points, np.array([[1.0, 0.0]]), residual)
+            reconstructed = here + slopes * (expected - here)
+            assert residual[0, 0] == pytest.approx(5.0 * (2.0 + reconstructed), rel=1e-14)
+
+
+def test_continuation_raises_the_slopes_to_the_whole_scheme() -> None:
+    stages = continuation_stages(FlowOptions(tolerance=1e-4, max_iterations=70))
+    slopes = [stage.slopes for stage in stages]
+    assert slopes == sorted(set(slopes))
+    assert 0.0 < slopes[0] < slopes[-1] == 1.0
+    assert (stages[-1].tolerance, stages[-1].max_iterations) == (1e-4, 70)
 
 
 # The discrete equations.

@@ -13,13 +13,15 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -28,12 +30,15 @@ from data_prep.generators.base import Sample, SolverFailure
 from data_prep.job import Job, check_manifest, claim, require_same, whole_file
 from lsm import __version__
 from lsm.data.store import Store, StoreWriter
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 
 #: What is recorded of every sample besides its fields, and the numpy type.
-BOOKKEEPING = {"attempt": "uint8", "residual": "float64", "iterations": "uint32"}
+BOOKKEEPING = {"attempt": "uint16", "residual": "float64", "iterations": "uint32"}
 
 _RECORDS = "_records"
+
+#: Index, attempt and reason of a draw that did not converge and was replaced.
+Redraw = tuple[int, int, str]
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,13 @@ class Report:
         computed: samples solved now.
         found: samples that were there already.
         merged: whether the store is complete.
-        redrawn: (index, attempt, reason) of every draw that did not converge and was replaced.
+        redrawn: the draws that were replaced.
     """
 
     computed: int
     found: int
     merged: bool
-    redrawn: list[tuple[int, int, str]]
+    redrawn: list[Redraw]
 
 
 def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_done: Callable[[int], None]) -> Report:
@@ -65,15 +70,14 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
         InputError: the store or the parts hold other data, another process works on them, or samples failed.
         OSError: a file cannot be written; everything finished before is kept.
     """
-    if workers < 1:
-        raise InputError(f"workers is {workers}, expected at least 1")
-    in_store = _samples_in_store(job)
+    require_whole("workers", workers, 1)
     mine = range(job.shard, job.num_samples, job.num_shards)
-    if in_store >= job.num_samples:
+    if (in_store := _samples_in_store(job)) >= job.num_samples:
         _tidy_leftovers(job, in_store)
         on_start(len(mine), len(mine))
         return Report(0, len(mine), True, [])
     with claim(job):
+        in_store = _samples_in_store(job)  # anew: another call may have merged in between
         missing = [index for index in mine if index >= in_store and not job.part(index).exists()]
         on_start(len(mine) - len(missing), len(mine))
         failed = _compute(job, missing, workers, on_done)
@@ -83,9 +87,7 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
                 f"{len(failed)} of {job.num_samples} samples did not converge in {job.max_attempts} draws ({reasons}); "
                 f"the others are kept in {job.parts}: raise max_attempts and run the same command again"
             )
-        redrawn: list[tuple[int, int, str]] = []
-        if job.num_shards == 1:
-            redrawn = _merge(job, in_store)
+        redrawn = _merge(job) if job.num_shards == 1 else []
     return Report(len(missing), len(mine) - len(missing), job.num_shards == 1, redrawn)
 
 
@@ -98,14 +100,18 @@ def merge(job: Job) -> Report:
     """
     in_store = _samples_in_store(job)
     check_manifest(job)
+    _require_parts(job, in_store)
+    redrawn: list[Redraw] = []
+    if in_store < job.num_samples:
+        with claim(job.whole):
+            redrawn = _merge(job)
+    return Report(0, job.num_samples, True, redrawn)
+
+
+def _require_parts(job: Job, in_store: int) -> None:
     missing = [index for index in range(in_store, job.num_samples) if not job.part(index).exists()]
     if missing:
         raise InputError(_describe_missing(job, missing))
-    redrawn: list[tuple[int, int, str]] = []
-    if in_store < job.num_samples:
-        with claim(job.whole):
-            redrawn = _merge(job, in_store)
-    return Report(0, job.num_samples, True, redrawn)
 
 
 def _describe_missing(job: Job, missing: Sequence[int]) -> str:
@@ -220,10 +226,20 @@ def _write_part(job: Job, index: int, sample: Sample, attempt: int, failures: li
         np.savez(file, **{_RECORDS: np.array(json.dumps(records))}, **sample.fields)
 
 
-def _merge(job: Job, in_store: int) -> list[tuple[int, int, str]]:
-    """Put the samples of an older store and the parts together; remove the parts."""
-    parts = range(in_store, job.num_samples)
-    redrawn = [(i, attempt, reason) for i in parts for attempt, reason in enumerate(_records(job, i)["failures"])]
+def _merge(job: Job) -> list[Redraw]:
+    """Put the samples that the store holds by now and the parts together; remove the parts."""
+    in_store = _samples_in_store(job)
+    _require_parts(job, in_store)
+    redrawn: list[Redraw] = []
+    if in_store < job.num_samples:
+        redrawn = _write_store(job, in_store)
+    _tidy(job, max(in_store, job.num_samples))
+    return redrawn
+
+
+def _write_store(job: Job, in_store: int) -> list[Redraw]:
+    records = {index: _read_records(job, index) for index in range(in_store, job.num_samples)}
+    redrawn = [(i, attempt, reason) for i, kept in records.items() for attempt, reason in enumerate(kept["failures"])]
     with ExitStack() as stack:
         old = stack.enter_context(Store(job.path)) if in_store else None
         if old:
@@ -234,15 +250,12 @@ def _merge(job: Job, in_store: int) -> list[tuple[int, int, str]]:
             StoreWriter(job.path, job.benchmark, fields, job.num_samples, provenance, BOOKKEEPING)
         )
         if old:
-            records = old.bookkeeping()
+            bookkeeping = old.bookkeeping()
             for index in range(in_store):
                 sample = {name: old.field(name)[index] for name in fields}
-                writer.write(index, sample, {name: values[index] for name, values in records.items()})
-        for index in parts:
-            with np.load(job.part(index)) as part:
-                sample = {name: part[name] for name in fields}
-            writer.write(index, sample, {name: _records(job, index)[name] for name in BOOKKEEPING})
-    _tidy(job, job.num_samples)
+                writer.write(index, sample, {name: values[index] for name, values in bookkeeping.items()})
+        for index, kept in records.items():
+            writer.write(index, _read_fields(job, index), {name: kept[name] for name in BOOKKEEPING})
     return redrawn
 
 
@@ -263,6 +276,26 @@ def _tidy(job: Job, in_store: int) -> None:
             parts[index].unlink()
 
 
-def _records(job: Job, index: int) -> dict[str, Any]:
-    with np.load(job.part(index)) as part:
+def _read_records(job: Job, index: int) -> dict[str, Any]:
+    with _open_part(job, index) as part:
         return json.loads(str(part[_RECORDS]))
+
+
+def _read_fields(job: Job, index: int) -> dict[str, np.ndarray]:
+    with _open_part(job, index) as part:
+        return {name: part[name] for name in job.generator.fields}
+
+
+@contextmanager
+def _open_part(job: Job, index: int) -> Iterator[Mapping[str, np.ndarray]]:
+    """A finished sample's file, whose arrays are read when asked for.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = job.part(index)
+    try:
+        with np.load(path) as part:
+            yield part
+    except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+        raise InputError(f"{path} is damaged ({error}): remove it and run the same command again") from error

@@ -14,10 +14,13 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data_prep.generators.base import Generator
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 
 #: Seconds for which a shard tries to get a lock, since another call may hold it only to see whether it is held.
 _PATIENCE = 2.0
+
+#: The store keeps the number of a sample's draw in 16 bits.
+MOST_ATTEMPTS = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,17 @@ class Job:
     benchmark: str
     num_samples: int
     seed: int = 0
-    max_attempts: int = 3
+    max_attempts: int = 10
     shard: int = 0
     num_shards: int = 1
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise InputError(f"num_samples is {self.num_samples}, expected at least 1")
-        if self.generator.batch_size < 1:
-            raise InputError(f"batch_size is {self.generator.batch_size}, expected at least 1")
-        if not 0 <= self.shard < self.num_shards:
-            raise InputError(
-                f"shard is {self.shard}, expected 0 to {self.num_shards - 1} (num_shards={self.num_shards})"
-            )
+        require_whole("num_samples", self.num_samples, 1)
+        require_whole("seed", self.seed, 0)
+        require_whole("max_attempts", self.max_attempts, 1, MOST_ATTEMPTS)
+        require_whole("batch_size", self.generator.batch_size, 1)
+        require_whole("num_shards", self.num_shards, 1)
+        require_whole(f"with num_shards={self.num_shards}, shard", self.shard, 0, self.num_shards - 1)
 
     @property
     def parts(self) -> Path:
@@ -67,7 +68,12 @@ class Job:
     @property
     def identity(self) -> dict[str, Any]:
         """What two calls must share to work on one data set."""
-        return {"seed": self.seed, "generator": {"class": type(self.generator).__name__, **self.generator.provenance}}
+        generator = self.generator
+        return {
+            "seed": self.seed,
+            "revision": generator.revision,
+            "generator": {"class": type(generator).__name__, **generator.provenance},
+        }
 
     def part(self, index: int) -> Path:
         """File of one finished sample."""
@@ -81,13 +87,15 @@ def require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Pat
         InputError: they are not; the message names the first difference.
     """
     flat_found, flat_wanted = ({**side, **(side["generator"] or {})} for side in (found, wanted))
-    # Data begun before the class was recorded do not name it.
+    # Data begun before class and revision were recorded do not name them.
     skipped = {"generator"} if "class" in flat_found else {"generator", "class"}
+    if flat_found.get("revision") is None:
+        flat_found["revision"] = 1
     for key, value in flat_wanted.items():
         if key not in skipped and flat_found.get(key) != value:
             raise InputError(
                 f"{where} holds other data ({key} is {flat_found.get(key)}, now {value}); "
-                "give the options it was begun with, remove it, or choose another data_dir"
+                "give the options (of revision: the version of lsm) it was begun with, remove it, or choose another data_dir"
             )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_info
 
 from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
 
@@ -51,6 +52,26 @@ class BatchedGenerator(ToyGenerator):
     """Solves several samples together."""
 
     batch_size: int = 3
+
+
+@dataclass(frozen=True)
+class RevisedGenerator(ToyGenerator):
+    """The same options, other samples."""
+
+    revision = 2
+
+
+@dataclass(frozen=True)
+class CountingGenerator(ToyGenerator):
+    """Tells the threads of the linear algebra in its process."""
+
+    @property
+    def fields(self) -> Mapping[str, StoredField]:
+        return {"threads": StoredField((1,), "1", "most threads of a library", "uint8")}
+
+    def solve(self, rng: np.random.Generator) -> Sample:
+        threads = max(library["num_threads"] for library in threadpool_info())
+        return Sample({"threads": np.array([threads], "u1")}, 0.0, 1)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def expected_content(job: Job) -> dict[str, np.ndarray]:
     samples = [job.generator.solve(np.random.default_rng((job.seed, index, 0))) for index in indices]
     return {
         **{name: np.stack([sample.fields[name] for sample in samples]) for name in job.generator.fields},
-        "attempt": np.zeros(job.num_samples, "u1"),
+        "attempt": np.zeros(job.num_samples, "u2"),
         "residual": np.array([sample.residual for sample in samples]),
         "iterations": np.array([sample.iterations for sample in samples], "u4"),
     }

@@ -39,6 +39,9 @@ class AirfoilGenerator(Generator):
         InputError: an option out of range.
     """
 
+    #: 2: the continuation in the slopes delivers flows that failed before.
+    revision = 2
+
     mach: float = 0.8
     angle: float = 0.0
     largest_displacement: float = 0.05
@@ -105,6 +108,7 @@ class AirfoilGenerator(Generator):
             "angle": self.angle,
             "largest_displacement": self.largest_displacement,
             "tolerance": self.tolerance,
+            "max_iterations": self.max_iterations,
             "coarsening": self.coarsening,
         }
 

@@ -64,6 +64,9 @@ class Generator(ABC):
     seed.
     """
 
+    #: Raised whenever a seed begins to give another sample, beyond rounding: data of two revisions are not mixed.
+    revision: int = 1
+
     #: How many samples are solved together; 1 unless the solver is batched.
     batch_size: int = 1
 

@@ -6,7 +6,7 @@ Schema, version 1::
 
     attributes    schema, version, benchmark, provenance (JSON)
     /fields/NAME  (n, ...), chunked a sample at a time; attributes unit, description
-    /samples/NAME (n,), bookkeeping of the generator: seed, attempt, residual, iterations
+    /samples/NAME (n,), bookkeeping of the generator: attempt, residual, iterations
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -62,6 +63,8 @@ class Store:
         self.path = Path(path)
         if not self.path.exists():
             raise FileNotFoundError(f"{self.path} does not exist")
+        if self.path.is_dir():
+            raise InputError(f"{self.path} is a folder; store= takes a file, data_dir= takes a folder")
         try:
             self._file = h5py.File(self.path, "r")
         except PermissionError:
@@ -158,7 +161,10 @@ class StoreWriter:
         self._partial = self.path.with_name(self.path.name + ".partial")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._require_space(fields, num_samples)
-        self._file = h5py.File(self._partial, "w")
+        try:
+            self._file = h5py.File(self._partial, "w")
+        except BlockingIOError as error:
+            raise InputError(f"another process is writing {path}; wait for it, or choose another data_dir") from error
         try:
             self._describe(benchmark, fields, num_samples, provenance, bookkeeping or {})
         except BaseException:
@@ -217,7 +223,10 @@ class StoreWriter:
             return
         try:
             self._file.close()
+            _onto_the_disk(self._partial)
             os.replace(self._partial, self.path)
+            with suppress(OSError):  # not all systems let folders
+                _onto_the_disk(self.path.parent)
         except BaseException:
             self._partial.unlink(missing_ok=True)
             raise
@@ -227,6 +236,15 @@ class StoreWriter:
             self._file.close()
         finally:
             self._partial.unlink(missing_ok=True)
+
+
+def _onto_the_disk(path: Path) -> None:
+    """Wait until a file, or a folder's list of files, would survive a power failure."""
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def require_fields(store: Store, names: Iterable[str]) -> None:

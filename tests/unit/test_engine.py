@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +17,19 @@ import numpy as np
 import pytest
 from toy_generators import (
     BatchedGenerator,
+    CountingGenerator,
     DyingGenerator,
     FullDiskGenerator,
     FussyGenerator,
     LyingGenerator,
+    RevisedGenerator,
     SlowGenerator,
     ToyGenerator,
 )
 from toy_sets import assert_same, content, make
 
-from data_prep.engine import Job, Report, generate, merge
+from data_prep.engine import Job, Report, _compute, _write_part, generate, merge
+from data_prep.job import MOST_ATTEMPTS, claim
 from experiments.cli import describe
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
@@ -52,6 +56,7 @@ def test_data_depend_on_the_seeds_alone(kind, workers, job, expected):
         assert known == {
             "source": "generated",
             "seed": 3,
+            "revision": 1,
             "generator": generator,
             "lsm_version": None,
             "redrawn": [],
@@ -90,6 +95,7 @@ def test_a_larger_set_keeps_the_samples_of_a_smaller_one(job, expected):
         ({"generator": ToyGenerator(scale=2.0)}, r"scale is 1\.0, now 2\.0"),
         ({"generator": ToyGenerator(resolution=5)}, "resolution is 4, now 5"),
         ({"generator": BatchedGenerator()}, "class is ToyGenerator, now BatchedGenerator"),
+        ({"generator": RevisedGenerator()}, "revision is 1, now 2.*the version of lsm"),
     ],
 )
 @pytest.mark.parametrize("finished", [True, False])
@@ -234,8 +240,15 @@ def test_a_generator_that_breaks_its_contract_is_an_error(tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"num_samples": 0}, "num_samples is 0"),
-        ({"shard": 2, "num_shards": 2}, "shard is 2, expected 0 to 1"),
+        ({"num_samples": 0}, "num_samples is 0, expected a whole number of at least 1"),
+        ({"num_samples": 2.5}, r"num_samples is 2\.5, expected a whole number"),
+        ({"num_samples": "many"}, "num_samples is many, expected a whole number"),
+        ({"num_samples": True}, "num_samples is True, expected a whole number"),
+        ({"seed": -1}, "seed is -1"),
+        ({"max_attempts": 0}, "max_attempts is 0"),
+        ({"max_attempts": 65537}, "max_attempts is 65537, expected a whole number from 1 to 65536"),
+        ({"num_shards": 0}, "num_shards is 0, expected a whole number of at least 1"),
+        ({"shard": 2, "num_shards": 2}, "with num_shards=2, shard is 2, expected a whole number from 0 to 1"),
         ({"shard": -1}, "shard is -1"),
     ],
 )
@@ -351,4 +364,64 @@ def test_a_kill_between_merging_and_tidying_loses_nothing(complete, job, expecte
 def test_the_parts_say_whose_they_are(job):
     make(replace(job, shard=0, num_shards=2))
     manifest = json.loads((job.parts / "manifest.json").read_text())
-    assert manifest == {"seed": 3, "generator": {"class": "ToyGenerator", **job.generator.provenance}}
+    assert manifest == {"seed": 3, "revision": 1, "generator": {"class": "ToyGenerator", **job.generator.provenance}}
+
+
+@pytest.mark.parametrize("content", [b"", b"PK half a sample"])
+def test_a_damaged_part_is_named(content, job):
+    make(replace(job, shard=0, num_shards=2))
+    job.part(2).write_bytes(content)
+    with pytest.raises(InputError, match=r"000002\.npz is damaged .*: remove it and run the same command again"):
+        make(job)
+    job.part(2).unlink()
+    assert make(job) == Report(1, 6, True, [])
+
+
+def test_the_last_draw_allowed_fits_the_store(tmp_path):
+    job = Job(ToyGenerator(), tmp_path / "toy.h5", "toy", num_samples=1, max_attempts=MOST_ATTEMPTS)
+    sample = job.generator.solve(np.random.default_rng(0))
+    with claim(job):
+        _write_part(job, 0, sample, job.max_attempts - 1, [])
+    assert merge(job).merged
+    assert content(job.path)["attempt"].tolist() == [MOST_ATTEMPTS - 1]
+
+
+def test_a_store_that_appears_meanwhile_is_not_replaced(job, monkeypatch):
+    """A conversion into the same store while samples are being solved."""
+
+    def compute(*arguments):
+        with StoreWriter(job.path, "toy", job.generator.fields, 2, {"source": "published", "files": {}}):
+            pass
+        return _compute(*arguments)
+
+    monkeypatch.setattr("data_prep.engine._compute", compute)
+    with pytest.raises(InputError, match="was converted from published files"):
+        make(job)
+    with Store(job.path) as store:
+        assert store.provenance["source"] == "published"
+    assert len(list(job.parts.glob("*.npz"))) == 7, "what was solved is kept"
+
+
+def test_a_call_that_waited_for_a_larger_one_keeps_its_samples(job, expected, monkeypatch):
+    """The larger set is merged after the smaller call has looked at the store, and before it claims the parts."""
+
+    @contextmanager
+    def late_claim(small):
+        monkeypatch.setattr("data_prep.engine.claim", claim)
+        make(job)
+        with claim(small):
+            yield
+
+    monkeypatch.setattr("data_prep.engine.claim", late_claim)
+    make(replace(job, num_samples=4))
+    assert_same(content(job.path), expected)
+    assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="one processor")
+def test_workers_compute_on_one_thread_each(tmp_path, monkeypatch):
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    job = Job(CountingGenerator(), tmp_path / "toy.h5", "toy", num_samples=1)
+    make(job)
+    assert content(job.path)["threads"].tolist() == [[1]]

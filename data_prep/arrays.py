@@ -17,8 +17,8 @@ from lsm.errors import InputError
 
 MatVersion = Literal["5", "7.3"]
 
-#: MATLAB's name of a numpy type, which a v7.3 file states beside every array.
-_MATLAB_CLASSES = {"float32": "single", "float64": "double", "uint8": "uint8"}
+#: MATLAB's name of a numpy type, which a v7.3 file states beside every array, where the two differ.
+_MATLAB_CLASSES = {"float32": "single", "float64": "double"}
 
 
 @contextmanager
@@ -39,6 +39,8 @@ def open_array(path: Path, variable: str | None, axes: tuple[str, ...]) -> Itera
     elif h5py.is_hdf5(path):
         with _open_hdf5(path) as file:
             _require_variable(path, variable, list(file))
+            if not isinstance(file[variable], h5py.Dataset):
+                raise InputError(f"{path} ({variable}) is a cell, a struct or sparse, expected a full array of numbers")
             yield file[variable], axes[::-1]
     else:
         yield _load_mat5(path, variable), axes
@@ -109,7 +111,7 @@ def _write_mat73(path: Path, arrays: Mapping[str | None, np.ndarray]) -> None:
     with h5py.File(path, "w", userblock_size=512) as file:
         for name, values in arrays.items():
             dataset = file.create_dataset(str(name), data=values.transpose())
-            dataset.attrs["MATLAB_class"] = np.bytes_(_MATLAB_CLASSES[str(values.dtype)])
+            dataset.attrs["MATLAB_class"] = np.bytes_(_MATLAB_CLASSES.get(str(values.dtype), str(values.dtype)))
     # MATLAB knows its files by 116 bytes of text, a version and an endianness mark in the user block.
     now = datetime.now(timezone.utc)
     text = f"MATLAB 7.3 MAT-file, Platform: Python, Created on: {now:%a %b %d %H:%M:%S %Y} HDF5 schema 1.00 ."

@@ -11,6 +11,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import threading
 import zlib
@@ -153,8 +154,9 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
     failed: dict[int, str] = {}
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(batches)), context, _start_worker, (job,)) as pool:
-        futures = [pool.submit(_solve_and_write, batch) for batch in batches]
         try:
+            with _ignoring_interrupts():
+                futures = [pool.submit(_solve_and_write, batch) for batch in batches]
             for future in as_completed(futures):
                 result = future.result()
                 failed |= result.failed
@@ -168,6 +170,19 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
             pool.shutdown(cancel_futures=True)
             raise
     return failed
+
+
+@contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Processes started meanwhile never heed Ctrl-C: their parent, which gets it too, ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,10 @@ def _open_sources(path: Path, file: PublishedFile) -> Iterator[list[_Source]]:
                 raise InputError(
                     f"{where} has shape {data.shape}, expected {len(array.fields)} fields along axis c of {axes}"
                 )
+            if data.dtype.kind not in "iuf" or 0 in data.shape:
+                raise InputError(
+                    f"{where} holds {data.shape} of {data.dtype}, expected real numbers; is it the published file?"
+                )
             sources += [_Source(field, data, axes, array, where) for field in array.fields]
         yield sources
 
@@ -167,7 +171,8 @@ def import_files(
         InputError: an array is missing, has another shape, or holds values that cannot be right.
     """
     files = _present_files(layout, folder)
-    lines = [_describe_checksum(folder / file.name, file) for file in files]
+    checksums = {file.name: sha256(folder / file.name) for file in files}
+    lines = [_describe_checksum(checksums[file.name], file) for file in files]
     with ExitStack() as stack:
         opened = {file: stack.enter_context(_open_sources(folder / file.name, file)) for file in files}
         for file, sources in opened.items():
@@ -177,10 +182,8 @@ def import_files(
         fields = _stored_fields(opened, layout.fields)
         num_samples = max(end for _, end in rows.values())
         on_start(sum(end - first for first, end in rows.values()))
-        provenance = {"source": "published", "files": {file.name: sha256(folder / file.name) for file in files}}
-        writer = stack.enter_context(
-            StoreWriter(path, layout.benchmark, fields, num_samples, {**provenance, "lsm_version": __version__})
-        )
+        provenance = {"source": "published", "files": checksums, "lsm_version": __version__}
+        writer = stack.enter_context(StoreWriter(path, layout.benchmark, fields, num_samples, provenance))
         extremes: dict[str, tuple[float, float]] = {}
         for file, sources in opened.items():
             _copy(sources, rows[file], writer, layout.ranges, extremes, on_done)
@@ -201,8 +204,7 @@ def _present_files(layout: Layout, folder: Path) -> list[PublishedFile]:
     return [file for file in layout.files if (folder / file.name).is_file()]
 
 
-def _describe_checksum(path: Path, file: PublishedFile) -> str:
-    found = sha256(path)
+def _describe_checksum(found: str, file: PublishedFile) -> str:
     if file.sha256 is None:
         return f"{file.name}: SHA-256 {found} (no published checksum is known)"
     verdict = "as published" if found == file.sha256 else f"NOT the published one, {file.sha256}"
@@ -211,11 +213,14 @@ def _describe_checksum(path: Path, file: PublishedFile) -> str:
 
 def _check_size(source: _Source, file: PublishedFile, field: StoredField, strict: bool) -> None:
     expected = (file.samples[1] - file.samples[0], *field.shape)
-    found = (source.num_samples, *source.shape)
+    _check_shape(source.where, source.field, (source.num_samples, *source.shape), expected, strict)
+
+
+def _check_shape(where: str, name: str, found: tuple[int, ...], expected: tuple[int, ...], strict: bool) -> None:
     if len(found) != len(expected) or (strict and found != expected):
         raise InputError(
-            f"{source.where} holds {source.field} of shape {found}, the published one is {expected} (samples first); "
-            "give strict=false to convert files of other sizes"
+            f"{where} holds {name} of shape {found}, expected {expected}: give the preset and the options of that size "
+            "(preset=paper is the published one), or strict=false for data of other sizes"
         )
 
 
@@ -282,16 +287,31 @@ def _check_values(
 
 
 def export_files(
-    layout: Layout, path: Path, folder: Path, mat_version: MatVersion, on_start: Progress, on_done: Progress
+    layout: Layout,
+    path: Path,
+    folder: Path,
+    mat_version: MatVersion,
+    strict: bool,
+    overwrite: bool,
+    on_start: Progress,
+    on_done: Progress,
 ) -> list[str]:
     """Write a store as published files.
 
     A store smaller or larger than the published set is spread over the files in the published proportion.
 
+    Args:
+        layout: which files, and what they hold.
+        path: the store.
+        folder: where the files go.
+        mat_version: which kind of ``.mat`` file.
+        strict: refuse a store of samples of other sizes than the generator makes, which may be another benchmark's.
+        overwrite: replace files that are there.
+        on_start, on_done: told how many files there are, and that one was just written.
     Returns:
         What was written, a line each.
     Raises:
-        InputError: the store lacks a field that is needed.
+        InputError: the store lacks a field that is needed or holds another benchmark's, or a file is there already.
     """
     lines = []
     with Store(path) as store:
@@ -299,6 +319,13 @@ def export_files(
         if not layout.required <= {name for file in files for name in file.fields}:
             raise InputError(
                 f"{path} holds only {', '.join(store.fields)}, needed are {', '.join(sorted(layout.required))}"
+            )
+        for name in sorted({name for file in files for name in file.fields}):
+            _check_shape(f"{path}", name, store.fields[name].shape, layout.fields[name].shape, strict)
+        present = [file.name for file in files if (folder / file.name).exists()]
+        if present and not overwrite:
+            raise InputError(
+                f"{folder} holds {', '.join(present)} already; add overwrite=true to replace them, or choose another folder"
             )
         total = max(file.samples[1] for file in files)
         on_start(len(files))

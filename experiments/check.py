@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
+from rich.text import Text
 
 from data_prep.generators.base import Generator, Statistic
 from experiments.cli import console, require_store
@@ -16,7 +17,7 @@ from lsm.errors import InputError
 
 
 def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
-    """Print the figures of ``cfg.store``, generated or converted, and mark those outside the published range.
+    """Print the figures of ``cfg.store``, generated or converted, and mark those outside the expected range.
 
     Args:
         cfg: ``store``, ``benchmark``, ``preset``, and ``check_samples``: how many samples are read, evenly spread.
@@ -65,17 +66,17 @@ def _require_same_shapes(store: Store, generator: Generator, preset: str) -> Non
 
 
 def _tell(figures: Sequence[Statistic], title: str, preset: str) -> None:
-    table = Table(title=title)
+    table = Table(title=Text(title))
     table.add_column("figure")
-    for heading in ("value", "published, from", "to"):
+    for heading in ("value", "expected, from", "to"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for figure in figures:
-        mark = "" if figure.expected else "[bold red]outside[/]"
+        mark = Text("" if figure.expected else "outside", style="bold red")
         table.add_row(figure.name, *(f"{number:.5g}" for number in (figure.value, figure.low, figure.high)), mark)
     console.print(table)
     outside = sum(not figure.expected for figure in figures)
-    told = f"{outside} of {len(figures)} figures outside the published range"
+    told = f"{outside} of {len(figures)} figures outside the expected range"
     if outside:
         told += "; those of few samples may stray" + ("" if preset == "paper" else f", and those of preset={preset}")
     console.print(told, soft_wrap=True)

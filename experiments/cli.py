@@ -18,7 +18,7 @@ from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
@@ -26,12 +26,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 import lsm
+from experiments.options import require_kinds
 from experiments.resume import find_checkpoint
 from lsm.errors import InputError
 
-console = Console(highlight=False)
+# Paths may hold what rich takes for markup or names of emoji.
+_PLAIN = {"highlight": False, "markup": False, "emoji": False}
+console = Console(**_PLAIN)
 
 _LONGEST_NAME = 255
+
+#: Exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of the signal.
+_INTERRUPTED = 130
 
 
 def config_dir() -> Path:
@@ -104,12 +110,18 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
         def guarded(cfg: DictConfig) -> Any:
             with _mistakes_told(show_all):
+                require_kinds(cfg, _defaults(name))
                 return getattr(import_module(module), function)(cfg)
 
         with _mistakes_told(show_all):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
 
     return main
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """Top-level options of a command; those that depend on others stand as they are written."""
+    return OmegaConf.to_container(OmegaConf.load(config_dir() / f"{name}.yaml"), resolve=False)  # type: ignore[return-value]
 
 
 @contextmanager
@@ -119,8 +131,14 @@ def _mistakes_told(show_all: bool) -> Iterator[None]:
     except (InputError, OmegaConfBaseException, HydraException, OSError) as error:
         if show_all:
             raise
-        Console(stderr=True, highlight=False).print(f"[bold red]error:[/] {describe(error)}", soft_wrap=True)
+        told = Text.assemble(("error:", "bold red"), " ", describe(error))
+        Console(stderr=True, **_PLAIN).print(told, soft_wrap=True)
         sys.exit(1)
+    except KeyboardInterrupt:
+        if show_all:
+            raise
+        Console(stderr=True, **_PLAIN).print("interrupted")
+        sys.exit(_INTERRUPTED)
 
 
 def describe(error: Exception) -> str:
@@ -136,6 +154,8 @@ def describe(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
     return str(error).splitlines()[0] if isinstance(error, (OmegaConfBaseException, HydraException)) else str(error)
 
 

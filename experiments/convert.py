@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from data_prep.published import Layout, PublishedFile, export_files, import_files
 from experiments.cli import check_benchmark, command, console, preset_options, progress_bar
+from experiments.options import make_generator
 from lsm.errors import InputError
 
 
@@ -20,7 +20,7 @@ def layout(cfg: DictConfig) -> Layout:
     return Layout(
         benchmark=cfg.benchmark.name,
         files=tuple(PublishedFile.from_config(file) for file in published["files"]),
-        fields=instantiate(cfg.benchmark.generator).fields,
+        fields=make_generator(cfg).fields,
         required=frozenset(make_reader(OmegaConf.to_container(cfg.benchmark.reader, resolve=True)).fields),
         ranges=published.get("ranges", {}),
     )
@@ -54,7 +54,9 @@ def run(cfg: DictConfig) -> list[str]:
             lines.append(f"compare it with what is published: lsm-generate {options} store={store} check=true")
         else:
             folder = Path(cfg.export).expanduser()
-            lines = export_files(layout(cfg), store, folder, str(cfg.mat_version), start, advance)
+            lines = export_files(
+                layout(cfg), store, folder, str(cfg.mat_version), cfg.strict, cfg.overwrite, start, advance
+            )
     for line in lines:
         console.print(line, soft_wrap=True)
     return lines

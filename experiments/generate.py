@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from data_prep.engine import Job, Report, generate, merge
-from data_prep.generators.base import Generator, Statistic
+from data_prep.generators.base import Statistic
 from experiments.check import check_store
 from experiments.cli import check_benchmark, command, console, progress_bar
 from experiments.device import choose_device
+from experiments.environment import count_processors
+from experiments.options import make_generator
+from lsm.data.store import Store
 from lsm.errors import InputError
 
 
 def run(cfg: DictConfig) -> Report | list[Statistic]:
     """Generate what is missing of ``cfg.store``, or only merge or check what is there."""
     check_benchmark(cfg, "generator")
-    generator = _make_generator(cfg)
+    _choose_device(cfg)
+    generator = make_generator(cfg)
     if cfg.check:
         return check_store(cfg, generator)
     job = Job(
@@ -33,7 +34,7 @@ def run(cfg: DictConfig) -> Report | list[Statistic]:
         shard=cfg.shard,
         num_shards=cfg.num_shards,
     )
-    report = _merge(job) if cfg.merge else _generate(job, cfg.workers or len(os.sched_getaffinity(0)))
+    report = _merge(job) if cfg.merge else _generate(job, count_processors() if cfg.workers is None else cfg.workers)
     _tell(job, report)
     return report
 
@@ -45,18 +46,22 @@ def _merge(job: Job) -> Report:
 
 
 def _generate(job: Job, workers: int) -> Report:
-    with progress_bar() as progress:
-        task = progress.add_task(f"{job.benchmark} samples", total=None)
-        return generate(
-            job,
-            workers,
-            on_start=lambda found, wanted: progress.update(task, completed=found, total=wanted),
-            on_done=lambda count: progress.advance(task, count),
-        )
+    try:
+        with progress_bar() as progress:
+            task = progress.add_task(f"{job.benchmark} samples", total=None)
+            return generate(
+                job,
+                workers,
+                on_start=lambda found, wanted: progress.update(task, completed=found, total=wanted),
+                on_done=lambda count: progress.advance(task, count),
+            )
+    except KeyboardInterrupt:
+        console.print(f"finished samples are kept in {job.parts}: run the same command again to go on", soft_wrap=True)
+        raise
 
 
-def _make_generator(cfg: DictConfig) -> Generator:
-    """The benchmark's generator.
+def _choose_device(cfg: DictConfig) -> None:
+    """Put a device's name in the place of "auto".
 
     Raises:
         InputError: its solver knows no device or batch, but one is asked for; or the device is not there.
@@ -68,23 +73,23 @@ def _make_generator(cfg: DictConfig) -> Generator:
             f"the solver of {cfg.benchmark.name} solves one sample at a time on the CPU; leave out {asked[0]}"
         )
     if cfg.device != "cpu":
-        choose_device(cfg.device)
-    try:
-        return instantiate(cfg.benchmark.generator)
-    except InstantiationException as error:
-        raise InputError(f"generator options of {cfg.benchmark.name}: {error.__cause__ or error}") from error
+        cfg.device = str(choose_device(cfg.device))
 
 
 def _tell(job: Job, report: Report) -> None:
     for index, attempt, reason in report.redrawn:
-        console.print(f"[yellow]sample {index}, draw {attempt} did not converge and was drawn anew: {reason}[/]")
+        told = f"sample {index}, draw {attempt} did not converge and was drawn anew: {reason}"
+        console.print(told, style="yellow", soft_wrap=True)
     if report.merged:
-        console.print(f"{job.path}: {job.num_samples} samples ({report.computed} computed, {report.found} found)")
+        with Store(job.path) as store:
+            more = f", more than the {job.num_samples} asked for" if store.num_samples > job.num_samples else ""
+            told = f"{job.path}: {store.num_samples} samples{more} ({report.computed} computed, {report.found} found)"
     else:
-        console.print(
-            f"shard {job.shard} of {job.num_shards} is done ({report.computed} computed, {report.found} found) in {job.parts}; "
-            "when all are, the same command with merge=true instead of shard merges them"
+        told = (
+            f"shard {job.shard} of {job.num_shards} is done ({report.computed} computed, {report.found} found) in "
+            f"{job.parts}; when all are, the same command with merge=true instead of shard merges them"
         )
+    console.print(told, soft_wrap=True)
 
 
 main = command("generate", run)

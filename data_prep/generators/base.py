@@ -42,7 +42,8 @@ class Statistic:
     Args:
         name: what is measured, with its unit.
         value: the measured figure.
-        low, high: the range in which the published data set's figure is known to lie.
+        low, high: the range in which it is expected: that of the published figure where that is known, else one that the
+            data card gives reasons for.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Statistic:
 
     @property
     def expected(self) -> bool:
-        """Whether the measured figure lies in the known range."""
+        """Whether the measured figure lies in that range."""
         return self.low <= self.value <= self.high
 
 

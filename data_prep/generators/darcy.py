@@ -11,6 +11,7 @@ import torch
 from data_prep.generators.base import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.random_fields import neumann_field
 from data_prep.solvers import darcy
+from lsm.errors import InputError, require_whole
 
 #: Largest relative residual of the linear solve that counts as solved.
 TOLERANCE = 1e-10
@@ -26,6 +27,8 @@ class DarcyGenerator(BatchGenerator):
         high: permeability where it is not.
         device: where to solve, "cpu" or "cuda".
         batch_size: samples solved together; the data do not depend on it.
+    Raises:
+        InputError: ``resolution`` is below 2, or a permeability is not positive.
     """
 
     resolution: int = 421
@@ -33,6 +36,11 @@ class DarcyGenerator(BatchGenerator):
     high: float = 12.0
     device: str = "cpu"
     batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        require_whole("resolution", self.resolution, 2)
+        if not (self.low > 0 and self.high > 0):
+            raise InputError(f"low is {self.low} and high is {self.high}: give positive permeabilities")
 
     @property
     def fields(self) -> Mapping[str, StoredField]:

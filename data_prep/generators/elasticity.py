@@ -11,6 +11,7 @@ from data_prep.generators.base import Generator, Sample, SolverFailure, Statisti
 from data_prep.solvers.elasticity import UnitCell, solve, to_lattice
 from data_prep.solvers.elasticity_mesh import NUM_MODES, rim, solid_mask, void_radius
 from data_prep.solvers.elasticity_solid import NotConverged
+from lsm.errors import require_whole
 
 MODE_DEVIATION = 16.0
 """Standard deviation of every coefficient of a void."""
@@ -38,13 +39,14 @@ class ElasticityGenerator(Generator):
     Args:
         refinement: parts into which each side of the 108 elements is cut; the 972 sites belong to the same base
             elements whatever the refinement. 1 is the published data set.
+    Raises:
+        InputError: ``refinement`` is no whole number of at least 1.
     """
 
     refinement: int = 1
 
     def __post_init__(self) -> None:
-        if self.refinement < 1:
-            raise ValueError(f"refinement is {self.refinement}, expected a whole number of at least 1")
+        require_whole("refinement", self.refinement, 1)
 
     @property
     def fields(self) -> Mapping[str, StoredField]:

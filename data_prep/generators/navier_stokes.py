@@ -17,6 +17,7 @@ from torch import Tensor
 from data_prep.generators.base import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.random_fields import periodic_field
 from data_prep.solvers.navier_stokes import Breakdown, FlowOptions, Trajectory, solve
+from lsm.errors import InputError, require_whole
 
 FORCING_AMPLITUDE = 0.1
 
@@ -48,6 +49,8 @@ class NavierStokesGenerator(BatchGenerator):
         time_step: longest time step; a sample takes shorter ones in the frames where its Courant number asks for them.
         device: where to solve, "cpu" or "cuda".
         batch_size: samples solved together.
+    Raises:
+        InputError: a number is too small, or ``stored_resolution`` does not divide ``resolution``.
     """
 
     resolution: int = 256
@@ -59,13 +62,13 @@ class NavierStokesGenerator(BatchGenerator):
     batch_size: int = 1
 
     def __post_init__(self) -> None:
+        for name, least in (("resolution", 4), ("stored_resolution", 1), ("num_frames", 1), ("batch_size", 1)):
+            require_whole(name, getattr(self, name), least)
         if self.resolution % self.stored_resolution:
-            raise ValueError(
+            raise InputError(
                 f"stored_resolution {self.stored_resolution} does not divide resolution {self.resolution}: "
                 "stored points are every n-th point of the solver's grid"
             )
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size {self.batch_size} is not positive")
         self._flow_options()  # refuses what the solver refuses, before any sample is drawn
 
     @property
@@ -89,7 +92,7 @@ class NavierStokesGenerator(BatchGenerator):
             "num_frames": self.num_frames,
             "viscosity": self.viscosity,
             "time_step": self.time_step,
-            "device": self.device,
+            "device": torch.device(self.device).type,
         }
 
     def solve_batch(self, rngs: Sequence[np.random.Generator]) -> list[Sample | SolverFailure]:

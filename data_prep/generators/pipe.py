@@ -15,6 +15,7 @@ from scipy.integrate import simpson
 from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.solvers.pipe import FlowOptions, NewtonFailure, solve_pipe
 from data_prep.solvers.pipe_mesh import NUM_CENTRE_NODES, pipe_mesh
+from lsm.errors import InputError
 
 #: Relative deviation of the flux tolerated by the check against the published data.
 FLUX_TOLERANCE = 0.004
@@ -34,7 +35,7 @@ class PipeGenerator(Generator):
         viscosity: kinematic viscosity.
         inlet_peak: largest inlet velocity.
     Raises:
-        ValueError: ``resolution`` is even or below 5, or a physical option is not positive.
+        InputError: ``resolution`` is even or below 5, or a physical option is not positive.
     """
 
     resolution: int = 129
@@ -43,11 +44,11 @@ class PipeGenerator(Generator):
 
     def __post_init__(self) -> None:
         if self.resolution < 5 or self.resolution % 2 == 0:
-            raise ValueError(
+            raise InputError(
                 f"resolution {self.resolution}: the mesh needs an odd number of nodes per axis, at least 5"
             )
         if self.viscosity <= 0.0 or self.inlet_peak <= 0.0:
-            raise ValueError(f"viscosity {self.viscosity} and inlet_peak {self.inlet_peak} must be positive")
+            raise InputError(f"viscosity {self.viscosity} and inlet_peak {self.inlet_peak} must be positive")
 
     @property
     def fields(self) -> Mapping[str, StoredField]:

@@ -13,6 +13,8 @@ from scipy.interpolate import CubicSpline
 
 from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.solvers.plasticity import Die, ForgingError, ForgingOptions, solve_forging
+from data_prep.solvers.plasticity_kernels import LANES, PITCH
+from lsm.errors import InputError, require_whole
 
 #: Width and height of the block, mm.
 WIDTH, HEIGHT = 50.0, 15.0
@@ -37,11 +39,19 @@ class PlasticityGenerator(Generator):
 
     Args:
         columns: cells along the block, a multiple of 20; the cells are square, so 100 columns go with 30 rows.
-        frames: frames of 0.1 ms each, the undeformed block included.
+        frames: frames of 0.1 ms each, the undeformed block included; at least 2.
+    Raises:
+        InputError: an option out of range.
     """
 
     columns: int = 100
     frames: int = 20
+
+    def __post_init__(self) -> None:
+        require_whole("frames", self.frames, 2)
+        possible = range(LANES, PITCH, LANES)
+        if self.columns not in possible:
+            raise InputError(f"columns is {self.columns}: give a multiple of {LANES} from {LANES} to {possible[-1]}")
 
     @property
     def forging(self) -> ForgingOptions:

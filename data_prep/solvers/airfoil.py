@@ -20,7 +20,7 @@ import numpy as np
 
 from data_prep.solvers import airfoil_kernels as kernels
 from data_prep.solvers.airfoil_dual import DualMesh, FloatArray, dual_mesh
-from data_prep.solvers.airfoil_fronts import Factors, SingularMatrix, plan_for
+from data_prep.solvers.airfoil_fronts import Factors, plan_for
 from data_prep.solvers.airfoil_gmres import solve_roughly
 from lsm.errors import InputError
 
@@ -223,8 +223,8 @@ class Problem:
         """Pseudo-time steps from ``state``, ``(N, 4)``.
 
         Returns:
-            State, relative residual and steps; where the steps ran out or a system was singular, the residual is not below
-            the tolerance.
+            State, relative residual and steps; where the steps ran out or a system had no solution, the residual is not
+            below the tolerance.
         """
         self._factors = None
         scale = float(np.linalg.norm(self.residual(self.uniform())))
@@ -234,7 +234,7 @@ class Problem:
             inertia = kernels.time_terms(state, self.mesh.topology.edges, self.mesh.normals) / courant
             try:
                 change = self._change(state, outflow, inertia, stage.slopes)
-            except SingularMatrix:
+            except ArithmeticError:  # singular factors, or numbers that are not finite
                 break
             state, outflow, share = self._advance(state, outflow, inertia, change, stage)
             steps += 1

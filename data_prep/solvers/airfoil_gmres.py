@@ -26,6 +26,8 @@ def solve_roughly(
         tolerance: relative residual, Euclidean norm.
     Returns:
         Solution and number of directions.
+    Raises:
+        FloatingPointError: a product is not finite.
     """
     size = float(np.linalg.norm(right))
     basis = np.empty((MAX_DIRECTIONS + 1, right.size))
@@ -33,6 +35,8 @@ def solve_roughly(
     hessenberg = np.zeros((MAX_DIRECTIONS + 1, MAX_DIRECTIONS))
     for k in range(MAX_DIRECTIONS):
         image = apply(precondition(basis[k].reshape(right.shape))).ravel()
+        if not np.isfinite(image).all():
+            raise FloatingPointError("the product with the preconditioned matrix is not finite")
         # Once is not enough for orthogonality, twice is.
         for _ in range(2):
             shares = basis[: k + 1] @ image

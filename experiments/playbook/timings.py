@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from experiments.build import make_datamodule, make_module, plain
 from experiments.cli import compose_config
 from experiments.device import choose_device
+from experiments.options import make_generator
 from experiments.playbook.ledger import write_whole
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.store import StoredField, StoreWriter
@@ -56,7 +56,7 @@ def measure(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         cfg = compose_config("train", *request["options"], f"data_dir={folder}")
         size = cfg.data.batch_size
         cfg.data.splits = {"train": [0, size], "validation": [size, size], "test": [size, size]}
-        write_noise(Path(cfg.data.path), cfg.benchmark.name, instantiate(cfg.benchmark.generator).fields, size)
+        write_noise(Path(cfg.data.path), cfg.benchmark.name, make_generator(cfg).fields, size)
         data = make_datamodule(plain(cfg), in_memory=True)
         batch = next(data.batches("train")).to(device)
     answer: dict[str, Any] = {

@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 from omegaconf import DictConfig
 
 from experiments.curve import as_csv, read_curve
+from experiments.environment import count_processors
 from experiments.playbook.ledger import write_whole
 from experiments.playbook.processes import PACKAGES, Deadline, OutOfTime, Skipped, WorkFailed, run_logged, run_or_fail
 from lsm.checkpoint import read
@@ -132,7 +133,6 @@ def _figures(found: Result) -> str:
 
 def generate_options(cfg: DictConfig, benchmark: str, num_samples: int, on_device: bool) -> list[str]:
     """Options of ``lsm-generate``: all processors but two, which feed the device; or few processes that use the device."""
-    processors = len(os.sched_getaffinity(0))
     options = [f"benchmark={benchmark}", f"preset={cfg.sizes[cfg.size].preset}", f"data_dir={cfg.data_dir}"]
     options += [f"seed={cfg.seed}", f"num_samples={num_samples}"]
     if on_device:
@@ -142,7 +142,7 @@ def generate_options(cfg: DictConfig, benchmark: str, num_samples: int, on_devic
             f"device={cfg.device}",
             f"batch_size={cfg.data.batch_size}",
         ]
-    return [*options, f"workers={cfg.data.workers or max(processors - 2, 1)}"]
+    return [*options, f"workers={cfg.data.workers or max(count_processors() - 2, 1)}"]
 
 
 def generate(cfg: DictConfig, options: list[str], store: Path, num_samples: int, deadline: Deadline) -> Result:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from dissection import nested_dissection
 from scipy import sparse
 from scipy.sparse.linalg import splu
-
-from data_prep.solvers.dissection import nested_dissection
 
 
 def assemble(permeability: np.ndarray) -> sparse.csc_array:

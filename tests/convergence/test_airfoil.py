@@ -313,7 +313,7 @@ def test_jacobian_is_the_derivative_of_the_first_order_residual(seed: int) -> No
     direction = np.random.default_rng(seed + 2).normal(size=state.shape)
     matrix = sparse_matrix(half_mesh(seed), *problem.jacobian(state))
     step = 1e-6
-    difference = problem.residual(state + step * direction, False) - problem.residual(state - step * direction, False)
+    difference = problem.residual(state + step * direction, 0.0) - problem.residual(state - step * direction, 0.0)
     difference /= 2.0 * step
     error = np.linalg.norm(matrix @ direction.ravel() - difference.ravel())
     assert error < 1e-6 * np.linalg.norm(difference)
@@ -373,6 +373,16 @@ def test_search_directions_reach_the_tolerance_asked_for() -> None:
         assert np.linalg.norm(matrix @ solution.ravel() - right.ravel()) <= 1.0001 * tolerance * np.linalg.norm(right)
         counts.append(count)
     assert 1 <= counts[0] < counts[1] <= 30
+
+
+def test_products_that_are_not_finite_end_a_march(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a failure of this flow, not of the whole generation."""
+    with pytest.raises(FloatingPointError):
+        solve_roughly(lambda v: np.nan * v, lambda v: v, np.ones((15, 4)), 0.1)
+    monkeypatch.setattr(Factors, "solve", lambda self, right: np.nan * right)
+    x, y = c_mesh(np.zeros(8), HALF)
+    with pytest.raises(FlowFailure, match="after 0 steps"):
+        solve_airfoil(x, y, HALF.wake_cells)
 
 
 # Flows.

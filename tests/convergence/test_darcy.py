@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from darcy_direct import assemble, factors, solve_directly
+from dissection import nested_dissection
 from scipy import sparse
 from scipy.fft import dctn
 
@@ -13,7 +14,6 @@ from data_prep.generators.base import SolverFailure
 from data_prep.generators.darcy import TOLERANCE, DarcyGenerator
 from data_prep.random_fields import neumann_field
 from data_prep.solvers import darcy
-from data_prep.solvers.dissection import nested_dissection
 
 
 def two_phase(resolution: int, seed: int = 0) -> np.ndarray:

@@ -39,6 +39,7 @@ from data_prep.solvers.elasticity_solid import (
     stress_at,
     von_mises,
 )
+from lsm.errors import InputError
 
 Array = np.ndarray
 RUBBER = MooneyRivlin()
@@ -431,7 +432,7 @@ class TestGeometry:
         np.testing.assert_allclose(refined[:, far], base[:, far], atol=1e-12)
 
     def test_refinement_below_one_is_refused(self) -> None:
-        with pytest.raises(ValueError, match="refinement is 0"):
+        with pytest.raises(InputError, match="refinement is 0"):
             base_mesh(0)
 
 

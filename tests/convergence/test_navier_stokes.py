@@ -23,6 +23,7 @@ from data_prep.solvers.navier_stokes import (
     Trajectory,
     solve,
 )
+from lsm.errors import InputError
 
 
 @pytest.fixture(autouse=True)
@@ -430,9 +431,11 @@ class TestGenerator:
         assert not any(statistic.expected for statistic in doubled)
 
     def test_options_are_checked(self):
-        with pytest.raises(ValueError, match="does not divide"):
+        with pytest.raises(InputError, match="does not divide"):
             NavierStokesGenerator(resolution=100)
-        with pytest.raises(ValueError, match="batch_size 0"):
+        with pytest.raises(InputError, match="stored_resolution is 0"):
+            NavierStokesGenerator(stored_resolution=0)
+        with pytest.raises(InputError, match="batch_size is 0"):
             NavierStokesGenerator(batch_size=0)
 
 

@@ -29,6 +29,7 @@ from data_prep.solvers.pipe import (
 )
 from data_prep.solvers.pipe_elements import BodyForce, FoldedMesh, add_jacobian, add_residual, tabulate
 from data_prep.solvers.pipe_mesh import PIPE_LENGTH, centre_line_height, numbering, pipe_mesh
+from lsm.errors import InputError
 
 SHARP = FlowOptions(tolerance=1e-13)
 
@@ -447,7 +448,7 @@ def test_options_reach_the_solver_and_failures_the_engine() -> None:
     with pytest.raises(SolverFailure, match="17 x 17 nodes"):
         PipeGenerator(resolution=17, viscosity=1e-7).solve(np.random.default_rng(0))
     for wrong in ({"resolution": 128}, {"resolution": 3}, {"viscosity": 0.0}, {"inlet_peak": -1.0}):
-        with pytest.raises(ValueError, match=r"resolution|viscosity"):
+        with pytest.raises(InputError, match=r"resolution|viscosity"):
             PipeGenerator(**wrong)
 
 

@@ -52,8 +52,8 @@ def arrays_of(path: Path) -> dict[str, np.ndarray]:
         return {name: store.field(name)[:] for name in store.fields}
 
 
-def publish(layout: Layout, store: Path, folder: Path, version: str) -> list[str]:
-    return export_files(layout, store, folder, version, ignore, ignore)
+def publish(layout: Layout, store: Path, folder: Path, version: str, strict=True, overwrite=False) -> list[str]:
+    return export_files(layout, store, folder, version, strict, overwrite, ignore, ignore)
 
 
 def convert(layout: Layout, folder: Path, strict: bool = True) -> list[str]:
@@ -365,6 +365,64 @@ def test_pickled_and_zipped_arrays_are_refused(flow, flow_folder, tmp_path):
     with path.open("wb") as file:
         np.savez(file, depth=np.zeros((4, 3, 5)))
     assert_refused(InputError, r"depth\.npy", flow, flow_folder)
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (np.zeros((4, 3, 5), complex), "of complex128, expected real numbers"),
+        (np.full((4, 3, 5), "1"), "of <U1, expected real numbers"),
+        (np.zeros((4, 3, 0), "f4"), r"holds \(4, 3, 0\) of float32, expected real numbers"),
+    ],
+)
+def test_arrays_of_a_wrong_kind_are_refused(content, named, flow, flow_folder):
+    np.save(flow_folder / "a/depth.npy", content)
+    assert_refused(InputError, named, flow, flow_folder, strict=False)
+
+
+def test_what_is_no_full_array_in_a_matlab_file_is_refused(layout, tmp_path):
+    cells = np.empty((3, 7, 7), object)
+    cells[:] = 1.0
+    scipy.io.savemat(tmp_path / FILES[0], {"coeff": cells, "sol": np.zeros((3, 7, 7))})
+    with h5py.File(tmp_path / FILES[1], "w", userblock_size=512) as file:
+        file.create_group("coeff")
+        file["sol"] = np.zeros((7, 7, 3))
+    assert_refused(InputError, r"\(coeff\) holds .* of object, expected real numbers", layout, tmp_path)
+    scipy.io.savemat(tmp_path / FILES[0], {"coeff": np.ones((3, 7, 7)), "sol": np.zeros((3, 7, 7))})
+    assert_refused(InputError, r"\(coeff\) is a cell, a struct or sparse", layout, tmp_path)
+
+
+def test_whole_numbers_come_back_as_they_were(layout, tmp_path):
+    for name in FILES:
+        scipy.io.savemat(tmp_path / name, {"coeff": np.full((3, 7, 7), 12), "sol": np.full((3, 7, 7), 0.1)})
+    convert(layout, tmp_path)
+    for version in VERSIONS:
+        publish(layout, tmp_path / "converted.h5", tmp_path / version, version)
+        convert(layout, tmp_path / version)
+        assert arrays_of(tmp_path / version / "converted.h5")["permeability"].dtype == np.int64
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_files_that_are_there_are_not_replaced(version, layout, store, tmp_path):
+    (tmp_path / FILES[1]).write_bytes(b"hard to come by")
+    with pytest.raises(InputError, match=rf"holds {FILES[1]} already; add overwrite=true"):
+        publish(layout, store, tmp_path, version)
+    assert (tmp_path / FILES[1]).read_bytes() == b"hard to come by"
+    assert not (tmp_path / FILES[0]).exists()
+    publish(layout, store, tmp_path, version, overwrite=True)
+    convert(layout, tmp_path)
+
+
+def test_a_store_of_other_sizes_is_published_only_on_demand(layout, store, tmp_path):
+    """It may be the store of another benchmark whose fields have the same names."""
+    shape = replace(layout.fields["pressure"], shape=(9, 9))
+    larger = replace(layout, fields={**layout.fields, "pressure": shape})
+    with pytest.raises(
+        InputError, match=r"original\.h5 holds pressure of shape \(7, 7\), expected \(9, 9\).*strict=false"
+    ):
+        publish(larger, store, tmp_path, "5")
+    assert not (tmp_path / FILES[0]).exists()
+    assert len(publish(larger, store, tmp_path, "5", strict=False)) == 2
 
 
 def test_checksums_are_compared_where_they_are_known(flow, flow_folder):

@@ -69,7 +69,7 @@ def test_figures_outside_the_published_range_are_marked_and_counted(command, dar
     lines = told(capsys).splitlines()
     marked = [any(figure.name[:20] in line and "outside" in line for line in lines) for figure in figures]
     assert marked == [False, True, True]
-    assert lines[-1].startswith("2 of 3 figures outside the published range; ")
+    assert lines[-1].startswith("2 of 3 figures outside the expected range; ")
 
 
 def write_converted(path: Path, benchmark: str, compose, files: str = "") -> set[str]:

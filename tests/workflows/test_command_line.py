@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +125,28 @@ MISTAKES = {
         ("a_file",),
     ),
     "one folder for a sweep": (("train", "-m", "seed=0,1", "run_dir=one"), ("run_dir=one", "hydra.sweep.dir=FOLDER")),
+    "switch that is neither on nor off": (("generate", "merge=flase"), ("merge is flase, expected true or false",)),
+    "number that is none": (("generate", "seed=abc"), ("seed is abc, expected a whole number",)),
+    "count that is not whole": (("generate", "num_samples=1e3"), ("num_samples is 1000.0, expected a whole number",)),
+    "no processes": (("generate", *TINY_DARCY, "workers=0"), ("workers is 0, expected a whole number of at least 1",)),
+    "generator option of another kind": (
+        ("generate", "benchmark=airfoil", "benchmark.generator.mach=abc"),
+        ("benchmark.generator.mach is abc, expected a number",),
+    ),
+    "generator option out of range": (
+        ("generate", "benchmark=plasticity", "benchmark.generator.columns=50"),
+        ("columns is 50: give a multiple of 20 from 20 to 200",),
+    ),
+    "generator option out of range in a conversion": (
+        ("convert", "benchmark=pipe", "benchmark.generator.resolution=64", "source=."),
+        ("resolution 64", "odd"),
+    ),
+    "folder for a store": (("generate", "store=truncated"), ("truncated is a folder; store= takes a file",)),
+    "folder with brackets": (
+        ("generate", *TINY_DARCY, "store='no[/permission]:smile:/a_file/store.h5'", "check=true"),
+        ("no[/permission]:smile:/a_file/store.h5 does not exist",),
+    ),
+    "home folder that no shell wrote out": (("convert", "source=~/darcy"), ("source=~/darcy", "write ~ in full")),
     "no direction": (("convert",), ("source=FOLDER", "export=FOLDER")),
     "missing published files": (
         ("convert", "source=."),
@@ -294,3 +318,30 @@ def test_samples_solved_together_are_those_solved_alone(darcy_store, command, tm
     with Store(store) as together, Store(darcy_store) as alone:
         for name in together.fields:
             np.testing.assert_array_equal(together.field(name)[:], alone.field(name)[:5])
+
+
+def test_a_store_with_more_samples_than_asked_for_is_told(command, tmp_path, capsys):
+    store = tmp_path / "a[old]" / "store.h5"
+    for num_samples, told in ((3, "3 samples (3"), (2, "3 samples, more than the 2 asked for (0")):
+        options = [*TINY_DARCY, f"num_samples={num_samples}", f"store='{store}'", "workers=1", "device=auto"]
+        command("generate", *options)
+        assert f"{store}: {told} computed" in capsys.readouterr().out.replace("\n", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_says_that_finished_samples_are_kept(tmp_path):
+    command = [sys.executable, "-m", "experiments.generate", "benchmark=elasticity_p", "workers=1", "num_samples=2000"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment_of(), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    parts = tmp_path / "data/elasticity.h5.parts"
+    deadline = time.monotonic() + 60
+    while not list(parts.glob("*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers, too
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "interrupted\n"
+    assert "finished samples are kept in data/elasticity.h5.parts: run the same command again" in output
+    assert list(parts.glob("*.npz"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -14,6 +13,7 @@ import numpy as np
 import scipy.io
 
 from lsm.errors import InputError
+from lsm.files import whole_file
 
 MatVersion = Literal["5", "7.3"]
 
@@ -90,21 +90,13 @@ def write_array(path: Path, arrays: Mapping[str | None, np.ndarray], mat_version
         arrays: by their variable name.
         mat_version: which kind of ``.mat`` file.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as file:
         if path.suffix == ".npy":
-            with partial.open("wb") as file:
-                np.save(file, arrays[None])
+            np.save(file, arrays[None])
         elif mat_version == "5":
-            with partial.open("wb") as file:
-                scipy.io.savemat(file, {str(name): values for name, values in arrays.items()})
+            scipy.io.savemat(file, {str(name): values for name, values in arrays.items()})
         else:
-            _write_mat73(partial, arrays)
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+            _write_mat73(Path(file.name), arrays)
 
 
 def _write_mat73(path: Path, arrays: Mapping[str | None, np.ndarray]) -> None:

@@ -28,10 +28,11 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from data_prep.generators.base import Sample, SolverFailure
-from data_prep.job import Job, check_manifest, claim, require_same, whole_file
+from data_prep.job import Job, check_manifest, claim, require_same
 from lsm import __version__
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError, require_whole
+from lsm.files import whole_file
 
 #: What is recorded of every sample besides its fields, and the numpy type.
 BOOKKEEPING = {"attempt": "uint16", "residual": "float64", "iterations": "uint32"}

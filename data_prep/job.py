@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,6 +13,7 @@ from filelock import FileLock, Timeout
 
 from data_prep.generators.base import Generator
 from lsm.errors import InputError, require_whole
+from lsm.files import whole_file
 
 #: Seconds for which a shard tries to get a lock, since another call may hold it only to see whether it is held.
 _PATIENCE = 2.0
@@ -150,19 +149,3 @@ def check_manifest(job: Job) -> None:
     """
     if _manifest(job).exists():
         require_same(json.loads(_manifest(job).read_text()), job.identity, job.parts)
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Any]:
-    """Write a file that appears under its name only when it is complete and on the disk."""
-    # No process number: machines that share a folder may have the same ones.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        with partial.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from experiments.checkpoints import LastCheckpoint, StopInTime
+from experiments.checkpoints import BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
 from experiments.cli import require_store
 from lsm.checkpoint import Checkpoint, load
 from lsm.data.datamodule import FieldDataModule
@@ -63,23 +65,39 @@ def make_solver(cfg: DictConfig, data: FieldDataModule) -> NeuralSolver:
     return solver
 
 
-def make_module(cfg: DictConfig, data: FieldDataModule, total_steps: int) -> SolverModule:
+def make_module(cfg: DictConfig, data: FieldDataModule, count_steps: Callable[[], float]) -> SolverModule:
     """An untrained solver, and how to train it.
 
     Args:
         cfg: the run's configuration.
         data: its data.
-        total_steps: optimiser steps of the whole run, for schedules that need to know.
+        count_steps: tells the optimiser steps of the whole run, for schedules that need to know; called when training begins.
     """
-    known = {"total_steps": total_steps} if OmegaConf.is_missing(cfg.scheduler.make, "total_steps") else {}
+    make_scheduler = instantiate(cfg.scheduler.make)
+    if OmegaConf.is_missing(cfg.scheduler.make, "total_steps"):
+        make_scheduler = _spanning(cfg.scheduler.make, count_steps)
     return SolverModule(
         make_solver(cfg, data),
         loss=cfg.benchmark.loss,
         make_optimizer=instantiate(cfg.optimizer),
-        make_scheduler=instantiate(cfg.scheduler.make, **known),
+        make_scheduler=make_scheduler,
         schedule_interval=cfg.scheduler.interval,
         run=plain(cfg),
     )
+
+
+def _spanning(make: DictConfig, count_steps: Callable[[], float]) -> Callable[[Optimizer], LRScheduler]:
+    """A schedule that spans the whole run."""
+
+    def make_scheduler(optimizer: Optimizer) -> LRScheduler:
+        steps = count_steps()
+        if not 0 < steps < inf:
+            raise InputError(
+                f"the schedule {make._target_} spans a run, which has {steps} steps; set trainer.max_epochs"
+            )
+        return instantiate(make, total_steps=int(steps))(optimizer)
+
+    return make_scheduler
 
 
 def make_trainer(cfg: DictConfig, folder: Path, has_validation: bool, time_limit: float | None = None) -> pl.Trainer:
@@ -98,11 +116,13 @@ def make_trainer(cfg: DictConfig, folder: Path, has_validation: bool, time_limit
     callbacks = [
         *(instantiate(callback) for callback in cfg.callbacks.values()),
         *([] if time_limit is None else [StopInTime(time_limit)]),
-        ModelCheckpoint(filename="best", monitor=monitor, mode="min", **where),
+        BestCheckpoint(filename="best", monitor=monitor, mode="min", **where),
         LastCheckpoint(filename="last", interval=cfg.get("checkpoint_interval", 0), **where),
     ]
     loggers = [instantiate(logger, save_dir=folder) for logger in cfg.logger.values()]
-    return instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=folder)
+    plugins = [*instantiate(cfg.trainer.get("plugins", [])), WholeCheckpoints()]
+    more = {"callbacks": callbacks, "logger": loggers, "plugins": plugins, "default_root_dir": folder}
+    return instantiate(cfg.trainer, **more)
 
 
 def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:

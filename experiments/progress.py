@@ -36,16 +36,18 @@ class TrainingProgress(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Print the epoch's line where there is no bar."""
+        told = describe_epoch(trainer)  # in every process of a training: they average the errors together
         if trainer.is_global_zero and not console.is_terminal:
-            console.print(f"{describe_epoch(trainer)}  {time.perf_counter() - self._started:.1f} s", soft_wrap=True)
+            console.print(f"{told}  {time.perf_counter() - self._started:.1f} s", soft_wrap=True)
 
     def on_train_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Leave the terminal as it was."""
-        self._bar.stop()
+        if self._bar.live.is_started:
+            self._bar.stop()
 
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Leave the terminal as it was."""
-        self._bar.stop()
+        self.on_train_end(trainer, module)
 
 
 def describe_epoch(trainer: pl.Trainer) -> str:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from lsm.errors import InputError
 
 #: Options of one call; they are no part of a run.
 _CALL = {"resume", "run_dir", "time_limit"}
+
+#: Parts whose state a checkpoint holds, or that say which samples it has been trained on.
+_STATE = (
+    *("model", "optimizer", "scheduler", "seed", "data.normalization", "data.splits"),
+    *("benchmark.name", "benchmark.reader", "benchmark.loss", "benchmark.projection"),
+)
+
+#: On these depends how many steps a run has.
+_STEPS = (
+    *("trainer.max_epochs", "trainer.devices", "trainer.num_nodes", "data.batch_size"),
+    *("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.max_steps"),
+)
 
 
 def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
@@ -37,6 +50,14 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
             f"{path} does not exist; resume= takes a checkpoint or the folder of a run that has one"
         )
     return path
+
+
+def carry_best(checkpoint: Path, folder: Path) -> None:
+    """Copy the best checkpoint beside ``checkpoint`` to a run that goes on in another folder and has none yet."""
+    best, here = checkpoint.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt"
+    if best.is_file() and not here.exists():
+        here.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(best, here)
 
 
 def count_epochs(checkpoint: Path) -> int:
@@ -65,6 +86,9 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
         key, value = override.key_or_group, override.value()
         if key in _CALL:
             continue
+        if override.is_delete():
+            _delete(cfg, key)
+            continue
         if key in choices:
             if value != choices[key]:
                 raise InputError(
@@ -74,6 +98,8 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
         if key == "data_dir":
             cfg.data_dir, cfg.data.path = value, str(Path(value) / Path(cfg.data.path).name)
             continue
+        if OmegaConf.is_dict(OmegaConf.select(cfg, key)) and not isinstance(value, dict):
+            raise InputError(f"{key} is a group of options, which {value} is not; give them one by one")
         try:
             OmegaConf.update(cfg, key, value, force_add=override.is_add() or override.is_force_add())
         except (ConfigAttributeError, ConfigKeyError) as error:
@@ -82,16 +108,32 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
     return cfg
 
 
+def _delete(cfg: DictConfig, key: str) -> None:
+    parent, _, name = key.rpartition(".")
+    group = OmegaConf.select(cfg, parent) if parent else cfg
+    if not OmegaConf.is_dict(group) or name not in group:
+        raise InputError(f"the run has no option {key} to leave out")
+    with open_dict(group):
+        del group[name]
+
+
 def _require_same_parts(before: Any, after: Any, checkpoint: Path) -> None:
-    """Refuse changes that the state in the checkpoint would overrule or not fit."""
-    for part in ("model", "optimizer", "scheduler"):
-        if after[part] != before[part]:
+    """Refuse changes that the state in the checkpoint would overrule or not fit, and those that mix up the splits."""
+    for part in _STATE:
+        if _look_up(after, part) != _look_up(before, part):
+            raise InputError(f"{part} cannot change on resume, {checkpoint} depends on it; start a new run")
+    if before["scheduler"]["make"].get("total_steps") != "???":
+        return
+    for option in _STEPS:
+        old, new = _look_up(before, option), _look_up(after, option)
+        if old != new:
             raise InputError(
-                f"options of {part} cannot change on resume, {checkpoint} holds its state; start a new run"
+                f"the learning-rate schedule of {checkpoint} spans the steps that {option}={old} makes; "
+                f"it cannot go on with {new}: start a new run"
             )
-    steps = (before["trainer"]["max_epochs"], after["trainer"]["max_epochs"])
-    if before["scheduler"]["make"].get("total_steps") == "???" and steps[0] != steps[1]:
-        raise InputError(
-            f"the learning-rate schedule of {checkpoint} spans trainer.max_epochs={steps[0]}; "
-            f"it cannot go on with {steps[1]}: start a new run"
-        )
+
+
+def _look_up(run: Any, option: str) -> Any:
+    for name in option.split("."):
+        run = run.get(name) if isinstance(run, dict) else None
+    return run

@@ -7,7 +7,6 @@ import logging
 import os
 import warnings
 from dataclasses import dataclass
-from math import ceil
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -16,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.cli import check_benchmark, command, console, run_of
 from experiments.environment import describe_environment
-from experiments.resume import count_epochs, find_checkpoint, resumed_config
+from experiments.resume import carry_best, count_epochs, find_checkpoint, resumed_config
 from lsm.errors import InputError
 
 
@@ -60,8 +59,7 @@ def run(
     rank_zero_only(_record)(cfg, folder)
     has_validation = data.splits["validation"][0] < data.splits["validation"][1]
     trainer = make_trainer(cfg, folder, has_validation, time_limit)
-    num_batches = ceil(len(data.dataset("train")) / (data.batch_size * trainer.world_size))
-    module = make_module(cfg, data, total_steps=num_batches * cfg.trainer.max_epochs)
+    module = make_module(cfg, data, count_steps=lambda: trainer.estimated_stepping_batches)
     if cfg.get("compile"):
         module.solver.model.compile(backend=cfg.compile)
     parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -69,6 +67,8 @@ def run(
     rank_zero_only(console.print)(
         f"{cfg.benchmark.name}: {parameters:,} parameters, {samples} training samples, run in {folder}", soft_wrap=True
     )
+    if checkpoint is not None:
+        rank_zero_only(carry_best)(checkpoint, folder)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return TrainingResult(folder, *_checkpoints(folder), metrics)
@@ -80,6 +80,7 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
 def _record(cfg: DictConfig, folder: Path) -> None:
@@ -107,6 +108,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
         )
     folder = Path(hydra.runtime.output_dir)
     checkpoint = find_checkpoint(cfg.resume, folder)
+    _protect(folder, cfg.resume, checkpoint)
     time_limit = cfg.time_limit
     if checkpoint is not None:
         cfg = resumed_config(checkpoint, hydra.overrides.task)
@@ -121,6 +123,20 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     return _tell(run(cfg, folder, checkpoint, time_limit))
 
 
+def _protect(folder: Path, resume: str | None, checkpoint: Path | None) -> None:
+    """Refuse a folder that holds another run than the one that is resumed."""
+    ours = resume == "auto" or (checkpoint is not None and run_of(checkpoint).resolve() == folder.resolve())
+    if not ours and _is_first_process() and list(folder.glob("checkpoints/*.ckpt")):
+        raise InputError(
+            f"{folder} holds checkpoints of another run; choose another run_dir, or go on with that run by resume=auto"
+        )
+
+
+def _is_first_process() -> bool:
+    """Of several processes of one training, the first tells for all."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
 def _nothing_left(cfg: DictConfig, folder: Path) -> TrainingResult:
     """The result of a finished run: training for no epoch would add empty logs to it."""
     console.print(f"the run in {folder} has finished its {cfg.trainer.max_epochs} epochs, nothing is left to do")
@@ -132,7 +148,7 @@ def _checkpoints(folder: Path) -> tuple[Path, Path]:
 
 
 def _tell(result: TrainingResult) -> TrainingResult:
-    if os.environ.get("LOCAL_RANK", "0") != "0":  # one of several processes of a training tells for all
+    if not _is_first_process():
         return result
     for name, value in sorted(result.metrics.items()):
         console.print(f"{name} {value:.4g}")

@@ -5,8 +5,8 @@ A checkpoint is a Lightning ``.ckpt`` with one more entry, ``lsm``: plain number
 
 from __future__ import annotations
 
+import io
 import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +16,13 @@ import torch
 
 from lsm.errors import InputError
 from lsm.fields import FieldSpec
+from lsm.files import whole_file
 from lsm.solver import NeuralSolver
 
 SCHEMA = 1
+
+#: First bytes of what :func:`torch.save` and pickle write.
+_PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 #: Where a solver's parameters live in the state dict of the training module.
 PREFIX = "solver."
@@ -49,7 +53,15 @@ def describe(solver: NeuralSolver, run: Mapping[str, Any]) -> dict[str, Any]:
 def save(solver: NeuralSolver, run: Mapping[str, Any], path: str | Path) -> None:
     """Write a solver without any training state, for :func:`load`."""
     state = {PREFIX + name: value for name, value in solver.state_dict().items()}
-    torch.save({"lsm": describe(solver, run), "state_dict": state, "epoch": 0}, path)
+    write({"lsm": describe(solver, run), "state_dict": state, "epoch": 0}, path)
+
+
+def write(content: Mapping[str, Any], path: str | Path) -> None:
+    """Write the content of a checkpoint; the file appears whole or not at all, and an old one stays until then."""
+    memory = io.BytesIO()  # torch cannot tell a full disk
+    torch.save(content, memory)
+    with whole_file(Path(path)) as file:
+        file.write(memory.getbuffer())
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -82,14 +94,14 @@ def load_plain(path: Path) -> Any:
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path} holds pickled objects, not only tensors and plain data; "
-            "it is refused, since reading it would run code from the file"
-        ) from error
     except PermissionError:
         raise
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # torch raises errors of many kinds on files of another kind
+        if isinstance(error, pickle.UnpicklingError) and path.read_bytes()[:2] in _PICKLES:
+            raise InputError(
+                f"{path} holds pickled objects, not only tensors and plain data; "
+                "it is refused, since reading it would run code from the file"
+            ) from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is damaged or no checkpoint: {reason}") from error
 

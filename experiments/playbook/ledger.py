@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from experiments.environment import describe_environment
+from lsm.files import whole_file
 
 #: "unfinished" is what the time did not suffice for; all others are final.
 Status = Literal["done", "failed", "skipped", "unfinished"]
@@ -24,10 +24,8 @@ class Named(Protocol):
 
 def write_whole(path: Path, text: str) -> None:
     """Write a text file that appears under its name only when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
+    with whole_file(path) as file:
+        file.write(text.encode())
 
 
 class Ledger:

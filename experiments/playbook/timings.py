@@ -76,7 +76,7 @@ def _try(
     cfg: DictConfig, data: FieldDataModule, batch: FieldBatch, precision: str, request: Mapping[str, Any]
 ) -> dict[str, Any]:
     torch.manual_seed(0)  # every precision starts from the same weights
-    module = make_module(cfg, data, total_steps=request["warmup"] + request["steps"]).to(batch.inputs.device)
+    module = make_module(cfg, data, count_steps=lambda: request["warmup"] + request["steps"]).to(batch.inputs.device)
     if request["compile"]:
         module.solver.model.compile(backend=request["compile"])
     try:

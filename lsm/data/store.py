@@ -16,7 +16,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,6 +26,7 @@ import h5py
 import numpy as np
 
 from lsm.errors import InputError
+from lsm.files import put_in_place
 
 SCHEMA = "lsm-store"
 VERSION = 1
@@ -223,10 +223,7 @@ class StoreWriter:
             return
         try:
             self._file.close()
-            _onto_the_disk(self._partial)
-            os.replace(self._partial, self.path)
-            with suppress(OSError):  # not all systems let folders
-                _onto_the_disk(self.path.parent)
+            put_in_place(self._partial, self.path)
         except BaseException:
             self._partial.unlink(missing_ok=True)
             raise
@@ -236,15 +233,6 @@ class StoreWriter:
             self._file.close()
         finally:
             self._partial.unlink(missing_ok=True)
-
-
-def _onto_the_disk(path: Path) -> None:
-    """Wait until a file, or a folder's list of files, would survive a power failure."""
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def require_fields(store: Store, names: Iterable[str]) -> None:

@@ -50,6 +50,7 @@ class SolverModule(pl.LightningModule):
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.schedule_interval = schedule_interval
         self.run = run or {}
+        self._errors: list[Tensor] = []
 
     def training_step(self, batch: FieldBatch, batch_index: int) -> Tensor:
         """Loss of one batch; logs the mean relative L2 error over the epoch.
@@ -61,17 +62,40 @@ class SolverModule(pl.LightningModule):
         loss = self.loss(prediction, batch.targets)
         if not torch.isfinite(loss):
             raise InputError(
-                f"the training loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}; "
-                "the last checkpoint is kept: lower optimizer.lr, or check the data of this batch"
+                f"the training loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}: "
+                f"{_describe_fault(batch)}{self._kept}"
             )
         error = relative_l2(prediction.detach(), batch.targets).mean()
-        self.log("train/relative_l2", error, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch))
+        self.log("train/relative_l2", error, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 
     def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
-        """Log the mean relative L2 error over the validation split."""
-        error = relative_l2(self.solver(batch), batch.targets).mean()
-        self.log("val/relative_l2", error, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        """Keep the relative L2 error of each sample until the end of the epoch."""
+        self._errors.append(relative_l2(self.solver(batch), batch.targets))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the mean relative L2 error over the validation split.
+
+        Raises:
+            InputError: a sample's error is not finite.
+        """
+        gathered: Any = self.all_gather(torch.cat(self._errors))
+        self._errors.clear()
+        loader: Any = self.trainer.val_dataloaders
+        # Each of several processes takes every n-th sample, and repeats some where the samples do not come out even.
+        errors = gathered.reshape(self.trainer.world_size, -1).T.flatten()[: len(loader.dataset)]
+        bad = torch.nonzero(~torch.isfinite(errors))
+        if len(bad):
+            raise InputError(
+                f"the error of validation sample {bad[0].item()} is {errors[bad[0]].item()} after epoch "
+                f"{self.current_epoch}: its true field is zero everywhere or not finite, or the model diverged; "
+                "check the sample, or lower optimizer.lr"
+            )
+        self.log("val/relative_l2", errors.mean(), sync_dist=True)
+
+    @property
+    def _kept(self) -> str:
+        return "; checkpoints of earlier epochs are kept" if self.current_epoch else ""
 
     def on_train_epoch_end(self) -> None:
         """Keep a diverged solver out of the checkpoints, which are written next.
@@ -82,8 +106,7 @@ class SolverModule(pl.LightningModule):
         bad = [name for name, value in self.solver.named_parameters() if not torch.isfinite(value).all()]
         if bad:
             raise InputError(
-                f"{bad[0]} is no longer finite after epoch {self.current_epoch}; "
-                "the checkpoint of the epoch before is kept: lower optimizer.lr"
+                f"{bad[0]} is no longer finite after epoch {self.current_epoch}: lower optimizer.lr{self._kept}"
             )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -98,3 +121,14 @@ class SolverModule(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what :func:`lsm.checkpoint.load` needs to rebuild the solver."""
         checkpoint["lsm"] = describe(self.solver, self.run)
+
+
+def _describe_fault(batch: FieldBatch) -> str:
+    """Why the loss of a batch is not finite."""
+    if not all(torch.isfinite(field).all() for field in (batch.inputs, batch.targets)):
+        return "a field of this batch is not finite, the data are damaged"
+    if not batch.targets.flatten(1).any(dim=1).all():
+        return (
+            "a true field of this batch is zero everywhere, so that no relative error is defined; leave the sample out"
+        )
+    return "the model diverged, lower optimizer.lr"

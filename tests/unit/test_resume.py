@@ -183,7 +183,7 @@ def test_checkpoints_at_intervals_resume_exactly(clock, train, uninterrupted, da
     options = options_of(darcy_store, folder, *SCHEDULES["paper"], "checkpoint_interval=60")
     train(*options, stop=(1, 0))
     assert not (folder / "checkpoints/last.ckpt").exists()
-    train(*options, stop=(3, 1))
+    train(*options, "resume=auto", stop=(3, 1))
     assert content(folder / "checkpoints/last.ckpt")["epoch"] == 1
     resumed = train(f"resume={folder}")
     assert_same_state(resumed.last, whole.last)
@@ -227,7 +227,38 @@ def test_a_run_is_resumed_into_another_folder_and_from_any_checkpoint(train, uni
     elsewhere = tmp_path / "elsewhere"
     train(f"resume={tmp_path / 'run/checkpoints/last.ckpt'}", f"run_dir={elsewhere}")
     assert_same_state(elsewhere / "checkpoints/last.ckpt", whole.last)
+    assert_same_state(elsewhere / "checkpoints/best.ckpt", whole.best)
     assert content(tmp_path / "run/checkpoints/last.ckpt")["epoch"] == 1, "the old run is left as it was"
+
+
+@pytest.mark.parametrize("how", ["moved", "into another folder"])
+def test_the_best_checkpoint_stays_the_best_in_another_folder(how, train, darcy_store, tmp_path):
+    """A score that no later epoch reaches: only the file that has it is the best."""
+    train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"]), stop=(2, 0))
+    for name in ("best", "last"):
+        path = tmp_path / f"run/checkpoints/{name}.ckpt"
+        changed = content(path)
+        (state,) = (state for key, state in changed["callbacks"].items() if state.get("monitor") == "val/relative_l2")
+        state["best_model_score"] = state["kth_value"] = torch.tensor(1e-3)
+        state["best_k_models"] = {key: torch.tensor(1e-3) for key in state["best_k_models"]}
+        torch.save(changed, path)
+    best = (tmp_path / "run/checkpoints/best.ckpt").read_bytes()
+    options = [f"run_dir={tmp_path / 'elsewhere'}", f"resume={tmp_path / 'run'}"]
+    if how == "moved":
+        (tmp_path / "run").rename(tmp_path / "elsewhere")
+        options[1] = f"resume={tmp_path / 'elsewhere'}"
+    assert train(*options).best.read_bytes() == best
+    assert content(tmp_path / "elsewhere/checkpoints/last.ckpt")["epoch"] == EPOCHS - 1
+
+
+def test_a_folder_of_another_run_is_refused(train, uninterrupted, darcy_store, tmp_path):
+    train(*options_of(darcy_store, tmp_path / "run", "trainer.max_epochs=1"))
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    other = uninterrupted("paper").folder
+    for options in (options_of(darcy_store, tmp_path / "run"), [f"resume={other}", f"run_dir={tmp_path / 'run'}"]):
+        with pytest.raises(InputError, match=r"holds checkpoints of another run; .*resume=auto"):
+            train(*options)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
 def test_auto_starts_goes_on_and_then_has_nothing_to_do(train, uninterrupted, darcy_store, tmp_path):
@@ -314,6 +345,12 @@ class TestOptionsOnResume:
     @pytest.mark.parametrize(
         ("option", "named"),
         [
+            ("optimizer.lr=1e-5", "optimizer cannot change"),
+            ("scheduler.make.gamma=0.1", "scheduler cannot change"),
+            ("seed=1", "seed cannot change"),
+            ("data.normalization.inputs=none", r"data\.normalization cannot change"),
+            ("data.splits.test=[4,7]", r"data\.splits cannot change"),
+            ("data=5", "data is a group of options"),
             ("preset=paper", "preset=quick; it cannot go on with preset=paper"),
             ("optimizer=adamw", "optimizer=adam; it cannot go on with optimizer=adamw"),
             ("model.width=16", "model"),
@@ -340,17 +377,10 @@ class TestOptionsOnResume:
         cfg = resumed_config(stopped / "checkpoints/last.ckpt", [option])
         assert cfg.trainer.gradient_clip_val == 0.5
 
-    @pytest.mark.parametrize(
-        ("option", "name", "rate"), [("optimizer.lr=1e-5", "lr", 0.5e-5), ("scheduler.make.gamma=0.1", "lr", 2e-4)]
-    )
-    def test_options_that_the_checkpoint_overrides_are_not_ignored_silently(self, option, name, rate, train, stopped):
-        """The optimiser's state holds the learning rate: a new one is applied or refused, not recorded and forgotten."""
-        try:
-            result = train(f"resume={stopped}", option, "trainer.max_epochs=3")
-        except InputError as refusal:
-            assert option.partition(".")[0] in str(refusal)  # noqa: PT017
-        else:
-            assert content(result.last)["optimizer_states"][0]["param_groups"][0][name] == pytest.approx(rate)
+    def test_an_option_may_be_left_out(self, stopped):
+        assert "progress" not in resumed_config(stopped / "checkpoints/last.ckpt", ["~callbacks.progress"]).callbacks
+        with pytest.raises(InputError, match=r"no option callbacks\.progres to leave out"):
+            resumed_config(stopped / "checkpoints/last.ckpt", ["~callbacks.progres"])
 
     def test_data_may_have_moved(self, train, stopped, darcy_store, tmp_path):
         moved = tmp_path / "moved" / darcy_store.name
@@ -359,11 +389,12 @@ class TestOptionsOnResume:
         result = train(f"resume={stopped}", f"data_dir={moved.parent}")
         assert content(result.last)["lsm"]["run"]["data"]["path"] == str(moved)
 
-    def test_a_one_cycle_schedule_cannot_be_prolonged_without_a_word(self, train, darcy_store, tmp_path):
+    @pytest.mark.parametrize("option", ["trainer.max_epochs=6", "data.batch_size=3", "trainer.devices=2"])
+    def test_a_one_cycle_schedule_cannot_be_prolonged_without_a_word(self, option, train, darcy_store, tmp_path):
         """Its shape depends on the number of steps: more of them is a clear error, not a crash in the last epoch."""
         train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"]), stop=(2, 0))
-        with pytest.raises(InputError, match="max_epochs"):
-            train(f"resume={tmp_path / 'run'}", "trainer.max_epochs=6")
+        with pytest.raises(InputError, match=option.partition("=")[0]):
+            train(f"resume={tmp_path / 'run'}", option)
 
     def test_nothing_to_resume_is_told(self, tmp_path):
         for name in ("gone", "gone.ckpt"):
@@ -391,7 +422,7 @@ class TestNotANumber:
         with pytest.raises(InputError, match=r"not finite|nan") as caught:
             train(*options_of(store, tmp_path / "run"))
         assert "batch 1" in str(caught.value), str(caught.value)
-        assert "checkpoint is kept" not in str(caught.value), "there is none"
+        assert "kept" not in str(caught.value), "there is no checkpoint"
 
     def test_in_a_batch_stops_the_run_and_keeps_the_checkpoint(self, train, darcy_store, tmp_path, monkeypatch):
         """The third batch of the second epoch turns bad."""
@@ -403,7 +434,7 @@ class TestNotANumber:
             return original(self, batch, batch_index)
 
         monkeypatch.setattr(SolverModule, "training_step", spoil)
-        with pytest.raises(InputError, match=r"nan in epoch 1, batch 2;.*checkpoint is kept"):
+        with pytest.raises(InputError, match=r"nan in epoch 1, batch 2: a field .* not finite.*; checkpoints .* kept"):
             train(*options_of(darcy_store, tmp_path / "run", "data.in_memory=false"))
         kept = content(tmp_path / "run/checkpoints/last.ckpt")
         assert kept["epoch"] == 0
@@ -412,7 +443,7 @@ class TestNotANumber:
     def test_in_the_parameters_reaches_no_checkpoint(self, train, darcy_store, tmp_path):
         """The step after the last batch of an epoch diverges: no loss has seen it yet."""
         options = options_of(darcy_store, tmp_path / "run", "optimizer.lr=1e30", "scheduler=step", "data.batch_size=5")
-        with pytest.raises(InputError, match=r"no longer finite|became (nan|inf)"):
+        with pytest.raises(InputError, match=r"no longer finite|became (nan|inf)|error of validation sample"):
             train(*options)
         for checkpoint in (tmp_path / "run").glob("checkpoints/*.ckpt"):
             assert all(value.isfinite().all() for value in content(checkpoint)["state_dict"].values())
@@ -441,19 +472,99 @@ def test_the_record_of_a_run_rebuilds_its_configuration(uninterrupted):
     assert OmegaConf.create(recorded).choices["benchmark"] == "darcy"
 
 
-def test_two_devices_leave_one_record(darcy_store, tmp_path):
-    """Two processes on the CPU: one record, one report, and the samples of an epoch shared between them."""
-    options = [*tiny_training(darcy_store, tmp_path / "run"), "trainer.devices=2", "trainer.max_epochs=1"]
+@pytest.mark.parametrize(
+    "schedule", [*SCHEDULES.values(), ["scheduler=one_cycle", "+trainer.accumulate_grad_batches=2"]]
+)
+def test_the_learning_rate_asked_for_is_the_one_that_is_used(schedule, train, darcy_store, tmp_path):
+    rates = []
+    for rate in (1e-3, 1e-5):
+        folder = tmp_path / f"{rate}"
+        train(*options_of(darcy_store, folder, *schedule, f"optimizer.lr={rate}"))
+        rates.append(content(folder / "checkpoints/last.ckpt")["optimizer_states"][0]["param_groups"][0]["lr"])
+    assert rates[0] == pytest.approx(100 * rates[1])
+    if "one_cycle" in schedule[0]:
+        assert rates[0] < 1e-3 / 10, "annealed at the end, however many steps there are"
+
+
+def test_a_schedule_without_end_is_refused(train, darcy_store, tmp_path):
+    with pytest.raises(InputError, match=r"OneCycleLR spans a run.*trainer\.max_epochs"):
+        train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"], "trainer.max_epochs=-1"))
+
+
+def test_a_sample_without_an_error_is_named(train, darcy_store, tmp_path):
+    """A true field that is zero everywhere, in the validation or in the training split."""
+    for sample, named in (
+        (6, r"error of validation sample 1 is inf after epoch 0"),
+        (2, "is zero everywhere, so that no"),
+    ):
+        store = tmp_path / f"{sample}.h5"
+        store.write_bytes(darcy_store.read_bytes())
+        with h5py.File(store, "a") as file:
+            file["fields/pressure"][sample] = 0.0
+        with pytest.raises(InputError, match=named):
+            train(*options_of(store, tmp_path / f"run{sample}", "data.normalization.targets=channel"))
+
+
+def test_a_checkpoint_is_whole_wherever_temporary_files_lie(train, uninterrupted, darcy_store, tmp_path, monkeypatch):
+    """A kill while it is written leaves the one before."""
+    folder = tmp_path / "run"
+    options = options_of(darcy_store, folder, *SCHEDULES["paper"], "resume=auto")
+    train(*options, stop=(2, 0))
+    before = (folder / "checkpoints/last.ckpt").read_bytes()
+
+    def kill(partial: Path, path: Path) -> None:
+        assert partial.parent == path.parent
+        raise Stopped
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr("lsm.files.put_in_place", kill)
+        train(*options)
+    assert (folder / "checkpoints/last.ckpt").read_bytes() == before
+    assert_same_state(train(*options).last, uninterrupted("paper").last)
+
+
+def train_on_two(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
+    """Output of a training in two processes on the CPU, and its last checkpoint."""
     done = subprocess.run(
-        [sys.executable, "-m", "experiments.train", *options],
-        cwd=tmp_path,
+        [sys.executable, "-m", "experiments.train", *options, "trainer.devices=2"],
+        cwd=folder.parent,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("best checkpoint") == done.stdout.count("parameters") == 1
-    assert [file.name for file in (tmp_path / "run").glob("environment*")] == ["environment.json"]
+    assert "Traceback" not in done.stderr
+    return done.stdout, content(folder / "checkpoints/last.ckpt")
+
+
+def test_two_devices_leave_one_record_and_count_each_sample_once(command, darcy_store, tmp_path):
+    """Three validation samples, which two processes cannot share evenly."""
+    run = tmp_path / "run"
+    splits = ["data.splits.validation=[5,8]", "data.splits.test=[8,9]"]
+    output, last = train_on_two(run, *tiny_training(darcy_store, run), *splits, "trainer.max_epochs=1")
+    assert output.count("best checkpoint") == output.count("parameters") == 1
+    assert [file.name for file in run.glob("environment*")] == ["environment.json"]
     # 5 samples on 2 devices in batches of 2: two steps each.
-    assert torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
+    assert last["global_step"] == 2
+    errors = command("evaluate", f"checkpoint={run / 'checkpoints/last.ckpt'}", "split=validation", "device=cpu")
+    assert f"val/relative_l2 {errors['relative_l2']['mean']:.4g}\n" in output
+
+
+def test_two_devices_agree_when_to_write_and_which_epoch_was_the_best(darcy_store, tmp_path):
+    run = tmp_path / "run"
+    options = options_of(
+        darcy_store, run, "data.splits.validation=[5,5]", "checkpoint_interval=0.2", "trainer.max_epochs=8"
+    )
+    train_on_two(run, *options)
+    errors = [float(row["train/relative_l2"]) for row in logged(run).values() if "train/relative_l2" in row]
+    assert len(errors) == 8
+    assert content(run / "checkpoints/best.ckpt")["epoch"] == int(np.argmin(errors))
+
+
+def test_two_devices_stop_in_time_together(darcy_store, tmp_path):
+    """The second process starts seconds later, and so do its clock and its limit."""
+    run = tmp_path / "run"
+    _, last = train_on_two(run, *options_of(darcy_store, run, "trainer.max_epochs=5000", "time_limit=4"))
+    assert last["epoch"] < 4999

@@ -18,12 +18,13 @@ from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
+from yaml import YAMLError
 
 import lsm
 from experiments.options import require_kinds
@@ -56,7 +57,7 @@ def config_dir() -> Path:
 def run_of(checkpoint: str | Path) -> Path:
     """Folder of the run that a checkpoint, or the folder itself, belongs to."""
     path = Path(checkpoint)
-    if path.is_dir() or path.suffix != ".ckpt":
+    if not path.is_file() and path.suffix != ".ckpt":
         return path
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
@@ -71,6 +72,13 @@ def _checked_folder(folder: str, resume: Any) -> str:
     return folder
 
 
+def _variant(checkpoint: str, resolution: Any, batch_statistics: bool) -> str:
+    """What sets an evaluation apart from that of the run's best checkpoint on its own grid."""
+    name = "" if Path(checkpoint).is_dir() or Path(checkpoint).stem == "best" else f"_{Path(checkpoint).stem}"
+    sites = resolution if OmegaConf.is_list(resolution) else [] if resolution is None else [resolution]
+    return name + "_".join(["", *map(str, sites)]) + ("_batch_statistics" if batch_statistics else "")
+
+
 def _folder_name(options: str) -> str:
     """Options as the name of one folder, which holds no slash and at most 255 bytes."""
     name = options.replace("/", "_")
@@ -81,6 +89,7 @@ def _folder_name(options: str) -> str:
 OmegaConf.register_new_resolver("lsm.run_of", lambda checkpoint: str(run_of(checkpoint)), replace=True)
 OmegaConf.register_new_resolver("lsm.run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("lsm.checked_folder", _checked_folder, replace=True)
+OmegaConf.register_new_resolver("lsm.variant", _variant, replace=True)
 OmegaConf.register_new_resolver("lsm.folder_name", _folder_name, replace=True)
 
 
@@ -128,7 +137,10 @@ def _defaults(name: str) -> dict[str, Any]:
 def _mistakes_told(show_all: bool) -> Iterator[None]:
     try:
         yield
-    except (InputError, OmegaConfBaseException, HydraException, OSError) as error:
+    except BrokenPipeError:  # as of `lsm-evaluate --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (InputError, OmegaConfBaseException, HydraException, YAMLError, OSError) as error:
         if show_all:
             raise
         told = Text.assemble(("error:", "bold red"), " ", describe(error))
@@ -149,14 +161,24 @@ def describe(error: Exception) -> str:
         return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename or error}; choose another folder with data_dir= or run_dir="
-    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+    if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}; choose another folder with data_dir= or run_dir="
+    if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
+        return _describe_configuration(error)
+    return str(error)
+
+
+def _describe_configuration(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
-    return str(error).splitlines()[0] if isinstance(error, (OmegaConfBaseException, HydraException)) else str(error)
+    lines = str(error).splitlines()
+    if isinstance(error, InstantiationException) and error.__cause__:
+        return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"
+    # Hydra's second line says how to mend an option; YAML's others say where the mistake is.
+    return " ".join(line.strip() for line in (lines if isinstance(error, YAMLError) else lines[:2]) if line.strip())
 
 
 def _found_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:
@@ -189,11 +211,13 @@ def require_store(path: Path, benchmark: str, preset: str) -> None:
         FileNotFoundError: the store is missing; the message names both remedies.
     """
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path} does not exist: make it with `lsm-generate {preset_options(benchmark, preset)}`, convert published "
-            f"files with `lsm-convert {preset_options(benchmark, preset)} source=FOLDER`, or say where it lies with "
-            "data_dir=FOLDER"
+        options = preset_options(benchmark, preset)
+        remedies = (
+            f"make it with `lsm-generate {options}`, convert published files with `lsm-convert {options} source=FOLDER`"
+            if (config_dir() / "benchmark" / f"{benchmark}.yaml").is_file()
+            else "write it with lsm.data.store.StoreWriter"
         )
+        raise FileNotFoundError(f"{path} does not exist: {remedies}, or say where it lies with data_dir=FOLDER")
 
 
 def preset_options(benchmark: str, preset: str) -> str:

@@ -102,6 +102,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "benchmark": checkpoint.run["benchmark"]["name"],
         "preset": checkpoint.run["preset"],
         "split": cfg.split,
+        "data": data.describe(),
+        "batch_size": data.batch_size,
         "sites": list(data.spec.sites),
         "epoch": checkpoint.epoch,
         "seed": checkpoint.run["seed"],

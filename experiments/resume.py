@@ -78,7 +78,12 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
     """
     from lsm.checkpoint import read
 
-    cfg = OmegaConf.create(read(checkpoint)["lsm"]["run"])
+    content = read(checkpoint)
+    if "optimizer_states" not in content:
+        raise InputError(
+            f"{checkpoint} holds a solver without the state of a training, which cannot be resumed; evaluate it, or start a run"
+        )
+    cfg = OmegaConf.create(content["lsm"]["run"])
     choices: dict[str, Any] = cfg.get("choices", {})
     before = OmegaConf.to_container(cfg)
     OmegaConf.set_struct(cfg, True)

@@ -8,6 +8,7 @@ import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -16,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from experiments.cli import check_benchmark, command, console, run_of
 from experiments.environment import describe_environment
 from experiments.resume import carry_best, count_epochs, find_checkpoint, resumed_config
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ def run(
     from experiments.build import make_datamodule, make_module, make_trainer, plain
 
     check_benchmark(cfg)
+    _check_options(cfg, time_limit)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(plain(cfg))
@@ -70,8 +72,24 @@ def run(
     if checkpoint is not None:
         rank_zero_only(carry_best)(checkpoint, folder)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    if time_limit is not None and trainer.current_epoch < cfg.trainer.max_epochs:
+        told = f"stopped in time after {trainer.current_epoch} of {cfg.trainer.max_epochs} epochs"
+        rank_zero_only(console.print)(f"{told}: go on with lsm-train resume={folder}", soft_wrap=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return TrainingResult(folder, *_checkpoints(folder), metrics)
+
+
+def _check_options(cfg: DictConfig, time_limit: Any) -> None:
+    import torch
+
+    require_whole("seed", cfg.seed, 0)
+    if cfg.trainer.max_epochs not in (None, -1):
+        require_whole("trainer.max_epochs", cfg.trainer.max_epochs, 1)
+    if time_limit is not None and (not isinstance(time_limit, (int, float)) or time_limit <= 0):
+        raise InputError(f"time_limit is {time_limit}, expected seconds, such as 3600")
+    backends = torch.compiler.list_backends(exclude_tags=())
+    if cfg.get("compile") and cfg.compile not in backends:
+        raise InputError(f"compile is {cfg.compile}, expected a backend of torch.compile: {', '.join(backends)}")
 
 
 def _quieten_lightning() -> None:
@@ -80,6 +98,7 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*across ranks is zero.*")  # no validation split
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 

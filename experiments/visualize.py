@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.cli import command, console, run_of
 from experiments.curve import as_csv, as_series, read_curve
 from experiments.device import choose_device
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 
 
 def run(cfg: DictConfig) -> list[Path]:
@@ -29,9 +30,11 @@ def run(cfg: DictConfig) -> list[Path]:
     if cfg.animate:
         check_in_motion(data.spec)
     dataset = data.dataset(cfg.split)
-    wrong = [index for index in cfg.samples if not 0 <= index < len(dataset)]
+    wrong = [index for index in _positions(cfg.samples) if not 0 <= index < len(dataset)]
     if wrong:
         raise InputError(f"samples {wrong} are not in the {cfg.split} split, which has 0 to {len(dataset) - 1}")
+    for name in ("dpi", "animation_dpi"):
+        require_whole(name, cfg[name], 1)
     device = choose_device(cfg.device)
     solver = checkpoint.solver.to(device)
     paths = []
@@ -52,6 +55,12 @@ def run(cfg: DictConfig) -> list[Path]:
     if cfg.curve:
         paths += _draw_curve(cfg, checkpoint.run["benchmark"]["name"])
     return paths
+
+
+def _positions(samples: Any) -> list[int]:
+    if not OmegaConf.is_list(samples) or not all(type(index) is int for index in samples):
+        raise InputError(f"samples is {samples}, expected a list of positions such as [0,1,2]")
+    return list(samples)
 
 
 def _draw_curve(cfg: DictConfig, benchmark: str) -> list[Path]:

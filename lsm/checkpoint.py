@@ -72,6 +72,8 @@ def read(path: str | Path) -> dict[str, Any]:
         InputError: the file is no checkpoint of this project and schema, or holds more than tensors and plain data.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name the checkpoint in it, such as checkpoints/best.ckpt of a run")
     if not path.is_file():
         raise FileNotFoundError(f"checkpoint {path} does not exist")
     content = load_plain(path)

@@ -86,6 +86,8 @@ def chosen_benchmarks(cfg: DictConfig) -> list[str]:
         InputError: there is no such benchmark.
     """
     available = sorted(path.stem for path in (config_dir() / "benchmark").glob("*.yaml"))
+    if isinstance(cfg.benchmarks, str):
+        raise InputError(f"benchmarks is {cfg.benchmarks}, expected a list such as [{cfg.benchmarks}]")
     unknown = [name for name in cfg.benchmarks or [] if name not in available]
     if unknown:
         raise InputError(f"benchmark {unknown[0]!r} is unknown; choose from: {', '.join(available)}")

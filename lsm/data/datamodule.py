@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lsm.data.readers.base import Reader
 from lsm.data.store import Store, require_fields
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 from lsm.fields import FieldBatch, FieldSpec
 
 Split = Literal["train", "validation", "test"]
@@ -31,17 +32,18 @@ class StoredSamples(Dataset[FieldBatch]):
 
     def __init__(self, path: Path, reader: Reader, samples: tuple[int, int], in_memory: bool) -> None:
         self.path, self.reader, self.samples = path, reader, samples
-        self._store: Store | None = None
+        self._opened: tuple[int, Store] | None = None
         self._held = [self._decode(index) for index in range(*samples)] if in_memory else None
 
     def _decode(self, index: int) -> FieldBatch:
-        if self._store is None:
-            self._store = Store(self.path)
-        return self.reader.decode({name: self._store.field(name)[index] for name in self.reader.fields})
+        # An open HDF5 file does not travel to a loader's process, forked or not: each opens its own.
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = os.getpid(), Store(self.path)
+        store = self._opened[1]
+        return self.reader.decode({name: store.field(name)[index] for name in self.reader.fields})
 
     def __getstate__(self) -> dict[str, Any]:
-        # An open HDF5 file does not travel to a loader's process: each opens its own.
-        return {**self.__dict__, "_store": None}
+        return {**self.__dict__, "_opened": None}
 
     def __len__(self) -> int:
         return self.samples[1] - self.samples[0]
@@ -100,8 +102,8 @@ class FieldDataModule(pl.LightningDataModule):
         on_device: bool = False,
     ) -> None:
         super().__init__()
-        if batch_size < 1:
-            raise InputError(f"batch_size is {batch_size}, expected at least 1")
+        require_whole("data.batch_size", batch_size, 1)
+        require_whole("data.num_workers", num_workers, 0)
         self.path, self.reader = Path(path), reader
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.in_memory, self.memory_limit, self.on_device = in_memory, memory_limit, on_device
@@ -122,6 +124,12 @@ class FieldDataModule(pl.LightningDataModule):
                 dataset[0].check(self.spec)
             self._datasets[split] = dataset
         return self._datasets[split]
+
+    def describe(self) -> dict[str, Any]:
+        """Which data these are: where they lie, how many they are, and how they came to be."""
+        with Store(self.path) as store:
+            made = {name: value for name, value in store.provenance.items() if name != "redrawn"}
+            return {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
 
     @cached_property
     def _fits_in_memory(self) -> bool:
@@ -170,6 +178,11 @@ class FieldDataModule(pl.LightningDataModule):
         return self._sampled("validation", shuffle=False)
 
 
+def _are_limits(limits: Any) -> bool:
+    pair = isinstance(limits, Sequence) and len(limits) == 2 and all(type(limit) is int for limit in limits)
+    return pair and 0 <= limits[0] <= limits[1]
+
+
 def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str, tuple[int, int]]:
     """Check that splits lie in a store and share no sample.
 
@@ -181,7 +194,7 @@ def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str,
     checked: dict[str, tuple[int, int]] = {}
     for name in ("train", "validation", "test"):
         limits = splits.get(name)
-        if limits is None or len(limits) != 2 or not 0 <= limits[0] <= limits[1]:
+        if limits is None or not _are_limits(limits):
             raise InputError(f"data.splits.{name} is {limits}, expected [first, end) such as [0,1000]")
         first, end = limits
         if end > store.num_samples:

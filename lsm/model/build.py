@@ -7,13 +7,13 @@ else, so that a checkpoint cannot name code to run.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from torch import nn
 
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 from lsm.fields import FieldSpec
 from lsm.model.lsm import LatentSpectralModel
 from lsm.model.point_cloud import FourierProjection
@@ -61,13 +61,21 @@ def build_model(config: Mapping[str, Any], spec: FieldSpec) -> LatentSpectralMod
     Raises:
         InputError: a name or option is unknown, or a number does not fit.
     """
-    width = config["width"]
+    width, patch = config["width"], config["patch"]
+    require_whole("model.width", width, 1)
+    if isinstance(patch, str) or not isinstance(patch, Sequence):
+        raise InputError(f"model.patch is {patch}, expected a number an axis such as [4,4]")
+    if (config["projection"]["name"] == "fourier") != (spec.geometry == "points"):
+        raise InputError(
+            f"projection {config['projection']['name']!r} does not fit sites of geometry {spec.geometry!r}: "
+            "choose 'fourier' for points, 'grid' for grids and meshes"
+        )
     make_projection = _prepare("projection", PROJECTIONS, config["projection"])
     make_trunk = _prepare("trunk", TRUNKS, config["trunk"])
     make_block = _prepare("block", BLOCKS, config["block"])
     return LatentSpectralModel(
         projection=make_projection(rank=spec.space_dim, in_channels=spec.in_channels, width=width, code=spec.code),
-        trunk=make_trunk(rank=spec.space_dim, width=width, patch=tuple(config["patch"]), make_block=make_block),
+        trunk=make_trunk(rank=spec.space_dim, width=width, patch=tuple(patch), make_block=make_block),
         width=width,
         out_channels=spec.out_channels,
     )

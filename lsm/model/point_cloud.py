@@ -172,6 +172,11 @@ class FourierProjection(nn.Module):
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
         if coords is None:
             raise InputError("a point cloud needs the coordinates of its points; hand coords (b, n, 2) to the model")
+        kind = self.grid_bias.weight.dtype
+        if kind not in (torch.float32, torch.float64):
+            raise InputError(
+                f"a point cloud's transforms have no {kind}; choose trainer.precision=32-true or bf16-mixed"
+            )
         with _full_precision(inputs):
             points = self.deformation(coords, code)
             first, second = self.waves(points)

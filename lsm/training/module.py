@@ -110,13 +110,20 @@ class SolverModule(pl.LightningModule):
             )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """The optimiser and its schedule."""
-        optimizer = self.make_optimizer(self.parameters())
-        schedule: LRSchedulerConfigType = {
-            "scheduler": self.make_scheduler(optimizer),
-            "interval": self.schedule_interval,
-        }
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+        """The optimiser and its schedule.
+
+        Raises:
+            InputError: they refuse an option.
+        """
+        try:
+            optimizer = self.make_optimizer(self.parameters())
+            schedule = self.make_scheduler(optimizer)
+        except InputError:
+            raise
+        except (TypeError, ValueError) as error:
+            raise InputError(f"an option of optimizer or scheduler is refused: {error}") from error
+        settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
+        return {"optimizer": optimizer, "lr_scheduler": settings}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what :func:`lsm.checkpoint.load` needs to rebuild the solver."""

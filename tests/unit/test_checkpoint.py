@@ -89,6 +89,11 @@ def test_a_truncated_file_is_called_damaged(keep, tmp_path):
         load(path)
 
 
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(InputError, match=r"is a folder; name the checkpoint in it"):
+        load(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"none\.ckpt"):
         load(tmp_path / "none.ckpt")

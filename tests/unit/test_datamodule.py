@@ -73,6 +73,17 @@ def test_read_lazily_equals_held_in_memory(path, num_workers):
         assert torch.equal(one.targets, other.targets)
 
 
+def test_a_process_of_a_loader_opens_the_store_itself(path):
+    samples = StoredSamples(path, RampReader(), (0, 9), in_memory=False)
+    assert torch.equal(samples[1].inputs, samples[1].inputs)
+    (parent, opened), forked = samples._opened, samples._opened[0] + 1
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lsm.data.datamodule.os.getpid", lambda: forked)
+        samples[1]
+    assert parent != forked == samples._opened[0]
+    assert samples._opened[1] is not opened
+
+
 def test_held_samples_are_decoded_once_and_lazy_ones_when_wanted(path):
     held, lazy = RampReader(), RampReader()
     for reader, in_memory in ((held, True), (lazy, False)):

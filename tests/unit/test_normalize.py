@@ -69,6 +69,18 @@ def test_a_site_that_never_varies_stays_finite():
     assert torch.isfinite(normalizer.encode(values)).all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-5, 1e-12])
+def test_channels_of_small_numbers_are_normalised_too(scale):
+    """Displacements in metres, say: within the hundredth that the floor may add."""
+    normalizer = Normalizer("channel", SITES, 2)
+    normalizer.fit([scale * fields()])
+    encoded = normalizer.encode(scale * fields()).flatten(0, -2)
+    assert encoded.std(dim=0).tolist() == pytest.approx([1.0, 1.0], rel=0.011)
+    assert torch.allclose(normalizer.decode(normalizer.encode(scale * fields())), scale * fields(), atol=1e-6 * scale)
+    normalizer.fit([torch.full((7, *SITES, 2), 3.0)])
+    assert torch.equal(normalizer.deviation, torch.full((2,), 1e-5)), "a channel that never varies stays finite"
+
+
 @pytest.mark.parametrize("way", ["encode", "decode"])
 def test_per_site_refuses_another_grid_and_per_channel_takes_it(way):
     other = torch.randn(2, 8, 3, 2)

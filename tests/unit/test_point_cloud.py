@@ -149,6 +149,13 @@ def test_mixed_precision_leaves_the_transforms_exact():
     assert (rounded - values).norm() < 2**-8 * values.norm()
 
 
+def test_a_model_in_half_precision_is_refused():
+    model, fields = cloud_model()
+    samples = batch(fields).to(torch.bfloat16)
+    with pytest.raises(InputError, match=r"bfloat16; choose trainer.precision=32-true"):
+        model.bfloat16()(samples.inputs, samples.coords, samples.code)
+
+
 def test_a_model_in_mixed_precision_trains():
     projection = {"name": "fourier", "modes": 3, "resolution": 8}
     fields = spec("points", (9,), inputs=2, code=3)
@@ -189,4 +196,10 @@ def test_options_that_do_not_fit_are_named(options, named):
 
 def test_clouds_lie_in_the_plane():
     with pytest.raises(InputError, match="rank 3"):
-        build_model(model_config(patch=(1, 1, 1), projection={"name": "fourier"}), spec(sites=(4, 4, 4)))
+        FourierProjection(3, 2, 4)
+
+
+def test_a_projection_fits_its_geometry():
+    for name, fields in (("fourier", spec(sites=(4, 4))), ("grid", cloud_model()[1])):
+        with pytest.raises(InputError, match=f"projection '{name}' does not fit sites of geometry"):
+            build_model(model_config(projection={"name": name}), fields)

@@ -139,6 +139,28 @@ def test_unknown_readers_and_options_are_named():
     assert available_readers() == ["frames", "grid", "mesh", "plasticity", "points"]
 
 
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ("grid", "reader is grid, expected {name: NAME"),
+        ({"inputs": ["a"]}, "expected {name: NAME, ...} with one of: frames, grid"),
+        ({"name": "grid", "inputs": "a", "targets": ["b"]}, r"inputs of the reader is 'a', expected a list .* \[a\]"),
+        ({"name": "grid", "inputs": ["a"], "targets": []}, "targets of the reader is"),
+        ({"name": "mesh", "coordinates": "a", "targets": ["b"]}, "coordinates of the reader is 'a'"),
+        ({"name": "points", "points": "a", "targets": "b"}, "targets of the reader is 'b'"),
+        ({"name": "frames", "field": "a", "num_inputs": 0, "num_targets": 1}, "num_inputs is 0"),
+        ({"name": "grid", "inputs": ["a"], "targets": ["c"]}, r"holds c of shape \(5, 3\) and a of shape \(4, 3\)"),
+        ({"name": "grid", "inputs": ["d"], "targets": ["d"]}, "of 1 to 3 axes"),
+        ({"name": "mesh", "coordinates": ["a", "c"], "targets": ["b"]}, r"holds c of shape \(5, 3\)"),
+        ({"name": "points", "points": "a", "targets": ["e"]}, r"takes points \(n, 2\) and targets \(n,\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(config, named, store_of):
+    store, _ = store_of(a=(4, 3), b=(4, 3), c=(5, 3), d=(2, 2, 2, 2), e=(4,))
+    with pytest.raises(InputError, match=named):
+        make_reader(config).spec(store)
+
+
 def test_predictions_are_masked_in_physical_units():
     """Zero where the mask is, not the target's mean, and untouched elsewhere."""
     fields = spec(inputs=2, mask=1)

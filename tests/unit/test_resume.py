@@ -198,7 +198,7 @@ def test_the_last_epoch_is_always_kept(clock, train, uninterrupted, darcy_store,
     assert content(train(*options).last)["global_step"] == 4
 
 
-def test_a_run_stops_in_time_and_goes_on_exactly(clock, train, uninterrupted, darcy_store, tmp_path):
+def test_a_run_stops_in_time_and_goes_on_exactly(clock, train, uninterrupted, darcy_store, tmp_path, capsys):
     """Epochs of 30 seconds: 80 hold two, not three; the limit is of one call and is not kept."""
     whole = uninterrupted("quick")
     clock(10.0)
@@ -206,6 +206,9 @@ def test_a_run_stops_in_time_and_goes_on_exactly(clock, train, uninterrupted, da
     options = options_of(darcy_store, folder, *SCHEDULES["quick"], "checkpoint_interval=1000", "resume=auto")
     train(*options, "time_limit=80")
     assert content(folder / "checkpoints/last.ckpt")["epoch"] == 1
+    assert (
+        f"stopped in time after 2 of {EPOCHS} epochs: go on with lsm-train resume={folder}" in capsys.readouterr().out
+    )
     train(*options, "time_limit=1")
     assert content(folder / "checkpoints/last.ckpt")["epoch"] == 2, "an epoch a call at least"
     resumed = train(*options)

@@ -77,6 +77,8 @@ def place(darcy_store, darcy_run, tmp_path_factory) -> Path:
     (place / "a_file").touch()
     content = torch.load(darcy_run / "checkpoints/best.ckpt", weights_only=True)
     torch.save(content, place / "good.ckpt")
+    torch.save({name: content[name] for name in ("lsm", "state_dict", "epoch")}, place / "solver.ckpt")
+    (place / "settings.yaml").write_text("name: heat\n")
     content["lsm"]["schema"] = 99
     torch.save(content, place / "other_schema.ckpt")
     return place
@@ -115,6 +117,50 @@ MISTAKES = {
     "wrong split": (
         ("evaluate", "checkpoint=good.ckpt", "split=tset"),
         ("'tset'", "train, validation, test"),
+    ),
+    "file that is no checkpoint": (
+        ("evaluate", "checkpoint=data/darcy_quick.h5"),
+        ("darcy_quick.h5 is damaged or no checkpoint",),
+    ),
+    "configuration as a checkpoint": (
+        ("evaluate", "checkpoint=settings.yaml"),
+        ("settings.yaml is damaged or no checkpoint",),
+    ),
+    "solver without a training": (
+        ("train", "resume=solver.ckpt", "run_dir=unborn"),
+        ("solver.ckpt holds a solver without the state of a training",),
+    ),
+    "precision that there is not": (
+        ("train", *TINY, "trainer.precision=bf17", "run_dir=precision"),
+        ("trainer: Precision 'bf17' is invalid",),
+    ),
+    "flag that there is not": (("train", *TINY, "+trainer.foo=1", "run_dir=flag"), ("trainer: ", "'foo'")),
+    "flag without a plus": (
+        ("train", *TINY, "trainer.gradient_clip_val=1"),
+        ("'trainer.gradient_clip_val'", "use +trainer.gradient_clip_val=1"),
+    ),
+    "patch that is no list": (
+        ("train", *TINY, "model.patch=6", "run_dir=patch6"),
+        ("model.patch is 6, expected a number an axis",),
+    ),
+    "width that is none": (("train", *TINY, "model.width=abc", "run_dir=width"), ("model.width is abc",)),
+    "batch of a wrong kind": (("train", *TINY, "data.batch_size=abc", "run_dir=batch"), ("data.batch_size is abc",)),
+    "split that is none": (
+        ("train", *TINY, "data.splits.train=[0,10.5]", "run_dir=split"),
+        ("data.splits.train is [0, 10.5]",),
+    ),
+    "negative seed": (("train", *TINY, "seed=-1", "run_dir=seed"), ("seed is -1",)),
+    "negative rate": (("train", *TINY, "optimizer.lr=-1", "run_dir=rate"), ("optimizer", "-1")),
+    "no epoch": (("train", *TINY, "trainer.max_epochs=0", "run_dir=epoch"), ("trainer.max_epochs is 0",)),
+    "time that is none": (("train", *TINY, "time_limit=abc", "run_dir=time"), ("time_limit is abc, expected seconds",)),
+    "compiler that there is not": (("train", *TINY, "compile=foo", "run_dir=compile"), ("compile is foo", "inductor")),
+    "points on a grid": (
+        ("train", *TINY, "model.projection.name=fourier", "run_dir=points"),
+        ("projection 'fourier' does not fit sites of geometry 'grid'",),
+    ),
+    "names that are no list": (
+        ("train", *TINY, "benchmark.reader.inputs=permeability", "run_dir=names"),
+        ("inputs of the reader is 'permeability', expected a list of stored arrays such as [permeability]",),
     ),
     "missing checkpoint": (
         ("visualize", "checkpoint=gone"),

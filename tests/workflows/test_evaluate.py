@@ -7,13 +7,14 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
 from conftest import tiny_training
 
 from experiments.curve import as_csv, read_curve
-from experiments.evaluate import Errors, measure
+from experiments.evaluate import Errors
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
@@ -135,9 +136,26 @@ def test_data_may_have_moved(run, command, darcy_store, tmp_path):
     for where in (f"data_dir={tmp_path}", f"store={tmp_path / darcy_store.name}"):
         there = command("evaluate", f"checkpoint={moved}", "device=cpu", where)
         assert there["relative_l2"] == here["relative_l2"]
-        assert (moved.parent / "evaluation/test/metrics.json").is_file()
+        assert (moved.parent / "evaluation/test_last/metrics.json").is_file()
+        assert there["data"]["store"] == str(tmp_path / darcy_store.name)
+        assert there["data"]["provenance"] == here["data"]["provenance"]
+        assert there["data"]["provenance"]["source"] == "generated"
     with pytest.raises(FileNotFoundError, match=r"nowhere.*lsm-generate benchmark=darcy preset=quick.*data_dir="):
         command("evaluate", f"checkpoint={moved}", f"data_dir={tmp_path / 'nowhere'}")
+
+
+def test_evaluations_do_not_replace_one_another(run, command):
+    """Another checkpoint, grid or statistics has a folder of its own."""
+    for options, folder in (
+        ([f"checkpoint={run}"], "test"),
+        ([f"checkpoint={run / 'checkpoints/best.ckpt'}"], "test"),
+        ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "test_last"),
+        ([f"checkpoint={run / 'checkpoints/last.ckpt'}", "batch_statistics=true"], "test_last_batch_statistics"),
+        ([f"checkpoint={run}", "resolution=25"], "test_25"),
+        ([f"checkpoint={run}", "resolution=[25,25]"], "test_25_25"),
+    ):
+        returned = command("evaluate", *options, "device=cpu")
+        assert json.loads((run / "evaluation" / folder / "metrics.json").read_text()) == returned
 
 
 def test_batch_statistics_are_a_choice(run, command, tmp_path):
@@ -168,12 +186,14 @@ def test_an_empty_split_is_named(command, darcy_store, tmp_path):
         command("evaluate", f"checkpoint={tmp_path / 'run'}", "split=validation")
 
 
-def test_a_field_that_is_zero_everywhere_is_named(run):
-    solver, data = load(run / "checkpoints/last.ckpt").solver, data_of(run)
-    sample = data.dataset("test")[0]
-    batch = FieldBatch.stack([sample, FieldBatch(sample.inputs, torch.zeros_like(sample.targets))])
-    errors = measure(solver, [batch], torch.device("cpu"))
-    assert np.isfinite(errors.samples).tolist() == [True, False]
+def test_a_field_that_is_zero_everywhere_is_named(run, command, darcy_store, tmp_path):
+    store = tmp_path / "store.h5"
+    shutil.copy(darcy_store, store)
+    first = load(run / "checkpoints/last.ckpt").run["data"]["splits"]["test"][0]
+    with h5py.File(store, "a") as file:
+        file["fields/pressure"][first + 1] = 0.0
+    with pytest.raises(InputError, match="error of sample 1 is not finite: its true field is zero everywhere"):
+        command("evaluate", f"checkpoint={run}", "device=cpu", f"store={store}", f"run_dir={tmp_path}")
 
 
 def test_pictures_of_samples(run, command, tmp_path):
@@ -181,6 +201,16 @@ def test_pictures_of_samples(run, command, tmp_path):
     assert [path.name for path in pictures] == ["test_0005.png", "test_0000.png", "learning_curve.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
     assert (tmp_path / "learning_curve.csv").read_text() == as_csv(read_curve(run))
+    for option, named in (
+        ("samples=7", r"samples is 7, expected a list of positions"),
+        ("samples=[a]", r"samples is \['a'\], expected"),
+        ("samples=[0.5]", "expected a list"),
+        ("dpi=0", "dpi is 0"),
+        ("resolution=1.5", r"resolution is 1\.5, expected a whole number"),
+        ("resolution=abc", "resolution is abc, expected a whole number"),
+    ):
+        with pytest.raises(InputError, match=named):
+            command("visualize", f"checkpoint={run}", option, f"run_dir={tmp_path}")
     for samples in ("[6]", "[-1]", "[0,7]"):
         with pytest.raises(InputError, match=r"not in the test split, which has 0 to 5"):
             command("visualize", f"checkpoint={run}", f"samples={samples}", f"run_dir={tmp_path}")

@@ -37,6 +37,35 @@ class Reader(ABC):
         """One sample, in float32, from the stored arrays of one sample."""
 
 
+def as_names(option: str, names: Any) -> tuple[str, ...]:
+    """Names of stored arrays, as an option lists them.
+
+    Raises:
+        InputError: it is no list of at least one name.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
+        raise InputError(
+            f"{option} of the reader is {names!r}, expected a list of stored arrays such as [{names or 'a'}]"
+        )
+    return tuple(names)
+
+
+def require_one_shape(store: Store, names: Sequence[str]) -> None:
+    """Check that stored arrays are values at the same sites.
+
+    Raises:
+        InputError: one has another shape than the first, or more than three axes.
+    """
+    described = store.fields
+    for name in names:
+        shape, first = described[name].shape, described[names[0]].shape
+        if shape != first or not 1 <= len(shape) <= len(AXES):
+            raise InputError(
+                f"{store.path} holds {name} of shape {shape} and {names[0]} of shape {first} a sample; "
+                f"the reader takes arrays of one shape, of 1 to {len(AXES)} axes"
+            )
+
+
 def available_readers() -> list[str]:
     """Names of all readers."""
     return sorted(module.name for module in pkgutil.iter_modules(readers.__path__) if module.name != "base")
@@ -50,6 +79,10 @@ def make_reader(config: Mapping[str, Any]) -> Reader:
     Raises:
         InputError: there is no such reader, or it has no such option.
     """
+    if not isinstance(config, Mapping) or "name" not in config:
+        raise InputError(
+            f"reader is {config}, expected {{name: NAME, ...}} with one of: {', '.join(available_readers())}"
+        )
     options = dict(config)
     name = options.pop("name")
     if name not in available_readers():
@@ -84,7 +117,9 @@ def select(
     if resolution is None:
         return stored
     sites = stored.shape[:num_axes]
-    wanted = [resolution] * len(sites) if isinstance(resolution, int) else list(resolution)
+    wanted = [resolution] * len(sites) if isinstance(resolution, int) else resolution
+    if not isinstance(wanted, Sequence) or not all(type(number) is int for number in wanted):
+        raise InputError(f"resolution is {resolution}, expected a whole number, or one an axis such as [64,64]")
     if len(wanted) != len(sites):
         raise InputError(
             f"resolution {wanted} has {len(wanted)} numbers, the stored sites {sites} have {len(sites)} axes"

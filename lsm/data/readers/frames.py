@@ -9,7 +9,7 @@ import torch
 
 from lsm.data.readers.base import AXES, Reader, select
 from lsm.data.store import Store
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 from lsm.fields import Channel, FieldBatch, FieldSpec
 
 
@@ -24,6 +24,8 @@ class FramesReader(Reader):
     """
 
     def __init__(self, field: str, num_inputs: int, num_targets: int, resolution: int | None = None) -> None:
+        require_whole("num_inputs", num_inputs, 1)
+        require_whole("num_targets", num_targets, 1)
         self.field, self.num_inputs, self.num_targets, self.resolution = field, num_inputs, num_targets, resolution
         self.fields = (field,)
 

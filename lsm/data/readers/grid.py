@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lsm.data.readers.base import AXES, Reader, channels, select
+from lsm.data.readers.base import AXES, Reader, as_names, channels, require_one_shape, select
 from lsm.data.store import Store
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
@@ -30,13 +30,19 @@ class GridReader(Reader):
         resolution: int | Sequence[int] | None = None,
         mask: str | None = None,
     ) -> None:
-        if mask is not None and mask not in inputs:
+        self.inputs, self.targets = as_names("inputs", inputs), as_names("targets", targets)
+        self.resolution, self.mask = resolution, mask
+        if mask is not None and mask not in self.inputs:
             raise InputError(f"mask {mask!r} is none of the inputs {', '.join(inputs)}")
-        self.inputs, self.targets, self.resolution, self.mask = tuple(inputs), tuple(targets), resolution, mask
         self.fields = (*self.inputs, *self.targets)
 
     def spec(self, store: Store) -> FieldSpec:
-        """A channel a stored array."""
+        """A channel a stored array.
+
+        Raises:
+            InputError: their shapes differ.
+        """
+        require_one_shape(store, self.fields)
         sites = select(store.field(self.inputs[0])[0], self.resolution).shape
         return FieldSpec(
             geometry="grid",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lsm.data.readers.base import AXES, Reader, channels, select
+from lsm.data.readers.base import AXES, Reader, as_names, channels, require_one_shape, select
 from lsm.data.store import Store
 from lsm.fields import FieldBatch, FieldSpec
 
@@ -29,12 +29,17 @@ class MeshReader(Reader):
         resolution: int | Sequence[int] | None = None,
         window: Sequence[Sequence[float]] | None = None,
     ) -> None:
-        self.coordinates, self.targets, self.resolution = tuple(coordinates), tuple(targets), resolution
-        self.window = window
+        self.coordinates, self.targets = as_names("coordinates", coordinates), as_names("targets", targets)
+        self.resolution, self.window = resolution, window
         self.fields = (*self.coordinates, *self.targets)
 
     def spec(self, store: Store) -> FieldSpec:
-        """The coordinates are the input channels."""
+        """The coordinates are the input channels.
+
+        Raises:
+            InputError: the arrays' shapes differ.
+        """
+        require_one_shape(store, self.fields)
         sites = select(store.field(self.coordinates[0])[0], self.resolution).shape
         return FieldSpec(
             geometry="mesh",

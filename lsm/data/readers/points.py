@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from lsm.data.readers.base import Reader, channels
+from lsm.data.readers.base import Reader, as_names, channels
 from lsm.data.store import Store
+from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
 
 
@@ -22,12 +23,22 @@ class PointsReader(Reader):
     """
 
     def __init__(self, points: str, targets: Sequence[str], code: str | None = None) -> None:
-        self.points, self.targets, self.code = points, tuple(targets), code
+        self.points, self.targets, self.code = points, as_names("targets", targets), code
         self.fields = (points, *self.targets) if code is None else (points, *self.targets, code)
 
     def spec(self, store: Store) -> FieldSpec:
-        """The coordinates of the points are the input channels."""
+        """The coordinates of the points are the input channels.
+
+        Raises:
+            InputError: these are no points in the plane, or a target is not known at them.
+        """
         points = store.fields[self.points]
+        for name in self.targets:
+            if len(points.shape) != 2 or points.shape[1] != 2 or store.fields[name].shape != points.shape[:1]:
+                raise InputError(
+                    f"{store.path} holds {self.points} of shape {points.shape} and {name} of shape "
+                    f"{store.fields[name].shape} a sample; the reader takes points (n, 2) and targets (n,)"
+                )
         return FieldSpec(
             geometry="points",
             sites=points.shape[:1],

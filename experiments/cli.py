@@ -197,9 +197,10 @@ def check_benchmark(cfg: DictConfig, *needed: str) -> None:
     Raises:
         InputError: the benchmark has no such preset or key.
     """
-    for key in needed:
+    for key in ("name", "reader", "presets", *needed):
         if key not in cfg.benchmark:
-            raise InputError(f"benchmark {cfg.benchmark.name} has no {key} in its file, which this command needs")
+            name = cfg.benchmark.get("name", "of this call")
+            raise InputError(f"benchmark {name} has no {key} in its file, which this command needs")
     if cfg.preset not in cfg.benchmark.presets:
         raise InputError(f"preset {cfg.preset!r} is unknown; choose one of: {', '.join(cfg.benchmark.presets)}")
 

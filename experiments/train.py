@@ -53,7 +53,7 @@ def run(
 
     from experiments.build import make_datamodule, make_module, make_trainer, plain
 
-    check_benchmark(cfg)
+    check_benchmark(cfg, "loss")
     _check_options(cfg, time_limit)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)

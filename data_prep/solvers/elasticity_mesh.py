@@ -13,6 +13,8 @@ import numpy as np
 from scipy.special import expit
 from skfem import MeshQuad2
 
+from lsm.errors import require_whole
+
 BASE_RADIUS = 0.3
 """Radius of the circular hole in the stored base mesh."""
 
@@ -78,10 +80,9 @@ def base_mesh(refinement: int = 1) -> MeshQuad2:
     Args:
         refinement: parts into which each side of an element is cut.
     Raises:
-        ValueError: refinement is below 1.
+        InputError: ``refinement`` is no whole number of at least 1.
     """
-    if refinement < 1:
-        raise ValueError(f"refinement is {refinement}, expected a whole number of at least 1")
+    require_whole("refinement", refinement, 1)
     with files(__package__).joinpath("elasticity_mesh.npz").open("rb") as stream, np.load(stream) as stored:
         mesh = MeshQuad2(stored["nodes"].T, stored["elements"].T)
     return mesh if refinement == 1 else _round_hole(_subdivide(mesh, refinement))

@@ -434,6 +434,8 @@ class TestGeometry:
     def test_refinement_below_one_is_refused(self) -> None:
         with pytest.raises(InputError, match="refinement is 0"):
             base_mesh(0)
+        with pytest.raises(InputError, match="refinement is 0"):
+            ElasticityGenerator(refinement=0)
 
 
 class TestLattice:

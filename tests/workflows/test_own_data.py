@@ -61,6 +61,17 @@ def test_a_store_and_a_yaml_are_enough(folder):
     assert (folder / "run/figures/test_0000.png").is_file()
 
 
+@pytest.mark.parametrize("key", ["name", "reader", "loss"])
+def test_what_a_yaml_lacks_is_said(key, folder):
+    whole = (folder / "benchmark/heat.yaml").read_text()
+    (folder / "benchmark/heat.yaml").write_text(re.sub(rf"^{key}:.*\n", "", whole, flags=re.MULTILINE))
+    done = call(folder, "train", "--config-dir", str(folder), "benchmark=heat", "run_dir=lacking")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert key in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize(("name", "lacks"), [("generate", "generator"), ("convert", "published")])
 def test_what_own_data_cannot_do_is_said(name, lacks, folder):
     more = [] if name == "generate" else ["source=."]

@@ -14,6 +14,7 @@ from data_prep.generators.base import SolverFailure
 from data_prep.generators.darcy import TOLERANCE, DarcyGenerator
 from data_prep.random_fields import neumann_field
 from data_prep.solvers import darcy
+from lsm.errors import InputError
 
 
 def two_phase(resolution: int, seed: int = 0) -> np.ndarray:
@@ -213,6 +214,12 @@ def test_random_field_has_zero_mean_and_the_stated_variance_of_every_cosine() ->
     assert np.abs(ratio - 1).max() < 5 * (2 / num_samples) ** 0.5
     correlation = np.corrcoef(modes.reshape(num_samples, -1)[:, 1:].T)
     assert np.abs(correlation - np.eye(len(correlation))).max() < 5.5 / num_samples**0.5
+
+
+@pytest.mark.parametrize(("wrong", "named"), [({"resolution": 1}, "resolution is 1"), ({"low": 0.0}, r"low is 0\.0")])
+def test_options_that_make_no_sense_are_refused(wrong: dict[str, float], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        DarcyGenerator(**wrong)
 
 
 class TestGenerator:

@@ -24,6 +24,7 @@ from data_prep.solvers.plasticity_kernels import (
     stable_steps,
     update_cells,
 )
+from lsm.errors import InputError
 
 KNOTS = np.array([7.5, 1.3, 4.2, 6.1, 0.4, 2.8, 5.5, 3.0, 7.5])
 COARSE = ForgingOptions(columns=40, rows=12, cell=1.25)
@@ -343,6 +344,12 @@ def test_options_are_checked(wrong: dict[str, float]) -> None:
 
 
 # --- the generator --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("wrong", "named"), [({"columns": 50}, "columns is 50"), ({"frames": 1}, "frames is 1")])
+def test_options_of_the_generator_are_checked(wrong: dict[str, int], named: str) -> None:
+    with pytest.raises(InputError, match=named):
+        PlasticityGenerator(**wrong)
 
 
 @pytest.fixture(scope="module")

@@ -241,7 +241,7 @@ def test_an_interrupted_export_leaves_no_half_file(version, layout, store, tmp_p
     def fail(*arguments, **options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data_prep.arrays.os.replace", fail)
+    monkeypatch.setattr("lsm.files.os.replace", fail)
     with pytest.raises(OSError, match="space"):
         publish(layout, store, tmp_path / "published", version)
     assert list((tmp_path / "published").iterdir()) == []

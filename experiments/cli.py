@@ -1,4 +1,4 @@
-"""What all commands share: where the configuration lies, and how a user's mistake is told.
+"""What all commands share: where the configuration lies, how they start, and what they print with.
 
 The commands import torch, Lightning and Matplotlib in the functions that use them: --help and a misspelt option are
 answered without the seconds that these take.
@@ -6,39 +6,30 @@ answered without the seconds that these take.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
-from yaml import YAMLError
 
 import lsm
+from experiments.mistakes import mistakes_told
 from experiments.options import require_kinds
 from experiments.resume import find_checkpoint
 from lsm.errors import InputError
 
 # Paths may hold what rich takes for markup or names of emoji.
-_PLAIN = {"highlight": False, "markup": False, "emoji": False}
-console = Console(**_PLAIN)
+console = Console(highlight=False, markup=False, emoji=False)
 
 _LONGEST_NAME = 255
-
-#: Exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of the signal.
-_INTERRUPTED = 130
 
 
 def config_dir() -> Path:
@@ -118,11 +109,11 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         module = spec.name if spec else run.__module__
 
         def guarded(cfg: DictConfig) -> Any:
-            with _mistakes_told(show_all):
+            with mistakes_told(show_all):
                 require_kinds(cfg, _defaults(name))
                 return getattr(import_module(module), function)(cfg)
 
-        with _mistakes_told(show_all):
+        with mistakes_told(show_all):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
 
     return main
@@ -131,61 +122,6 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 def _defaults(name: str) -> dict[str, Any]:
     """Top-level options of a command; those that depend on others stand as they are written."""
     return OmegaConf.to_container(OmegaConf.load(config_dir() / f"{name}.yaml"), resolve=False)  # type: ignore[return-value]
-
-
-@contextmanager
-def _mistakes_told(show_all: bool) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:  # as of `lsm-evaluate --help | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except (InputError, OmegaConfBaseException, HydraException, YAMLError, OSError) as error:
-        if show_all:
-            raise
-        told = Text.assemble(("error:", "bold red"), " ", describe(error))
-        Console(stderr=True, **_PLAIN).print(told, soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        if show_all:
-            raise
-        Console(stderr=True, **_PLAIN).print("interrupted")
-        sys.exit(_INTERRUPTED)
-
-
-def describe(error: Exception) -> str:
-    """One sentence for a user's mistake or a full disk."""
-    error = _found_by_a_resolver(error) or error
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = error.filename or "data"
-        return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
-    if isinstance(error, PermissionError):
-        return f"no permission for {error.filename or error}; choose another folder with data_dir= or run_dir="
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()}; choose another folder with data_dir= or run_dir="
-    if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
-        return _describe_configuration(error)
-    return str(error)
-
-
-def _describe_configuration(error: Exception) -> str:
-    if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = str(error.missing_cfg_file).partition("/")
-        return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
-    if isinstance(error, OverrideParseException):
-        return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
-    lines = str(error).splitlines()
-    if isinstance(error, InstantiationException) and error.__cause__:
-        return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"
-    # Hydra's second line says how to mend an option; YAML's others say where the mistake is.
-    return " ".join(line.strip() for line in (lines if isinstance(error, YAMLError) else lines[:2]) if line.strip())
-
-
-def _found_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:
-    """The mistake that a resolver told, which OmegaConf wraps; None if there is none."""
-    while isinstance(error, OmegaConfBaseException):
-        error = error.__context__
-    return error if isinstance(error, (InputError, OSError)) else None
 
 
 def check_benchmark(cfg: DictConfig, *needed: str) -> None:

@@ -30,7 +30,7 @@ from toy_sets import assert_same, content, make
 
 from data_prep.engine import Job, Report, _compute, _write_part, generate, merge
 from data_prep.job import MOST_ATTEMPTS, claim
-from experiments.cli import describe
+from experiments.mistakes import describe
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
 

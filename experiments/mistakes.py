@@ -1,0 +1,84 @@
+"""How a user's mistake is told: in one sentence, without a traceback."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.text import Text
+from yaml import YAMLError
+
+from lsm.errors import InputError
+
+#: Exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of the signal.
+_INTERRUPTED = 130
+
+
+@contextmanager
+def mistakes_told(show_all: bool) -> Iterator[None]:
+    """End the process with one sentence where a user's mistake, a full disk or Ctrl-C is the cause.
+
+    Args:
+        show_all: let them through with their tracebacks.
+    """
+    try:
+        yield
+    except BrokenPipeError:  # as of `lsm-evaluate --help | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except (InputError, OmegaConfBaseException, HydraException, YAMLError, OSError) as error:
+        if show_all:
+            raise
+        told = Text.assemble(("error:", "bold red"), " ", describe(error))
+        _print(told)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        if show_all:
+            raise
+        _print(Text("interrupted"))
+        sys.exit(_INTERRUPTED)
+
+
+def _print(told: Text) -> None:
+    Console(stderr=True, highlight=False).print(told, soft_wrap=True)
+
+
+def describe(error: Exception) -> str:
+    """One sentence for a user's mistake or a full disk."""
+    error = _found_by_a_resolver(error) or error
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = error.filename or "data"
+        return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
+    if isinstance(error, PermissionError):
+        return f"no permission for {error.filename or error}; choose another folder with data_dir= or run_dir="
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}; choose another folder with data_dir= or run_dir="
+    if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
+        return _describe_configuration(error)
+    return str(error)
+
+
+def _describe_configuration(error: Exception) -> str:
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = str(error.missing_cfg_file).partition("/")
+        return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
+    lines = str(error).splitlines()
+    if isinstance(error, InstantiationException) and error.__cause__:
+        return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"
+    # Hydra's second line says how to mend an option; YAML's others say where the mistake is.
+    return " ".join(line.strip() for line in (lines if isinstance(error, YAMLError) else lines[:2]) if line.strip())
+
+
+def _found_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:
+    """The mistake that a resolver told, which OmegaConf wraps; None if there is none."""
+    while isinstance(error, OmegaConfBaseException):
+        error = error.__context__
+    return error if isinstance(error, (InputError, OSError)) else None

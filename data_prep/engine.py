@@ -156,7 +156,7 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(batches)), context, _start_worker, (job,)) as pool:
         try:
-            with _ignoring_interrupts():
+            with _deferring_interrupts():
                 futures = [pool.submit(_solve_and_write, batch) for batch in batches]
             for future in as_completed(futures):
                 result = future.result()
@@ -174,16 +174,21 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
 
 
 @contextmanager
-def _ignoring_interrupts() -> Iterator[None]:
-    """Processes started meanwhile never heed Ctrl-C: their parent, which gets it too, ends them."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
+def _deferring_interrupts() -> Iterator[None]:
+    """Ctrl-C waits for the end; processes started meanwhile never heed it: their parent, which gets it too, ends them."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    caught: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit, unlike the handler
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if caught:
+        raise KeyboardInterrupt
 
 
 @dataclass(frozen=True)

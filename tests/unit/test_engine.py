@@ -28,7 +28,7 @@ from toy_generators import (
 )
 from toy_sets import assert_same, content, make
 
-from data_prep.engine import Job, Report, _compute, _write_part, generate, merge
+from data_prep.engine import Job, Report, _compute, _deferring_interrupts, _write_part, generate, merge
 from data_prep.job import MOST_ATTEMPTS, claim
 from experiments.mistakes import describe
 from lsm.data.store import Store, StoreWriter
@@ -416,6 +416,19 @@ def test_a_call_that_waited_for_a_larger_one_keeps_its_samples(job, expected, mo
     make(replace(job, num_samples=4))
     assert_same(content(job.path), expected)
     assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_waits_until_the_processes_are_started():
+    before, done = signal.getsignal(signal.SIGINT), []
+    with pytest.raises(KeyboardInterrupt), _deferring_interrupts():
+        os.kill(os.getpid(), signal.SIGINT)
+        done.append("processes started")
+    assert done == ["processes started"]
+    assert signal.getsignal(signal.SIGINT) is before
+    with _deferring_interrupts():
+        pass
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="one processor")

@@ -64,7 +64,7 @@ def _choose_device(cfg: DictConfig) -> None:
     """Put a device's name in the place of "auto".
 
     Raises:
-        InputError: its solver knows no device or batch, but one is asked for; or the device is not there.
+        InputError: the benchmark's solver knows no device or batch, but one is asked for; or the device is not there.
     """
     unknown = [name for name in ("device", "batch_size") if name not in cfg.benchmark.generator]
     asked = [f"{name}={cfg[name]}" for name in unknown if cfg[name] != {"device": "cpu", "batch_size": 1}[name]]

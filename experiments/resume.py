@@ -85,7 +85,7 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
         )
     cfg = OmegaConf.create(content["lsm"]["run"])
     choices: dict[str, Any] = cfg.get("choices", {})
-    before = OmegaConf.to_container(cfg)
+    before = cfg.copy()
     OmegaConf.set_struct(cfg, True)
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         key, value = override.key_or_group, override.value()
@@ -109,7 +109,7 @@ def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:
             OmegaConf.update(cfg, key, value, force_add=override.is_add() or override.is_force_add())
         except (ConfigAttributeError, ConfigKeyError) as error:
             raise InputError(f"the run of {checkpoint} has no option {key}") from error
-    _require_same_parts(before, OmegaConf.to_container(cfg), checkpoint)
+    _require_same_parts(before, cfg, checkpoint)
     return cfg
 
 
@@ -122,23 +122,17 @@ def _delete(cfg: DictConfig, key: str) -> None:
         del group[name]
 
 
-def _require_same_parts(before: Any, after: Any, checkpoint: Path) -> None:
+def _require_same_parts(before: DictConfig, after: DictConfig, checkpoint: Path) -> None:
     """Refuse changes that the state in the checkpoint would overrule or not fit, and those that mix up the splits."""
     for part in _STATE:
-        if _look_up(after, part) != _look_up(before, part):
+        if OmegaConf.select(after, part) != OmegaConf.select(before, part):
             raise InputError(f"{part} cannot change on resume, {checkpoint} depends on it; start a new run")
-    if before["scheduler"]["make"].get("total_steps") != "???":
+    if not OmegaConf.is_missing(before.scheduler.make, "total_steps"):
         return
     for option in _STEPS:
-        old, new = _look_up(before, option), _look_up(after, option)
+        old, new = OmegaConf.select(before, option), OmegaConf.select(after, option)
         if old != new:
             raise InputError(
                 f"the learning-rate schedule of {checkpoint} spans the steps that {option}={old} makes; "
                 f"it cannot go on with {new}: start a new run"
             )
-
-
-def _look_up(run: Any, option: str) -> Any:
-    for name in option.split("."):
-        run = run.get(name) if isinstance(run, dict) else None
-    return run

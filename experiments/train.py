@@ -72,8 +72,8 @@ def run(
     if checkpoint is not None:
         rank_zero_only(carry_best)(checkpoint, folder)
     trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
-    if time_limit is not None and trainer.current_epoch < cfg.trainer.max_epochs:
-        told = f"stopped in time after {trainer.current_epoch} of {cfg.trainer.max_epochs} epochs"
+    if time_limit is not None and trainer.current_epoch < (trainer.max_epochs or 0):
+        told = f"stopped in time after {trainer.current_epoch} of {trainer.max_epochs} epochs"
         rank_zero_only(console.print)(f"{told}: go on with lsm-train resume={folder}", soft_wrap=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return TrainingResult(folder, *_checkpoints(folder), metrics)
@@ -131,7 +131,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     time_limit = cfg.time_limit
     if checkpoint is not None:
         cfg = resumed_config(checkpoint, hydra.overrides.task)
-        if 0 < cfg.trainer.max_epochs <= count_epochs(checkpoint):
+        if 0 < (cfg.trainer.max_epochs or 0) <= count_epochs(checkpoint):
             return _tell(_nothing_left(cfg, run_of(checkpoint)))
         console.print(f"going on from {checkpoint}")
     else:

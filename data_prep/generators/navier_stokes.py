@@ -62,7 +62,7 @@ class NavierStokesGenerator(BatchGenerator):
     batch_size: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("resolution", 4), ("stored_resolution", 1), ("num_frames", 1), ("batch_size", 1)):
+        for name, least in (("resolution", 4), ("stored_resolution", 1), ("batch_size", 1)):
             require_whole(name, getattr(self, name), least)
         if self.resolution % self.stored_resolution:
             raise InputError(

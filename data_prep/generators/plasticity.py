@@ -13,8 +13,7 @@ from scipy.interpolate import CubicSpline
 
 from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.solvers.plasticity import Die, ForgingError, ForgingOptions, solve_forging
-from data_prep.solvers.plasticity_kernels import LANES, PITCH
-from lsm.errors import InputError, require_whole
+from lsm.errors import require_whole
 
 #: Width and height of the block, mm.
 WIDTH, HEIGHT = 50.0, 15.0
@@ -49,9 +48,7 @@ class PlasticityGenerator(Generator):
 
     def __post_init__(self) -> None:
         require_whole("frames", self.frames, 2)
-        possible = range(LANES, PITCH, LANES)
-        if self.columns not in possible:
-            raise InputError(f"columns is {self.columns}: give a multiple of {LANES} from {LANES} to {possible[-1]}")
+        self.forging  # noqa: B018, checks the columns
 
     @property
     def forging(self) -> ForgingOptions:

@@ -28,6 +28,7 @@ from data_prep.solvers.plasticity_kernels import (
     X,
     Y,
 )
+from lsm.errors import InputError, require_whole
 
 __all__ = ["Die", "Energies", "Forging", "ForgingError", "ForgingOptions", "Material", "solve_forging"]
 
@@ -46,6 +47,8 @@ class ForgingOptions:
         courant: time step as a fraction of the stable one.
         floor: shortest stable step that a cell may impose, as a fraction of the undeformed one; cells that would need a
             shorter one are made heavier. 0 leaves the mass alone.
+    Raises:
+        InputError: an option out of range.
     """
 
     columns: int = 100
@@ -59,10 +62,13 @@ class ForgingOptions:
     floor: float = 0.5
 
     def __post_init__(self) -> None:
-        if not (0 < self.columns < PITCH and self.columns % LANES == 0 and self.rows > 0):
-            raise ValueError(f"{self.columns} columns; expected a multiple of {LANES} below {PITCH}, and rows > 0")
-        if not (self.cell > 0 and self.interval > 0 and self.frames > 0 and 0 < self.courant < 1):
-            raise ValueError(f"cell, interval, frames must be positive and courant lie between 0 and 1: {self}")
+        possible = range(LANES, PITCH, LANES)
+        if self.columns not in possible:
+            raise InputError(f"columns is {self.columns}: give a multiple of {LANES} from {LANES} to {possible[-1]}")
+        require_whole("rows", self.rows, 1)
+        require_whole("frames", self.frames, 1)
+        if not (self.cell > 0 and self.interval > 0 and 0 < self.courant < 1):
+            raise InputError(f"cell and interval must be positive and courant lie between 0 and 1: {self}")
 
     @property
     def width(self) -> float:

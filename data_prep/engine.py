@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -20,7 +19,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from typing import Any
 from zipfile import BadZipFile
 
@@ -100,20 +99,30 @@ def merge(job: Job) -> Report:
         InputError: samples are missing (the message says which, by shard), another process works on them, or the store or
             the parts hold other data.
     """
-    in_store = _samples_in_store(job)
     check_manifest(job)
-    _require_parts(job, in_store)
     redrawn: list[Redraw] = []
-    if in_store < job.num_samples:
+    if (in_store := _require_parts(job)) >= job.num_samples:
+        _tidy_leftovers(job, in_store)
+    else:
         with claim(job.whole):
             redrawn = _merge(job)
     return Report(0, job.num_samples, True, redrawn)
 
 
-def _require_parts(job: Job, in_store: int) -> None:
-    missing = [index for index in range(in_store, job.num_samples) if not job.part(index).exists()]
+def _require_parts(job: Job) -> int:
+    """How many samples the store holds, after a look that the others are there as parts.
+
+    Raises:
+        InputError: some are not.
+    """
+    apart = [index for index in range(job.num_samples) if not job.part(index).exists()]
+    in_store = _samples_in_store(
+        job
+    )  # looked at last: another call that merges removes parts only when the store is there
+    missing = [index for index in apart if index >= in_store]
     if missing:
         raise InputError(_describe_missing(job, missing))
+    return in_store
 
 
 def _describe_missing(job: Job, missing: Sequence[int]) -> str:
@@ -154,7 +163,9 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
         return {}
     failed: dict[int, str] = {}
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(batches)), context, _start_worker, (job,)) as pool:
+    ours, theirs = context.Pipe()
+    pool = ProcessPoolExecutor(min(workers, len(batches)), context, _start_worker, (job, theirs))
+    with ours, theirs, pool:
         try:
             with _deferring_interrupts():
                 futures = [pool.submit(_solve_and_write, batch) for batch in batches]
@@ -168,6 +179,7 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
                 "run the same command again, with fewer workers"
             ) from error
         except BaseException:
+            ours.close()  # which ends the workers
             pool.shutdown(cancel_futures=True)
             raise
     return failed
@@ -175,7 +187,7 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
 
 @contextmanager
 def _deferring_interrupts() -> Iterator[None]:
-    """Ctrl-C waits for the end; processes started meanwhile never heed it: their parent, which gets it too, ends them."""
+    """Ctrl-C waits for the end; processes started meanwhile never heed it: the parent, which gets it too, ends them."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -200,20 +212,19 @@ class _BatchResult:
 _job: Job | None = None
 
 
-def _start_worker(job: Job) -> None:
+def _start_worker(job: Job, parent: Connection) -> None:
     global _job
     _job = job
     threadpool_limits(1)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_when_closed, args=(parent,), daemon=True).start()
 
 
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait([parent.sentinel])
-        os._exit(1)
+def _exit_when_closed(parent: Connection) -> None:
+    """End this process, whatever it is at, when the parent closes its end or dies."""
+    wait([parent])
+    os._exit(1)
 
 
 def _solve_and_write(indices: Sequence[int]) -> _BatchResult:
@@ -249,8 +260,7 @@ def _write_part(job: Job, index: int, sample: Sample, attempt: int, failures: li
 
 def _merge(job: Job) -> list[Redraw]:
     """Put the samples that the store holds by now and the parts together; remove the parts."""
-    in_store = _samples_in_store(job)
-    _require_parts(job, in_store)
+    in_store = _require_parts(job)
     redrawn: list[Redraw] = []
     if in_store < job.num_samples:
         redrawn = _write_store(job, in_store)
@@ -288,13 +298,14 @@ def _tidy_leftovers(job: Job, in_store: int) -> None:
 
 
 def _tidy(job: Job, in_store: int) -> None:
-    """Remove the parts that the store holds; their folder too, unless it holds more."""
-    parts = {int(part.stem): part for part in job.parts.glob("*.npz")}
-    if max(parts, default=-1) < in_store:
-        shutil.rmtree(job.parts)
-    else:
-        for index in sorted(index for index in parts if index < in_store):
-            parts[index].unlink()
+    """Remove the parts that the store holds and then, unless there are more, all else: an empty folder ends with its claim."""
+    parts = list(job.parts.glob("*.npz"))
+    stored = [part for part in parts if int(part.stem) < in_store]
+    for part in stored:
+        part.unlink()
+    if stored == parts:
+        for file in list(job.parts.iterdir()):
+            file.unlink()
 
 
 def _read_records(job: Job, index: int) -> dict[str, Any]:

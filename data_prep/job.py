@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,8 @@ def claim(job: Job) -> Iterator[None]:
     """Make the folder of parts, check whose it is, and keep out other processes that would do or merge the same samples.
 
     The shards of one ``num_shards`` run side by side; all other calls exclude each other. Each call takes its own lock
-    first and then looks for others, so that of two that start together at least one steps back.
+    first and then looks for others, so that of two that start together at least one steps back. An empty folder is removed
+    in the end, when the lock is released: until then a network file system may keep the lock's file in it.
 
     Raises:
         InputError: another process is at work (the message says on what), or the parts are of other data.
@@ -120,6 +121,8 @@ def claim(job: Job) -> Iterator[None]:
             with whole_file(manifest) as file:
                 file.write(json.dumps(job.identity, indent=2).encode())
         yield
+    with suppress(OSError):
+        job.parts.rmdir()
 
 
 @contextmanager

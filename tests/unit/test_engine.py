@@ -29,7 +29,7 @@ from toy_generators import (
 from toy_sets import assert_same, content, make
 
 from data_prep.engine import Job, Report, _compute, _deferring_interrupts, _write_part, generate, merge
-from data_prep.job import MOST_ATTEMPTS, claim
+from data_prep.job import MOST_ATTEMPTS, _lock, claim
 from experiments.mistakes import describe
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
@@ -271,8 +271,9 @@ def start(folder: Path, pause: float, num_samples: int = 12, resolution: int = 4
     paths = [str(ROOT / "tests"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
     return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell's background ignores
+    )  # fmt: skip
 
 
 def wait_for(condition, seconds: float = 30.0) -> bool:
@@ -348,17 +349,39 @@ def test_a_kill_between_merging_and_tidying_loses_nothing(complete, job, expecte
     class Killed(BaseException):
         pass
 
-    def kill(path):
+    def kill(job, in_store):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.engine.shutil.rmtree", kill)
+        patch.setattr("data_prep.engine._tidy", kill)
         with pytest.raises(Killed):
             make(replace(job, num_samples=4))
     assert len(list(job.parts.glob("*.npz"))) == 4, "the test leaves parts behind"
     assert make(replace(job, num_samples=complete)).computed == complete - 4
     assert_same(content(job.path), {name: values[:complete] for name, values in expected.items()})
     assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"], "a complete call tidies"
+
+
+def test_a_file_system_that_keeps_open_files_in_their_folder(job, monkeypatch):
+    """As NFS does, under another name and until they are closed."""
+
+    def unlink(path):
+        if path.suffix == ".lock":
+            path.rename(path.with_name(".nfs0001"))
+        else:
+            os.remove(path)
+
+    @contextmanager
+    def lock(path, job):
+        with _lock(path, job):
+            yield
+        path.with_name(".nfs0001").unlink()
+
+    with monkeypatch.context() as patch:
+        patch.setattr("data_prep.job._lock", lock)
+        patch.setattr(Path, "unlink", unlink)
+        assert make(job).merged
+    assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]
 
 
 def test_the_parts_say_whose_they_are(job):
@@ -416,6 +439,24 @@ def test_a_call_that_waited_for_a_larger_one_keeps_its_samples(job, expected, mo
     make(replace(job, num_samples=4))
     assert_same(content(job.path), expected)
     assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+def test_an_interrupt_ends_the_samples_at_work(tmp_path):
+    process = start(tmp_path, pause=5.0)
+    parts = tmp_path / "toy.h5.parts"
+    try:
+        assert wait_for(lambda: len(list(parts.glob("*.npz"))) >= 2), process.communicate()[1]
+        workers = children_of(process.pid)
+        interrupted = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    finally:
+        process.kill()
+    assert errors == "interrupted\n"
+    assert time.monotonic() - interrupted < 3, "the next samples take five seconds"
+    assert wait_for(lambda: not any(map(is_running, workers)), seconds=5)
+    assert sorted(part.name for part in parts.glob("*.npz*")) == ["000000.npz", "000001.npz"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

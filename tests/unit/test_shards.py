@@ -141,3 +141,14 @@ def test_a_call_that_finds_all_leaves_alone_what_is_not_its_own(job):
     (job.parts / "manifest.json").write_text(json.dumps({**job.identity, "seed": 99}))
     assert make(small) == Report(0, 4, True, [])
     assert (job.parts / "manifest.json").is_file()
+
+
+def test_merging_what_is_merged_tidies_too(job, shards, monkeypatch):
+    for shard in shards:
+        make(shard)
+    with monkeypatch.context() as patch:
+        patch.setattr("data_prep.engine._tidy", lambda job, in_store: None)
+        assert merge(job).merged
+    assert len(list(job.parts.glob("*.npz"))) == 7, "the test leaves parts behind"
+    assert merge(job) == Report(0, 7, True, [])
+    assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]

@@ -34,9 +34,16 @@ def run(cfg: DictConfig) -> Report | list[Statistic]:
         shard=cfg.shard,
         num_shards=cfg.num_shards,
     )
-    report = _merge(job) if cfg.merge else _generate(job, count_processors() if cfg.workers is None else cfg.workers)
+    report = _merge(job) if cfg.merge else _generate(job, choose_workers(cfg))
     _tell(job, report)
     return report
+
+
+def choose_workers(cfg: DictConfig) -> int:
+    """As many as asked for, else one on each processor, but one alone on a GPU: each takes memory of it, and one fills it."""
+    if cfg.workers is not None:
+        return cfg.workers
+    return count_processors() if cfg.device == "cpu" else 1
 
 
 def _merge(job: Job) -> Report:

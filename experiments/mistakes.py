@@ -22,7 +22,7 @@ _INTERRUPTED = 130
 
 @contextmanager
 def mistakes_told(show_all: bool) -> Iterator[None]:
-    """End the process with one sentence where a user's mistake, a full disk or Ctrl-C is the cause.
+    """End the process with one sentence where a user's mistake, a full disk or GPU, or Ctrl-C is the cause.
 
     Args:
         show_all: let them through with their tracebacks.
@@ -32,8 +32,8 @@ def mistakes_told(show_all: bool) -> Iterator[None]:
     except BrokenPipeError:  # as of `lsm-evaluate --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except (InputError, OmegaConfBaseException, HydraException, YAMLError, OSError) as error:
-        if show_all:
+    except (InputError, OmegaConfBaseException, HydraException, YAMLError, OSError, RuntimeError) as error:
+        if show_all or (isinstance(error, RuntimeError) and not _gpu_is_full(error)):
             raise
         told = Text.assemble(("error:", "bold red"), " ", describe(error))
         _print(told)
@@ -50,8 +50,11 @@ def _print(told: Text) -> None:
 
 
 def describe(error: Exception) -> str:
-    """One sentence for a user's mistake or a full disk."""
+    """One sentence for a user's mistake, a full disk or a full GPU."""
     error = _found_by_a_resolver(error) or error
+    if _gpu_is_full(error):
+        told = str(error).split(". ")[0]
+        return f"the GPU's memory is full ({told}); give a smaller batch_size= (in training data.batch_size=), or fewer workers"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "data"
         return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
@@ -62,6 +65,11 @@ def describe(error: Exception) -> str:
     if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return _describe_configuration(error)
     return str(error)
+
+
+def _gpu_is_full(error: Exception) -> bool:
+    torch = sys.modules.get("torch")  # not imported here, since the quickest commands do without it
+    return torch is not None and isinstance(error, torch.cuda.OutOfMemoryError)
 
 
 def _describe_configuration(error: Exception) -> str:

@@ -142,3 +142,13 @@ class DyingGenerator(ToyGenerator):
 
     def solve(self, rng: np.random.Generator) -> Sample:
         os._exit(9)
+
+
+@dataclass(frozen=True)
+class FullGpuGenerator(ToyGenerator):
+    """Asks a GPU for more memory than it has."""
+
+    def solve(self, rng: np.random.Generator) -> Sample:
+        import torch  # only here: the other workers start sooner without it
+
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.00 GiB free.")

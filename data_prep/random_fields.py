@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import idctn
 
-FloatArray = NDArray[np.float64]
+from data_prep.types import FloatArray
 
 
 def periodic_field(

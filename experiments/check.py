@@ -51,7 +51,7 @@ def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
 
 
 def spread(total: int, wanted: int) -> list[int]:
-    """At most ``wanted`` of the numbers below ``total``, evenly spread, the first and the last among them."""
+    """At most ``wanted`` of the numbers below ``total``, evenly spread, the first among them, and from two on the last."""
     return sorted({round(index) for index in np.linspace(0, total - 1, min(total, wanted)).tolist()})
 
 

@@ -14,10 +14,13 @@ import numpy as np
 from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.solvers.airfoil import FlowFailure, FlowOptions, solve_airfoil
 from data_prep.solvers.airfoil_mesh import NUM_DISPLACEMENTS, MeshOptions, c_mesh
-from lsm.errors import InputError
+from lsm.errors import require_number, require_whole
 
 #: Deviation from the free stream tolerated at the far field, which is 40 chords away.
 FAR_FIELD_TOLERANCE = 0.02
+
+#: Of fewer samples no correlation is told.
+FEW = 10
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class AirfoilGenerator(Generator):
         angle: its angle to the chord of the undeformed section, degrees.
         largest_displacement: bound of the displacements, chords.
         tolerance: relative residual at which the flow counts as steady.
-        max_iterations: pseudo-time steps allowed to the last stage of the solver's continuation, and to any other march.
+        max_iterations: pseudo-time steps allowed to the last stage of the solver's continuation; smaller numbers bound the
+            other stages, too, but not the first-order start.
         coarsening: 1 for the published mesh, 2 for one with half the cells along both axes.
     Raises:
         InputError: an option out of range.
@@ -50,12 +54,10 @@ class AirfoilGenerator(Generator):
     coarsening: int = 1
 
     def __post_init__(self) -> None:
-        if self.coarsening not in (1, 2):
-            raise InputError(f"coarsening is {self.coarsening}: give 1 or 2")
-        if not 0.0 <= self.largest_displacement <= 0.05:
-            raise InputError(
-                f"largest_displacement is {self.largest_displacement} chords: give 0 to 0.05; more may fold the section"
-            )
+        require_whole("coarsening", self.coarsening, 1, 2)
+        require_number(
+            "largest_displacement (in chords; large ones fold the section)", self.largest_displacement, 0.0, 0.05
+        )
         self.flow_options  # noqa: B018, checks the others
 
     @property
@@ -129,17 +131,33 @@ class AirfoilGenerator(Generator):
         names = ("density", "velocity_x", "velocity_y", "pressure")
         arrays = dict(zip(names, np.moveaxis(flow.state, -1, 0), strict=True))
         arrays |= {"x": x, "y": y, "mach": flow.mach, "displacements": displacements}
-        stored = {name: arrays[name].astype(field.dtype) for name, field in self.fields.items()}
-        return Sample(stored, flow.residual, flow.iterations)
+        return Sample(self.stored(arrays), flow.residual, flow.iterations)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Range of the Mach number and its level at the far field; needs only ``mach``, ``(samples, ni, nj)``."""
-        mach = np.asarray(fields["mach"], dtype=np.float64)
-        ahead = mach[:, mach.shape[1] // 2, -1]
+        """Range and levels of the Mach number; needs only ``y`` and ``mach``, ``(samples, ni, nj)``.
+
+        With ten samples or more also how it answers to camber; that range widens by three standard errors.
+        """
+        mach, y = (np.asarray(fields[name], dtype=np.float64) for name in ("mach", "y"))
+        nose = mach.shape[1] // 2
+        ahead, stagnation = mach[:, nose, -1], mach[:, nose, 0]
         low, high = self.mach - FAR_FIELD_TOLERANCE, self.mach + FAR_FIELD_TOLERANCE
-        return [
+        figures = [
             Statistic("largest Mach number of a sample, mean", mach.max(axis=(1, 2)).mean(), 1.2, 1.6),
             Statistic("smallest Mach number of a sample, mean", mach.min(axis=(1, 2)).mean(), 0.0, 0.25),
             Statistic("Mach number far ahead of the section, mean", ahead.mean(), low, high),
+            Statistic("Mach number at the leading edge, mean", stagnation.mean(), 0.0, 0.25),
             Statistic("Mach number, mean over all nodes", mach.mean(), 0.7, 0.85),
         ]
+        if len(mach) >= FEW:
+            margin = 3 * 0.6 / len(mach) ** 0.5
+            answer = self._answer_to_camber(mach[:, :, 0], y[:, :, 0])
+            figures.append(Statistic("correlation of camber and Mach numbers", answer, 0.4 - margin, 0.9))
+        return figures
+
+    def _answer_to_camber(self, mach: np.ndarray, y: np.ndarray) -> float:
+        """Correlation over samples of camber and largest Mach number above minus below, on the innermost line ``(S, ni)``."""
+        wake, nose = self.mesh_options.wake_cells, mach.shape[1] // 2
+        above, below = slice(wake, nose + 1), slice(nose, mach.shape[1] - wake)
+        camber = y[:, above].max(axis=1) + y[:, below].min(axis=1)
+        return float(np.corrcoef(camber, mach[:, above].max(axis=1) - mach[:, below].max(axis=1))[0, 1])

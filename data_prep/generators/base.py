@@ -99,6 +99,10 @@ class Generator(ABC):
                 results.append(failure)
         return results
 
+    def stored(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One sample's arrays, in the types that ``fields`` declares."""
+        return {name: arrays[name].astype(field.dtype) for name, field in self.fields.items()}
+
     @abstractmethod
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Figures of a data set (arrays with a leading sample axis) beside those known of the published one.

@@ -91,8 +91,7 @@ class ElasticityGenerator(Generator):
             "modes": modes,
         }
         residuals = state.equilibrium.residuals
-        stored = {name: value.astype(FIELDS[name].dtype) for name, value in values.items()}
-        return Sample(stored, residual=residuals[-1], iterations=len(residuals) - 1)
+        return Sample(self.stored(values), residual=residuals[-1], iterations=len(residuals) - 1)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Stress and radius beside the published figures, which are ranges over an unknown number of samples.

@@ -17,7 +17,7 @@ from torch import Tensor
 from data_prep.generators.base import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.random_fields import periodic_field
 from data_prep.solvers.navier_stokes import Breakdown, FlowOptions, Trajectory, solve
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError, require_number, require_whole
 
 FORCING_AMPLITUDE = 0.1
 
@@ -50,7 +50,7 @@ class NavierStokesGenerator(BatchGenerator):
         device: where to solve, "cpu" or "cuda".
         batch_size: samples solved together.
     Raises:
-        InputError: a number is too small, or ``stored_resolution`` does not divide ``resolution``.
+        InputError: a number out of range, or ``stored_resolution`` does not divide ``resolution``.
     """
 
     resolution: int = 256
@@ -62,14 +62,15 @@ class NavierStokesGenerator(BatchGenerator):
     batch_size: int = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("resolution", 4), ("stored_resolution", 1), ("batch_size", 1)):
+        for name, least in (("resolution", 4), ("stored_resolution", 1), ("num_frames", 1), ("batch_size", 1)):
             require_whole(name, getattr(self, name), least)
+        require_number("viscosity", self.viscosity, least=0.0)
+        require_number("time_step", self.time_step, most=1.0, positive=True)
         if self.resolution % self.stored_resolution:
             raise InputError(
                 f"stored_resolution {self.stored_resolution} does not divide resolution {self.resolution}: "
                 "stored points are every n-th point of the solver's grid"
             )
-        self._flow_options()  # refuses what the solver refuses, before any sample is drawn
 
     @property
     def fields(self) -> Mapping[str, StoredField]:

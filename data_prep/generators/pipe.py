@@ -15,7 +15,7 @@ from scipy.integrate import simpson
 from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.solvers.pipe import FlowOptions, NewtonFailure, solve_pipe
 from data_prep.solvers.pipe_mesh import NUM_CENTRE_NODES, pipe_mesh
-from lsm.errors import InputError
+from lsm.errors import InputError, require_number, require_whole
 
 #: Relative deviation of the flux tolerated by the check against the published data.
 FLUX_TOLERANCE = 0.004
@@ -43,12 +43,11 @@ class PipeGenerator(Generator):
     inlet_peak: float = 0.25
 
     def __post_init__(self) -> None:
-        if self.resolution < 5 or self.resolution % 2 == 0:
-            raise InputError(
-                f"resolution {self.resolution}: the mesh needs an odd number of nodes per axis, at least 5"
-            )
-        if self.viscosity <= 0.0 or self.inlet_peak <= 0.0:
-            raise InputError(f"viscosity {self.viscosity} and inlet_peak {self.inlet_peak} must be positive")
+        require_whole("resolution", self.resolution, 5)
+        if self.resolution % 2 == 0:
+            raise InputError(f"resolution is {self.resolution}: give an odd number, of nodes per axis")
+        require_number("viscosity", self.viscosity, positive=True)
+        require_number("inlet_peak", self.inlet_peak, positive=True)
 
     @property
     def fields(self) -> Mapping[str, StoredField]:
@@ -100,20 +99,33 @@ class PipeGenerator(Generator):
             "pressure": flow.pressure,
             "centre_line": centre_line,
         }
-        stored = {name: arrays[name].astype(field.dtype) for name, field in self.fields.items()}
-        return Sample(stored, flow.residual, flow.iterations)
+        return Sample(self.stored(arrays), flow.residual, flow.iterations)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Peak velocity and flux of a data set; needs only ``y`` and ``velocity_x``, ``(samples, n, n)`` each."""
-        velocity = np.asarray(fields["velocity_x"], dtype=np.float64)
-        flux = simpson(velocity, x=np.asarray(fields["y"], dtype=np.float64), axis=-1)
+        """Peak velocity, flux and answer to bends of a data set; needs only ``y`` and ``velocity_x``, ``(samples, n, n)``."""
+        velocity, y = (np.asarray(fields[name], dtype=np.float64) for name in ("velocity_x", "y"))
+        flux = simpson(velocity, x=y, axis=-1)
         known_flux = 1.0 / 6.0
         low, high = known_flux * (1.0 - FLUX_TOLERANCE), known_flux * (1.0 + FLUX_TOLERANCE)
         return [
             Statistic(
                 "mean over samples of the peak horizontal velocity", velocity.max(axis=(1, 2)).mean(), 0.25, 0.30
             ),
-            Statistic("mean flux through the sections", flux.mean(), low, high),
             Statistic("smallest flux through a section", flux.min(), low, high),
             Statistic("largest flux through a section", flux.max(), low, high),
+            Statistic("correlation of bend and offset of the flow", _answer_to_bends(velocity, y), 0.75, 0.90),
         ]
+
+
+def _answer_to_bends(velocity: np.ndarray, y: np.ndarray) -> float:
+    """Correlation over all sections, but those near inlet and outlet, of the centre line's curvature and the flow's offset.
+
+    The offset is that of the mean of the section's points, weighted by the velocity, from the centre line.
+    """
+    sections = y.shape[1]
+    across = np.linspace(-0.5, 0.5, sections)
+    offset = (velocity @ across / velocity.sum(axis=-1))[:, 1:-1]
+    curvature = np.diff(y.mean(axis=-1), n=2, axis=1)
+    inner = slice(sections // 16, -1 - sections // 16)
+    with np.errstate(invalid="ignore", divide="ignore"):  # a flow that answers to nothing has no correlation: nan
+        return float(np.corrcoef(offset[:, inner].ravel(), curvature[:, inner].ravel())[0, 1])

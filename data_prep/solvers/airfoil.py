@@ -19,10 +19,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.solvers import airfoil_kernels as kernels
-from data_prep.solvers.airfoil_dual import DualMesh, FloatArray, dual_mesh
+from data_prep.solvers.airfoil_dual import DualMesh, dual_mesh
 from data_prep.solvers.airfoil_fronts import Factors, plan_for
 from data_prep.solvers.airfoil_gmres import solve_roughly
-from lsm.errors import InputError
+from data_prep.types import FloatArray
+from lsm.errors import InputError, require_number, require_whole
 
 #: Relative residual of the linear systems.
 LINEAR_TOLERANCE = 0.1
@@ -57,9 +58,10 @@ class FlowOptions:
         angle: its angle to the x axis, degrees.
         tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations).
         direct_iterations: steps allowed to the direct march from the first-order solution; more helps on finer meshes.
-        max_iterations: steps allowed to the last stage of the continuation, and to any other march.
+        max_iterations: steps allowed to the last stage of the continuation; smaller numbers bound the other stages, too.
+            The first-order start has a bound of its own.
     Raises:
-        InputError: a value that is not positive, or a Mach number of 1 or more.
+        InputError: a value out of range.
     """
 
     mach: float = 0.8
@@ -71,9 +73,15 @@ class FlowOptions:
     def __post_init__(self) -> None:
         if not 0.0 < self.mach < 1.0:
             raise InputError(f"mach is {self.mach}: the far field is subsonic, give a value between 0 and 1")
-        for name in ("tolerance", "direct_iterations", "max_iterations"):
-            if getattr(self, name) <= 0:
-                raise InputError(f"{name} is {getattr(self, name)}: give a positive value")
+        require_number("angle", self.angle, -90.0, 90.0)
+        require_number(
+            "tolerance (no looser than that of the first-order start)",
+            self.tolerance,
+            most=START.tolerance,
+            positive=True,
+        )
+        require_whole("direct_iterations", self.direct_iterations, 1)
+        require_whole("max_iterations", self.max_iterations, 1)
 
     @property
     def free_stream(self) -> FloatArray:
@@ -123,15 +131,19 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
     start, _, _ = problem.march(problem.uniform(), START)
-    for stages in (direct_stages(options), continuation_stages(options)):
-        state, steps = start, 0
+    steps: dict[str, int] = {}
+    for march, stages in (("direct", direct_stages(options)), ("continuation", continuation_stages(options))):
+        state, steps[march] = start, 0
         for stage in stages:
             state, residual, taken = problem.march(state, stage)
-            steps += taken
+            steps[march] += taken
         if residual <= options.tolerance:
             lift, drag = problem.forces(state)
-            return AirfoilFlow(state[problem.mesh.topology.node], lift, drag, residual, steps)
-    raise FlowFailure(f"{len(x)} x {x.shape[1]} nodes: relative residual {residual:.2e} after {steps} steps")
+            return AirfoilFlow(state[problem.mesh.topology.node], lift, drag, residual, steps[march])
+    raise FlowFailure(
+        f"{len(x)} x {x.shape[1]} nodes: relative residual {residual:.2e} exceeds {options.tolerance:g} after "
+        f"{steps['direct']} direct and {steps['continuation']} continuation steps"
+    )
 
 
 @dataclass(frozen=True)
@@ -144,7 +156,7 @@ class Stage:
         slopes: share of the limited slopes in the reconstruction; 0 for the first-order, 1 for the second-order scheme.
         first_courant, largest_courant: Courant number of the first step, and its bound.
         growth: by what the Courant number grows.
-        rise: largest ratio of a step's remaining residual, pseudo-time term included, to the residual before it.
+        rise: a step is halved while its remaining residual, pseudo-time term included, exceeds this many times the one before.
     """
 
     tolerance: float
@@ -262,7 +274,7 @@ class Problem:
     def _advance(
         self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, change: FloatArray, stage: Stage
     ) -> tuple[FloatArray, FloatArray, float]:
-        """Take as much of a step as keeps density and pressure positive and the residual in bounds.
+        """Take as much of a step as keeps density and pressure positive and, unless halved too often, the residual in bounds.
 
         Returns:
             New state, its residual, and the share of the step that was taken.

@@ -12,9 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from data_prep.types import FloatArray
 from lsm.errors import InputError
 
-FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int32]
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from data_prep.solvers.airfoil_dual import FloatArray, IntArray, topology
+from data_prep.solvers.airfoil_dual import IntArray, topology
+from data_prep.types import FloatArray
 
 #: A block of at most this many nodes is eliminated at once.
 LEAF = 12

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from data_prep.types import FloatArray
+
 Operator = Callable[[FloatArray], FloatArray]
 
 #: Search directions allowed; the flow solver needs about ten.

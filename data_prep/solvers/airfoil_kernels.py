@@ -15,11 +15,12 @@ from numba import njit
 
 GAMMA = 1.4
 
-#: Weight of the nodal gradient against the difference along an edge; a third makes smooth one-dimensional advection third
-#: order accurate.
+#: Weight of the nodal gradient against the difference along an edge. With a third, the two slopes that the limiter chooses from
+#: average to one of third order in one dimension; each alone is of second.
 BETA = 1.0 / 3.0
 
-#: Acoustic waves slower than this fraction of the speed of sound are damped as if they were that fast (Harten).
+#: Acoustic waves slower than this fraction of the speed of sound are damped as if they were faster, those at rest as if they
+#: had half of it (Harten).
 ENTROPY_FIX = 0.05
 
 #: Step of the one-sided differences of a flux, for states of order one.
@@ -213,7 +214,7 @@ def add_boundary_jacobian(state, free, wall_normals, far_normals, diagonal):  # 
 
 @njit(cache=True, error_model="numpy")
 def time_terms(state, edges, normals):  # type: ignore[no-untyped-def]
-    """Derivative of the conserved by the primitive variables, times the sum of wave speeds over a volume's faces.
+    """Derivative of the conserved by the primitive variables, times the sum of wave speeds over a volume's inner faces.
 
     Returns:
         ``(N, 4, 4)``; over a Courant number it is the pseudo-time term of the linear system.

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from data_prep.types import FloatArray
 from lsm.errors import InputError
-
-FloatArray = NDArray[np.float64]
 
 #: Width and height of the design element; its centre is at (0.5, 0).
 ELEMENT_WIDTH, ELEMENT_HEIGHT = 1.5, 0.2

@@ -31,7 +31,8 @@ from data_prep.solvers.pipe_elements import (
     quadratic_shapes,
     tabulate,
 )
-from data_prep.solvers.pipe_mesh import FloatArray, Numbering, numbering
+from data_prep.solvers.pipe_mesh import Numbering, numbering
+from data_prep.types import FloatArray
 
 #: Meshes are halved down to this many nodes per axis; a coarser mesh no longer resolves the bends.
 COARSEST_RESOLUTION = 17
@@ -227,7 +228,8 @@ class _Problem:
             residual = self._residual(state)
             size, previous = float(np.linalg.norm(residual)) / scale, size
         n = self.numbers.resolution
-        raise NewtonFailure(f"{n} x {n} nodes: relative residual {size:.2e} after {iteration} Newton steps")
+        missed = f"relative residual {size:.2e} exceeds {self.options.tolerance:g}"
+        raise NewtonFailure(f"{n} x {n} nodes: {missed} after {iteration} Newton steps")
 
     def _profile(self) -> FloatArray:
         """Parabola across every section, ``(n, n)``: zero on the walls, the inlet's peak in the middle."""

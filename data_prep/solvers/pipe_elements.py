@@ -17,7 +17,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from data_prep.solvers.pipe_mesh import FloatArray, IndexArray
+from data_prep.solvers.pipe_mesh import IndexArray
+from data_prep.types import FloatArray
 
 #: Body force: positions ``x, y`` of any shape to its two components there.
 BodyForce = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]

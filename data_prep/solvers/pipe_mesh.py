@@ -15,7 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+from data_prep.types import FloatArray
+
 IndexArray = NDArray[np.integer]
 
 PIPE_LENGTH = 10.0

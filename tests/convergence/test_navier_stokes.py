@@ -437,6 +437,11 @@ class TestGenerator:
             NavierStokesGenerator(stored_resolution=0)
         with pytest.raises(InputError, match="batch_size is 0"):
             NavierStokesGenerator(batch_size=0)
+        never = {"viscosity": (-1.0, float("nan")), "time_step": (0.0, 2.0), "num_frames": (0, 2.0)}
+        for name, values in never.items():
+            for value in values:
+                with pytest.raises(InputError, match=f"^{name} is {value}, expected"):
+                    NavierStokesGenerator(**{name: value})
 
 
 @pytest.mark.slow

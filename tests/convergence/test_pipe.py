@@ -447,9 +447,11 @@ def test_options_reach_the_solver_and_failures_the_engine() -> None:
     assert brisk.provenance["inlet_peak"] == 0.5
     with pytest.raises(SolverFailure, match="17 x 17 nodes"):
         PipeGenerator(resolution=17, viscosity=1e-7).solve(np.random.default_rng(0))
-    for wrong in ({"resolution": 128}, {"resolution": 3}, {"viscosity": 0.0}, {"inlet_peak": -1.0}):
-        with pytest.raises(InputError, match=r"resolution|viscosity"):
-            PipeGenerator(**wrong)
+    never = {"resolution": (128, 3, 17.0), "viscosity": (0.0, float("nan")), "inlet_peak": (-1.0, float("inf"))}
+    for name, values in never.items():
+        for value in values:
+            with pytest.raises(InputError, match=f"^{name} is {value}"):
+                PipeGenerator(**{name: value})
 
 
 @pytest.mark.parametrize(
@@ -461,5 +463,29 @@ def test_statistics_match_the_published_data(num_samples: int) -> None:
     stacked = {name: np.stack([sample[name] for sample in samples]) for name in generator.fields}
     statistics = generator.statistics(stacked)
     assert all(statistic.expected for statistic in statistics)
-    wrong = generator.statistics({**stacked, "velocity_x": 4.0 * stacked["velocity_x"]})
+    wrong = generator.statistics({**stacked, "velocity_x": 4.0 * stacked["velocity_x"][:, ::-1]})
     assert not any(statistic.expected for statistic in wrong)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda u: np.broadcast_to(0.25 - np.linspace(-0.5, 0.5, 33) ** 2, u.shape),
+        lambda u: u[::-1],
+        lambda u: u[:, ::-1],
+        lambda u: u[:, :, ::-1],
+    ],
+    ids=["straight pipe", "shuffled", "downstream up", "mirrored"],
+)
+def test_statistics_notice_the_flow_of_another_pipe(spoil) -> None:
+    generator = PipeGenerator(resolution=33)
+    samples = [generator.solve(np.random.default_rng([11, index])).fields for index in range(4)]
+    stacked = {name: np.stack([sample[name] for sample in samples]) for name in ("y", "velocity_x")}
+    (told,) = (s for s in generator.statistics(stacked) if s.name.startswith("correlation"))
+    assert told.expected
+    (told,) = (
+        s
+        for s in generator.statistics({**stacked, "velocity_x": spoil(stacked["velocity_x"])})
+        if s.name.startswith("correlation")
+    )
+    assert not told.expected

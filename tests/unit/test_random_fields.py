@@ -64,13 +64,15 @@ def test_modes_of_different_wavenumbers_are_uncorrelated():
     assert np.abs(correlation - np.eye(5)).max() < 5 / NUM_SAMPLES**0.5
 
 
-def test_neumann_modes_have_the_stated_variances():
+def test_neumann_modes_have_the_stated_variances_and_are_uncorrelated():
     modes = neumann_modes(6, NUM_SAMPLES)
     k1, k2 = np.mgrid[:6, :6]
     expected = 3.0**2 * (np.pi**2 * (k1**2 + k2**2) + 9) ** -2
     measured = (modes**2).mean(axis=0)
     measured[0, 0] = expected[0, 0]
     assert np.abs(measured / expected - 1).max() < VARIANCE_TOLERANCE
+    correlation = np.corrcoef(modes.reshape(NUM_SAMPLES, -1)[:, 1:].T)
+    assert np.abs(correlation - np.eye(len(correlation))).max() < 5 / NUM_SAMPLES**0.5
 
 
 def test_neumann_field_is_the_sum_of_orthonormal_cosines_at_cell_centres():

@@ -185,7 +185,7 @@ MISTAKES = {
     ),
     "generator option out of range in a conversion": (
         ("convert", "benchmark=pipe", "benchmark.generator.resolution=64", "source=."),
-        ("resolution 64", "odd"),
+        ("resolution is 64", "odd"),
     ),
     "folder for a store": (("generate", "store=truncated"), ("truncated is a folder; store= takes a file",)),
     "folder with brackets": (

@@ -116,9 +116,8 @@ def _require_parts(job: Job) -> int:
         InputError: some are not.
     """
     apart = [index for index in range(job.num_samples) if not job.part(index).exists()]
-    in_store = _samples_in_store(
-        job
-    )  # looked at last: another call that merges removes parts only when the store is there
+    # The store is looked at last: another call that merges removes the parts only when the store is there.
+    in_store = _samples_in_store(job)
     missing = [index for index in apart if index >= in_store]
     if missing:
         raise InputError(_describe_missing(job, missing))

@@ -19,8 +19,8 @@ from lsm.errors import require_number, require_whole
 #: Deviation from the free stream tolerated at the far field, which is 40 chords away.
 FAR_FIELD_TOLERANCE = 0.02
 
-#: Of fewer samples no correlation is told.
-FEW = 10
+#: Of fewer samples no correlation is told; of n samples it has a standard error of about so much over the root of n.
+FEW, CORRELATION_DEVIATION = 10, 0.6
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class AirfoilGenerator(Generator):
             Statistic("Mach number, mean over all nodes", mach.mean(), 0.7, 0.85),
         ]
         if len(mach) >= FEW:
-            margin = 3 * 0.6 / len(mach) ** 0.5
+            margin = 3 * CORRELATION_DEVIATION / len(mach) ** 0.5
             answer = self._answer_to_camber(mach[:, :, 0], y[:, :, 0])
             figures.append(Statistic("correlation of camber and Mach numbers", answer, 0.4 - margin, 0.9))
         return figures

@@ -177,8 +177,9 @@ def _compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[
                 f"a worker process was killed (out of memory?); finished samples are kept in {job.parts}: "
                 "run the same command again, with fewer workers"
             ) from error
-        except BaseException:
-            ours.close()  # which ends the workers
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                ours.close()  # which ends the workers, whatever they are at
             pool.shutdown(cancel_futures=True)
             raise
     return failed

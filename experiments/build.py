@@ -83,6 +83,7 @@ def make_module(cfg: DictConfig, data: FieldDataModule, count_steps: Callable[[]
         make_scheduler=make_scheduler,
         schedule_interval=cfg.scheduler.interval,
         run=plain(cfg),
+        data=data.describe(),
     )
 
 
@@ -125,6 +126,22 @@ def make_trainer(cfg: DictConfig, folder: Path, has_validation: bool, time_limit
     return instantiate(cfg.trainer, **more)
 
 
+def _checkpoint_of(path: Path) -> Path:
+    """A checkpoint, or the best one of a run's folder.
+
+    Raises:
+        FileNotFoundError: the run has none but its last one.
+    """
+    if not path.is_dir():
+        return path
+    best, last = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    if last.is_file() and not best.is_file():
+        raise FileNotFoundError(
+            f"{best} does not exist, since no epoch was measured to its end; give checkpoint={last}"
+        )
+    return best
+
+
 def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     """A trained solver and its data, for evaluating and drawing.
 
@@ -135,8 +152,7 @@ def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     Raises:
         InputError: there is no such split, or it is empty.
     """
-    path = Path(cfg.checkpoint)
-    checkpoint = load(path / "checkpoints" / "best.ckpt" if path.is_dir() else path)
+    checkpoint = load(_checkpoint_of(Path(cfg.checkpoint)))
     store = cfg.store or checkpoint.run["data"]["path"]
     if cfg.store is None and cfg.data_dir is not None:
         store = Path(cfg.data_dir) / Path(store).name

@@ -22,9 +22,8 @@ from rich.text import Text
 
 import lsm
 from experiments.mistakes import mistakes_told
-from experiments.options import require_kinds
 from experiments.resume import find_checkpoint
-from lsm.errors import InputError
+from lsm.errors import InputError, require_kinds
 
 # Paths may hold what rich takes for markup or names of emoji.
 console = Console(highlight=False, markup=False, emoji=False)
@@ -63,9 +62,10 @@ def _checked_folder(folder: str, resume: Any) -> str:
     return folder
 
 
-def _variant(checkpoint: str, resolution: Any, batch_statistics: bool) -> str:
-    """What sets an evaluation apart from that of the run's best checkpoint on its own grid."""
+def _variant(checkpoint: str, store: str | None, resolution: Any, batch_statistics: bool) -> str:
+    """What sets an evaluation apart from that of the run's best checkpoint on its own data and grid."""
     name = "" if Path(checkpoint).is_dir() or Path(checkpoint).stem == "best" else f"_{Path(checkpoint).stem}"
+    name += f"_{Path(store).stem}" if store else ""
     sites = resolution if OmegaConf.is_list(resolution) else [] if resolution is None else [resolution]
     return name + "_".join(["", *map(str, sites)]) + ("_batch_statistics" if batch_statistics else "")
 
@@ -111,6 +111,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         def guarded(cfg: DictConfig) -> Any:
             with mistakes_told(show_all):
                 require_kinds(cfg, _defaults(name))
+                _require_places(cfg)
                 return getattr(import_module(module), function)(cfg)
 
         with mistakes_told(show_all):
@@ -122,6 +123,17 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 def _defaults(name: str) -> dict[str, Any]:
     """Top-level options of a command; those that depend on others stand as they are written."""
     return OmegaConf.to_container(OmegaConf.load(config_dir() / f"{name}.yaml"), resolve=False)  # type: ignore[return-value]
+
+
+def _require_places(cfg: DictConfig) -> None:
+    """Refuse places that an unset variable of the shell leaves empty, which would be the root folder, and unexpanded homes."""
+    for name in ("data_dir", "store", "run_dir"):
+        place = OmegaConf.select(cfg, name)
+        if place == "" or str(place).startswith("~"):
+            variable = " or LSM_DATA_DIR" if name == "data_dir" else ""
+            raise InputError(
+                f"{name}={place} is no place; write it in full (is a variable{variable} empty, or ~ quoted?)"
+            )
 
 
 def check_benchmark(cfg: DictConfig, *needed: str) -> None:

@@ -51,6 +51,11 @@ class Errors:
             "worst_sample": int(self.samples.argmax()),
         }
 
+    def means_by_channel(self) -> dict[str, float | None]:
+        """Mean error of each channel alone; None where it is defined of no sample, being zero everywhere."""
+        means = self.channels.mean(axis=0)
+        return {name: float(mean) if np.isfinite(mean) else None for name, mean in zip(self.names, means, strict=True)}
+
 
 def measure(
     solver: NeuralSolver, batches: Iterable[FieldBatch], device: torch.device, use_batch_statistics: bool = False
@@ -83,6 +88,7 @@ def measure(
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Evaluate as configured; write and return the metrics."""
     from experiments.build import load_run
+    from lsm.metrics import describe_fault
 
     checkpoint, data = load_run(cfg, cfg.split)
     folder = Path(cfg.run_dir)
@@ -94,21 +100,23 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         errors = measure(checkpoint.solver, batches, choose_device(cfg.device), cfg.batch_statistics)
     if not np.isfinite(errors.samples).all():
         bad = int(np.argmin(np.isfinite(errors.samples)))
-        raise InputError(
-            f"the error of sample {bad} is not finite: its true field is zero everywhere, or the model diverged"
-        )
+        sample = data.dataset(cfg.split)[bad]
+        fault = describe_fault(sample.inputs[None], sample.targets[None])
+        raise InputError(f"the error of sample {bad} of the {cfg.split} split is not finite: {fault}")
     metrics = {
         "checkpoint": str(checkpoint.path),
         "benchmark": checkpoint.run["benchmark"]["name"],
         "preset": checkpoint.run["preset"],
         "split": cfg.split,
         "data": data.describe(),
+        "training_data": checkpoint.data,
         "batch_size": data.batch_size,
         "sites": list(data.spec.sites),
         "epoch": checkpoint.epoch,
         "seed": checkpoint.run["seed"],
         "batch_statistics": cfg.batch_statistics,
         "relative_l2": errors.summary(),
+        "relative_l2_by_channel": errors.means_by_channel(),
         "environment": describe_environment(),
     }
     _write(metrics, errors, folder)
@@ -139,8 +147,8 @@ def _tell(metrics: dict[str, Any], errors: Errors, folder: Path) -> None:
     )
     console.print(table)
     if len(errors.names) > 1:
-        for name, error in zip(errors.names, errors.channels.mean(axis=0), strict=True):
-            console.print(f"  {name}: {error:.5f}")
+        for name, error in metrics["relative_l2_by_channel"].items():
+            console.print(f"  {name}: " + ("not defined" if error is None else f"{error:.5f}"))
     console.print(f"metrics: {folder / 'metrics.json'}\nsamples: {folder / 'samples.csv'}", soft_wrap=True)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
 from yaml import YAMLError
@@ -76,6 +76,8 @@ def _describe_configuration(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
+    if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
+        return f"{str(error).splitlines()[0].rpartition(': ')[2]}= is missing; --help says what it takes"
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
     lines = str(error).splitlines()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,37 @@ def count_epochs(checkpoint: Path) -> int:
     from lsm.checkpoint import read
 
     return read(checkpoint)["epoch"] + 1
+
+
+def require_same_data(checkpoint: Path, data: Mapping[str, Any]) -> None:
+    """Check that a run goes on with the data that it began with, by how they were made.
+
+    Args:
+        checkpoint: the interrupted run's checkpoint.
+        data: description of the data at hand, see :meth:`lsm.data.datamodule.FieldDataModule.describe`.
+    Raises:
+        InputError: they were made otherwise; the message says in what.
+    """
+    from lsm.checkpoint import read
+
+    described = read(checkpoint)["lsm"].get("data")
+    if not described:  # a checkpoint of an older version
+        return
+    before, now = (_flat(described["provenance"]), _flat(data["provenance"]))
+    for name in [name for name in {**before, **now} if name != "lsm_version"]:
+        if before.get(name) != now.get(name):
+            raise InputError(
+                f"{data['store']} holds other data than {checkpoint} was trained on ({name} was {before.get(name)}, "
+                f"is {now.get(name)}); put those back, or start a new run"
+            )
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return flat
 
 
 def resumed_config(checkpoint: Path, overrides: Sequence[str]) -> DictConfig:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from experiments.cli import check_benchmark, command, console, run_of
 from experiments.environment import describe_environment
-from experiments.resume import carry_best, count_epochs, find_checkpoint, resumed_config
+from experiments.resume import carry_best, count_epochs, find_checkpoint, require_same_data, resumed_config
 from lsm.errors import InputError, require_whole
 
 
@@ -26,7 +26,7 @@ class TrainingResult:
 
     Args:
         folder: the run's folder.
-        best: the best checkpoint.
+        best: the best checkpoint, if an epoch was finished and measured.
         last: the last checkpoint.
         metrics: the metrics that this call logged last.
     """
@@ -58,7 +58,9 @@ def run(
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(plain(cfg))
-    rank_zero_only(_record)(cfg, folder)
+    if checkpoint is not None:
+        require_same_data(checkpoint, data.describe())
+    rank_zero_only(_record)(cfg, data.describe(), folder)
     has_validation = data.splits["validation"][0] < data.splits["validation"][1]
     trainer = make_trainer(cfg, folder, has_validation, time_limit)
     module = make_module(cfg, data, count_steps=lambda: trainer.estimated_stepping_batches)
@@ -82,7 +84,7 @@ def run(
 def _check_options(cfg: DictConfig, time_limit: Any) -> None:
     import torch
 
-    require_whole("seed", cfg.seed, 0)
+    require_whole("seed", cfg.seed, 0, 2**32 - 1)
     if cfg.trainer.max_epochs not in (None, -1):
         require_whole("trainer.max_epochs", cfg.trainer.max_epochs, 1)
     if time_limit is not None and (not isinstance(time_limit, (int, float)) or time_limit <= 0):
@@ -102,13 +104,13 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
-def _record(cfg: DictConfig, folder: Path) -> None:
+def _record(cfg: DictConfig, data: dict[str, Any], folder: Path) -> None:
     """Keep what is needed to repeat the run; each time that it goes on adds its own environment."""
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     times_resumed = len(list(folder.glob("environment*.json")))
     name = f"environment-resumed-{times_resumed}.json" if times_resumed else "environment.json"
-    environment = {"seed": cfg.seed, **describe_environment()}
+    environment = {"seed": cfg.seed, "data": data, **describe_environment()}
     (folder / name).write_text(json.dumps(environment, indent=2) + "\n")
 
 
@@ -171,7 +173,11 @@ def _tell(result: TrainingResult) -> TrainingResult:
         return result
     for name, value in sorted(result.metrics.items()):
         console.print(f"{name} {value:.4g}")
-    console.print(f"best checkpoint: {result.best}", soft_wrap=True)
+    for name, checkpoint in (("best", result.best), ("last", result.last)):
+        if checkpoint.is_file():
+            console.print(f"{name} checkpoint: {checkpoint}", soft_wrap=True)
+            return result
+    console.print("no epoch was finished, so no checkpoint was written")
     return result
 
 

@@ -30,7 +30,8 @@ def run(cfg: DictConfig) -> list[Path]:
     if cfg.animate:
         check_in_motion(data.spec)
     dataset = data.dataset(cfg.split)
-    wrong = [index for index in _positions(cfg.samples) if not 0 <= index < len(dataset)]
+    samples = _positions(cfg.samples, len(dataset))
+    wrong = [index for index in samples if not 0 <= index < len(dataset)]
     if wrong:
         raise InputError(f"samples {wrong} are not in the {cfg.split} split, which has 0 to {len(dataset) - 1}")
     for name in ("dpi", "animation_dpi"):
@@ -38,7 +39,7 @@ def run(cfg: DictConfig) -> list[Path]:
     device = choose_device(cfg.device)
     solver = checkpoint.solver.to(device)
     paths = []
-    for index in cfg.samples:
+    for index in samples:
         batch = FieldBatch.stack([dataset[index]]).to(device)
         with torch.inference_mode():
             prediction = solver(batch)
@@ -48,16 +49,19 @@ def run(cfg: DictConfig) -> list[Path]:
         path = Path(cfg.run_dir) / f"{cfg.split}_{index:04d}.png"
         save_figure(draw_sample(*drawn), path, cfg.dpi)
         paths.append(path)
+        console.print(f"{path}  (relative L2 error {error:.4f})", soft_wrap=True)
         if cfg.animate:
             paths.append(path.with_suffix(".gif"))
             save_animation(*drawn, paths[-1], cfg.animation_dpi)
-        console.print(f"{path}  (relative L2 error {error:.4f})", soft_wrap=True)
+            console.print(paths[-1], soft_wrap=True)
     if cfg.curve:
         paths += _draw_curve(cfg, checkpoint.run["benchmark"]["name"])
     return paths
 
 
-def _positions(samples: Any) -> list[int]:
+def _positions(samples: Any, available: int) -> list[int]:
+    if samples is None:
+        return list(range(min(3, available)))
     if not OmegaConf.is_list(samples) or not all(type(index) is int for index in samples):
         raise InputError(f"samples is {samples}, expected a list of positions such as [0,1,2]")
     return list(samples)
@@ -71,9 +75,10 @@ def _draw_curve(cfg: DictConfig, benchmark: str) -> list[Path]:
     if not curve:
         return []
     path = Path(cfg.run_dir) / "learning_curve.png"
-    save_figure(draw_learning_curve(as_series(curve), f"{benchmark}, {len(curve)} epochs"), path, cfg.dpi)
+    length = f"{len(curve)} epoch" + ("" if len(curve) == 1 else "s")
+    save_figure(draw_learning_curve(as_series(curve), f"{benchmark}, {length}"), path, cfg.dpi)
     path.with_suffix(".csv").write_text(as_csv(curve))
-    console.print(f"{path}  ({len(curve)} epochs)", soft_wrap=True)
+    console.print(f"{path}  ({length})", soft_wrap=True)
     return [path]
 
 

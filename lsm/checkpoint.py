@@ -35,25 +35,28 @@ class Checkpoint:
     Args:
         solver: in evaluation mode, on the CPU.
         run: the configuration of the run that trained it, plain data.
-        epoch: index of the last epoch that it was trained in, from 0.
+        data: which data it was trained on, see :meth:`lsm.data.datamodule.FieldDataModule.describe`; empty if not known.
+        epoch: index of the last epoch that it was trained in, from 0; None if that is not known, as of imported weights.
         path: where it came from.
     """
 
     solver: NeuralSolver
     run: dict[str, Any]
-    epoch: int
+    data: dict[str, Any]
+    epoch: int | None
     path: Path
 
 
-def describe(solver: NeuralSolver, run: Mapping[str, Any]) -> dict[str, Any]:
-    """The plain entry from which :func:`load` rebuilds ``solver``."""
-    return {"schema": SCHEMA, "config": solver.config, "spec": solver.spec.to_dict(), "run": dict(run)}
+def describe(solver: NeuralSolver, run: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The plain entry from which :func:`load` rebuilds ``solver``; ``run`` and ``data`` as in :class:`Checkpoint`."""
+    spec = solver.spec.to_dict()
+    return {"schema": SCHEMA, "config": solver.config, "spec": spec, "run": dict(run), "data": dict(data or {})}
 
 
 def save(solver: NeuralSolver, run: Mapping[str, Any], path: str | Path) -> None:
     """Write a solver without any training state, for :func:`load`."""
     state = {PREFIX + name: value for name, value in solver.state_dict().items()}
-    write({"lsm": describe(solver, run), "state_dict": state, "epoch": 0}, path)
+    write({"lsm": describe(solver, run), "state_dict": state, "epoch": None}, path)
 
 
 def write(content: Mapping[str, Any], path: str | Path) -> None:
@@ -121,6 +124,6 @@ def load(path: str | Path) -> Checkpoint:
         solver = NeuralSolver(described["config"], FieldSpec.from_dict(described["spec"]))
         state = content["state_dict"]
         solver.load_state_dict({name.removeprefix(PREFIX): value for name, value in state.items()})
-        return Checkpoint(solver.eval(), described["run"], content["epoch"], Path(path))
+        return Checkpoint(solver.eval(), described["run"], described.get("data", {}), content["epoch"], Path(path))
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"{path} does not describe a solver of this version: {error}") from error

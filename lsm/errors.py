@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 class InputError(ValueError):
@@ -40,3 +43,25 @@ def require_number(
         limits = [f"of at least {least:g}"] * (least > -math.inf) + [f"of at most {most:g}"] * (most < math.inf)
         expected = " ".join(["a positive number" if positive else "a finite number", " and ".join(limits)]).rstrip()
         raise InputError(f"{name} is {value}, expected {expected}")
+
+
+def require_kinds(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> None:
+    """Check that options are true or false, whole numbers or numbers where their defaults are.
+
+    Args:
+        options: by name; those without a default are not looked at.
+        defaults: by name.
+        prefix: of the names, as typed.
+    Raises:
+        InputError: one is of another kind.
+    """
+    for name, default in defaults.items():
+        kind = type(default)
+        if name in options and kind in _KINDS and not _is(kind, options[name]):
+            raise InputError(f"{prefix}{name} is {options[name]}, expected {_KINDS[kind]}")
+
+
+def _is(kind: type, value: Any) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return kind is type(value)
+    return isinstance(value, (int, float) if kind is float else kind)

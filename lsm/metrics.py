@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.linalg import vector_norm
 
@@ -58,6 +59,15 @@ def sum_relative_l2(prediction: Tensor, truth: Tensor) -> Tensor:
 def sum_relative_l2_per_channel(prediction: Tensor, truth: Tensor) -> Tensor:
     """The published loss of a roll-out: each frame's relative L2 error, summed over frames and batch."""
     return relative_l2_per_channel(prediction, truth).sum()
+
+
+def describe_fault(inputs: Tensor, truth: Tensor) -> str:
+    """Why the error of a batch is not finite: its data, or the prediction."""
+    if not all(torch.isfinite(field).all() for field in (inputs, truth)):
+        return "a field is not finite, the data are damaged: write them anew without that sample"
+    if not truth.flatten(1).any(dim=1).all():
+        return "a true field is zero everywhere, so that no relative error is defined; leave the sample out"
+    return "the model diverged, lower optimizer.lr"
 
 
 #: Losses by their name in the configuration.

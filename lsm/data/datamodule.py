@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lsm.data.readers.base import Reader
 from lsm.data.store import Store, require_fields
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError, require_kinds, require_whole
 from lsm.fields import FieldBatch, FieldSpec
+
+_SWITCHES = {"in_memory": True, "on_device": False}
 
 Split = Literal["train", "validation", "test"]
 
@@ -104,6 +106,9 @@ class FieldDataModule(pl.LightningDataModule):
         super().__init__()
         require_whole("data.batch_size", batch_size, 1)
         require_whole("data.num_workers", num_workers, 0)
+        require_kinds(
+            {"on_device": on_device} | ({} if in_memory is None else {"in_memory": in_memory}), _SWITCHES, "data."
+        )
         self.path, self.reader = Path(path), reader
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.in_memory, self.memory_limit, self.on_device = in_memory, memory_limit, on_device

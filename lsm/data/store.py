@@ -25,7 +25,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from lsm.errors import InputError
+from lsm.errors import InputError, require_whole
 from lsm.files import put_in_place
 
 SCHEMA = "lsm-store"
@@ -146,6 +146,8 @@ class StoreWriter:
         num_samples: how many samples.
         provenance: anything that JSON can hold.
         bookkeeping: numpy types of per-sample records.
+    Raises:
+        InputError: there are no samples or fields to write; or, when the block ends, some were not written.
     """
 
     def __init__(
@@ -157,7 +159,11 @@ class StoreWriter:
         provenance: Mapping[str, Any],
         bookkeeping: Mapping[str, str] | None = None,
     ) -> None:
-        self.path = Path(path)
+        require_whole("num_samples", num_samples, 1)
+        if not fields:
+            raise InputError(f"{path} is to hold no field; name at least one")
+        self.path, self._fields = Path(path), dict(fields)
+        self._written = {name: np.zeros(num_samples, dtype=bool) for name in fields}
         self._partial = self.path.with_name(self.path.name + ".partial")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._require_space(fields, num_samples)
@@ -206,11 +212,45 @@ class StoreWriter:
     def write(
         self, index: int | slice, fields: Mapping[str, np.ndarray], records: Mapping[str, Any] | None = None
     ) -> None:
-        """Write one sample, or a slice of samples."""
+        """Write one sample, or a slice of samples.
+
+        Args:
+            index: which.
+            fields: some or all of the store's fields, ``(...)`` of one sample and ``(n, ...)`` of several.
+            records: bookkeeping of the same samples.
+        Raises:
+            InputError: there is no such field or sample, a shape is not as declared, or a value is not finite.
+        """
         for name, values in fields.items():
+            self._check(index, name, np.asarray(values))
             self._file[f"fields/{name}"][index] = values
+            self._written[name][index] = True
         for name, value in (records or {}).items():
             self._file[f"samples/{name}"][index] = value
+
+    def _check(self, index: int | slice, name: str, values: np.ndarray) -> None:
+        if name not in self._fields:
+            raise InputError(f"{self.path} is to hold {', '.join(self._fields)}, not {name}")
+        num_samples = len(self._written[name])
+        indices = range(num_samples)[index] if isinstance(index, slice) else [index]
+        if not all(0 <= chosen < num_samples for chosen in indices):
+            raise InputError(f"{self.path} is to hold samples 0 to {num_samples - 1}, not {index}")
+        expected = ((len(indices),) if isinstance(index, slice) else ()) + self._fields[name].shape
+        if values.shape != expected:
+            raise InputError(f"{name} to be written to {self.path} has shape {values.shape}, expected {expected}")
+        bad = ~np.isfinite(values).reshape(len(indices), -1).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"{name} of sample {indices[int(bad.argmax())]} holds values that are not finite; leave it out"
+            )
+
+    def _require_all(self) -> None:
+        for name, written in self._written.items():
+            if not written.all():
+                first = int(written.argmin())
+                raise InputError(
+                    f"{self.path} is not made: {name} of {(~written).sum()} samples, the first of them {first}, was not written"
+                )
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -222,10 +262,11 @@ class StoreWriter:
             self._discard()
             return
         try:
+            self._require_all()
             self._file.close()
             put_in_place(self._partial, self.path)
         except BaseException:
-            self._partial.unlink(missing_ok=True)
+            self._discard()
             raise
 
     def _discard(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError, require_kinds, require_whole
 from lsm.fields import FieldSpec
 from lsm.model.lsm import LatentSpectralModel
 from lsm.model.point_cloud import FourierProjection
@@ -46,9 +46,11 @@ def _prepare(what: str, table: Mapping[str, type[nn.Module]], config: Mapping[st
     """Turn ``{name: ..., option: ...}`` into the named class with these options filled in; None leaves a default."""
     options = {name: value for name, value in config.items() if value is not None}
     part = choose(what, table, options.pop("name"))
-    unknown = sorted(set(options) - (set(inspect.signature(part).parameters) - _FILLED_IN))
+    known = {name: option for name, option in inspect.signature(part).parameters.items() if name not in _FILLED_IN}
+    unknown = sorted(set(options) - set(known))
     if unknown:
         raise InputError(f"{what} {part.__name__} has no option {', '.join(unknown)}; see its documentation")
+    require_kinds(options, {name: option.default for name, option in known.items()}, f"model.{what}.")
     return partial(part, **options)
 
 
@@ -65,6 +67,8 @@ def build_model(config: Mapping[str, Any], spec: FieldSpec) -> LatentSpectralMod
     require_whole("model.width", width, 1)
     if isinstance(patch, str) or not isinstance(patch, Sequence):
         raise InputError(f"model.patch is {patch}, expected a number an axis such as [4,4]")
+    for size in patch:
+        require_whole("a size in model.patch", size, 1)
     if (config["projection"]["name"] == "fourier") != (spec.geometry == "points"):
         raise InputError(
             f"projection {config['projection']['name']!r} does not fit sites of geometry {spec.geometry!r}: "

@@ -61,6 +61,8 @@ class NeuralSpectralBlock(nn.Module):
         spectral: bool = True,
     ) -> None:
         super().__init__()
+        if heads < 1:
+            raise InputError(f"heads is {heads}, expected at least 1")
         if channels % heads:
             raise InputError(
                 f"{channels} channels do not divide into {heads} heads; choose model.width a multiple of {heads}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.plotting.frames import ROWS, Stage
-from lsm.plotting.layout import BAR_GAP, BARE_GAP, axis_labels, label_rim, lay_out, set_title
+from lsm.plotting.layout import BAR_GAP, BARE_GAP, label_rim, lay_out, set_title
 from lsm.plotting.moments import Moment, in_motion, moments, num_moments, quantity_of, start
 from lsm.plotting.plane import middle_plane
 
@@ -87,4 +87,5 @@ def _redraw(axes: np.ndarray, stage: Stage, shot: Moment) -> None:
     drawn = stage.draw(axes[0], shot)
     for axis, colours in zip(axes[0, 1:], drawn[1:], strict=True):
         stage.add_bar(axis, colours, quantity_of(stage.spec))
-    label_rim(axes, axis_labels(stage.spec))
+    label_rim(axes, stage.axis_names)
+    axes[0, -1].tick_params(labelleft=stage.view.line)  # curves of the error have a scale of their own

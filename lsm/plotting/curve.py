@@ -6,9 +6,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+
+#: So few epochs are marked one by one.
+FEW_EPOCHS = 20
 
 
 def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float]]], title: str) -> Figure:
@@ -21,11 +24,12 @@ def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for name, (epochs, errors) in series.items():
-        axes.plot(epochs, errors, linewidth=1.0, label=name)
+        axes.plot(epochs, errors, linewidth=1.0, marker="." if len(epochs) < FEW_EPOCHS else None, label=name)
     name, (epochs, errors) = list(series.items())[-1]
     best = min(range(len(errors)), key=lambda i: (math.isnan(errors[i]), errors[i]))
     label = f"smallest {name} error: {errors[best]:.4f}, epoch {epochs[best]}"
     axes.plot(epochs[best], errors[best], "o", markersize=4, color="black", label=label)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")

@@ -101,6 +101,12 @@ class Stage:
         if tool is not None:
             draw_tool(axis, tool)
 
+    @property
+    def axis_names(self) -> tuple[str, str]:
+        """Of the panels' horizontal and vertical axes; curves have the quantity on the vertical one."""
+        along, across = axis_labels(self.spec)
+        return along, quantity_of(self.spec) if self.view.line else across
+
     def add_bar(self, axis: Axes, drawn: Any, label: str) -> None:
         """A colour bar, unless the panels hold curves."""
         if not self.view.line:
@@ -124,14 +130,14 @@ def draw_frames(spec: FieldSpec, sample: FieldBatch, prediction: Tensor, title: 
     for axis in axes[::2, 0]:
         axis.remove()
     stage.draw_given(axes[1, 0])
-    label_rim(axes[:, :1], axis_labels(spec))
+    label_rim(axes[:, :1], stage.axis_names)
     for column, shot in zip(axes[:, 1:].T, shots, strict=True):
         drawn = stage.draw(column, shot)
         set_title(column[0], shot.name)
-    label_rim(axes[:, 1:], axis_labels(spec))
+    label_rim(axes[:, 1:], stage.axis_names)
     for row, colours, name in zip(axes, drawn, ROWS, strict=True):
         stage.add_bar(row[-1], colours, quantity_of(spec))
-        row[1].set_ylabel(name, fontsize=LABEL_SIZE)
+        row[1].set_ylabel(f"{name}\n{quantity_of(spec)}" if stage.view.line else name, fontsize=LABEL_SIZE)
     return figure
 
 

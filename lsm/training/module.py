@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lsm.checkpoint import describe
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
-from lsm.metrics import LOSSES, relative_l2
+from lsm.metrics import LOSSES, describe_fault, relative_l2
 from lsm.model.build import choose
 from lsm.solver import NeuralSolver
 
@@ -33,6 +33,7 @@ class SolverModule(pl.LightningModule):
         make_scheduler: builds the learning-rate schedule of an optimiser.
         schedule_interval: "epoch" or "step", when the schedule moves on.
         run: the whole run's configuration as plain data, kept in the checkpoint.
+        data: which data it is trained on as plain data, kept in the checkpoint.
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class SolverModule(pl.LightningModule):
         make_scheduler: MakeScheduler,
         schedule_interval: str = "epoch",
         run: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.solver = solver
         self.loss = choose("loss", LOSSES, loss)
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.schedule_interval = schedule_interval
-        self.run = run or {}
+        self.run, self.data = run or {}, data or {}
         self._errors: list[Tensor] = []
 
     def training_step(self, batch: FieldBatch, batch_index: int) -> Tensor:
@@ -63,7 +65,7 @@ class SolverModule(pl.LightningModule):
         if not torch.isfinite(loss):
             raise InputError(
                 f"the training loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}: "
-                f"{_describe_fault(batch)}{self._kept}"
+                f"{describe_fault(batch.inputs, batch.targets)}{self._kept}"
             )
         error = relative_l2(prediction.detach(), batch.targets).mean()
         self.log("train/relative_l2", error, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
@@ -127,15 +129,4 @@ class SolverModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what :func:`lsm.checkpoint.load` needs to rebuild the solver."""
-        checkpoint["lsm"] = describe(self.solver, self.run)
-
-
-def _describe_fault(batch: FieldBatch) -> str:
-    """Why the loss of a batch is not finite."""
-    if not all(torch.isfinite(field).all() for field in (batch.inputs, batch.targets)):
-        return "a field of this batch is not finite, the data are damaged"
-    if not batch.targets.flatten(1).any(dim=1).all():
-        return (
-            "a true field of this batch is zero everywhere, so that no relative error is defined; leave the sample out"
-        )
-    return "the model diverged, lower optimizer.lr"
+        checkpoint["lsm"] = describe(self.solver, self.run, self.data)

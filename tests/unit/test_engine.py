@@ -120,8 +120,8 @@ def test_benchmarks_that_share_a_generator_share_the_data(job, expected):
 
 def test_generated_samples_are_not_mixed_with_published_ones(job):
     fields = {name: replace(field, shape=(1,)) for name, field in job.generator.fields.items()}
-    with StoreWriter(job.path, "toy", fields, 2, {"source": "published", "files": {}}):
-        pass
+    with StoreWriter(job.path, "toy", fields, 2, {"source": "published", "files": {}}) as writer:
+        writer.write(slice(0, 2), {name: np.zeros((2, 1)) for name in fields})
     for call in (make, merge):
         with pytest.raises(InputError, match=r"toy\.h5 was converted from published files.*choose another"):
             call(job)
@@ -413,8 +413,9 @@ def test_a_store_that_appears_meanwhile_is_not_replaced(job, monkeypatch):
     """A conversion into the same store while samples are being solved."""
 
     def compute(*arguments):
-        with StoreWriter(job.path, "toy", job.generator.fields, 2, {"source": "published", "files": {}}):
-            pass
+        fields = job.generator.fields
+        with StoreWriter(job.path, "toy", fields, 2, {"source": "published", "files": {}}) as writer:
+            writer.write(slice(0, 2), {name: np.zeros((2, *field.shape)) for name, field in fields.items()})
         return _compute(*arguments)
 
     monkeypatch.setattr("data_prep.engine._compute", compute)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -262,6 +264,42 @@ def test_a_folder_of_another_run_is_refused(train, uninterrupted, darcy_store, t
         with pytest.raises(InputError, match=r"holds checkpoints of another run; .*resume=auto"):
             train(*options)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_other_data_under_the_same_name_are_refused(train, darcy_store, tmp_path):
+    store = tmp_path / darcy_store.name
+    shutil.copy(darcy_store, store)
+    train(*options_of(store, tmp_path / "run"), stop=(1, 2))
+    assert json.loads((tmp_path / "run/environment.json").read_text())["data"]["provenance"]["seed"] == 0
+    with h5py.File(store) as file:
+        made = json.loads(file.attrs["provenance"])
+
+    def put(**changes: Any) -> None:
+        shutil.copy(store, tmp_path / "changed.h5")
+        with h5py.File(tmp_path / "changed.h5", "a") as file:
+            file.attrs["provenance"] = json.dumps({**made, **changes})
+        (tmp_path / "changed.h5").replace(store)
+
+    for name, value, told in (
+        ("seed", 5, "seed was 0, is 5"),
+        ("revision", 2, "revision was 1, is 2"),
+        ("generator", {**made["generator"], "high": 30.0}, "generator.high was 12.0, is 30.0"),
+        ("generator", {"class": "DarcyGenerator"}, "generator.equation was .*, is None"),
+    ):
+        put(**{name: value})
+        with pytest.raises(InputError, match=rf"holds other data than .* was trained on \({told}\); put those back"):
+            train(f"resume={tmp_path / 'run'}")
+    put(lsm_version="9.9")
+    assert train(f"resume={tmp_path / 'run'}").last.is_file()
+
+
+def test_a_run_that_finished_no_epoch_names_no_checkpoint(train, darcy_store, tmp_path, capsys):
+    result = train(*options_of(darcy_store, tmp_path / "run"), "+trainer.fast_dev_run=true")
+    assert not result.best.exists()
+    assert not result.last.exists()
+    assert "no epoch was finished, so no checkpoint was written" in capsys.readouterr().out
+    train(*options_of(darcy_store, tmp_path / "steps"), "+trainer.max_steps=1")
+    assert "last checkpoint: " in capsys.readouterr().out
 
 
 def test_auto_starts_goes_on_and_then_has_nothing_to_do(train, uninterrupted, darcy_store, tmp_path):

@@ -111,3 +111,42 @@ def test_a_writer_that_cannot_be_made_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         StoreWriter(tmp_path / "store.h5", "darcy", FIELDS, 3, {"not for json": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("index", "name", "values", "told"),
+    [
+        (0, "presure", np.ones((4, 3)), r"is to hold pressure, code, not presure"),
+        (3, "code", np.ones(2), r"is to hold samples 0 to 2, not 3"),
+        (-1, "code", np.ones(2), r"is to hold samples 0 to 2, not -1"),
+        (0, "pressure", np.ones((3, 4)), r"pressure to be written .* has shape \(3, 4\), expected \(4, 3\)"),
+        (slice(0, 2), "code", np.ones(2), r"has shape \(2,\), expected \(2, 2\)"),
+        (slice(1, 3), "code", np.array([[1, 2], [3, np.nan]]), "code of sample 2 holds values that are not finite"),
+        (1, "code", np.array([1, np.inf]), "code of sample 1 holds values that are not finite"),
+    ],
+)
+def test_what_does_not_fit_is_named_and_not_written(index, name, values, told, tmp_path):
+    with pytest.raises(InputError, match=told), StoreWriter(tmp_path / "store.h5", "darcy", FIELDS, 3, {}) as writer:
+        writer.write(index, {name: values})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ({"pressure": slice(0, 3)}, "code of 3 samples, the first of them 0, was not written"),
+        ({"pressure": slice(0, 3), "code": slice(0, 2)}, "code of 1 samples, the first of them 2, was not written"),
+    ],
+)
+def test_a_store_with_gaps_is_not_made(written, told, tmp_path):
+    """HDF5 reads what was never written as zeros."""
+    with pytest.raises(InputError, match=told), StoreWriter(tmp_path / "store.h5", "darcy", FIELDS, 3, {}) as writer:
+        for name, samples in written.items():
+            writer.write(samples, {name: np.ones((samples.stop, *FIELDS[name].shape))})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("fields", "num_samples", "told"), [(FIELDS, 0, "num_samples is 0"), ({}, 3, "hold no field")])
+def test_a_store_of_nothing_is_refused(fields, num_samples, told, tmp_path):
+    with pytest.raises(InputError, match=told):
+        StoreWriter(tmp_path / "store.h5", "darcy", fields, num_samples, {})

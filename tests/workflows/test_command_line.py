@@ -162,6 +162,27 @@ MISTAKES = {
         ("train", *TINY, "benchmark.reader.inputs=permeability", "run_dir=names"),
         ("inputs of the reader is 'permeability', expected a list of stored arrays such as [permeability]",),
     ),
+    "no checkpoint": (("evaluate",), ("checkpoint= is missing; --help says what it takes",)),
+    "empty folder of data": (("generate", "data_dir=", "num_samples=1"), ("data_dir= is no place", "LSM_DATA_DIR")),
+    "quoted home folder": (("train", *TINY, "run_dir='~/run'"), ("run_dir=~/run is no place", "write it in full")),
+    "model switch that is neither on nor off": (
+        ("train", *TINY, "model.block.latent=no", "run_dir=switch"),
+        ("model.block.latent is no, expected true or false",),
+    ),
+    "data switch that is neither on nor off": (
+        ("train", *TINY, "data.in_memory=no", "run_dir=switch"),
+        ("data.in_memory is no, expected true or false",),
+    ),
+    "model count that is none": (
+        ("train", *TINY, "model.trunk.num_scales=two", "run_dir=count"),
+        ("model.trunk.num_scales is two, expected a whole number",),
+    ),
+    "patch that is not whole": (
+        ("train", *TINY, "model.patch=[2.5,2]", "run_dir=patch"),
+        ("a size in model.patch is 2.5, expected a whole number of at least 1",),
+    ),
+    "no heads": (("train", *TINY, "model.block.heads=0", "run_dir=heads"), ("heads is 0, expected at least 1",)),
+    "seed beyond what libraries take": (("train", *TINY, "seed=5000000000"), ("seed is 5000000000", "4294967295")),
     "missing checkpoint": (
         ("visualize", "checkpoint=gone"),
         ("gone", "does not exist"),

@@ -144,18 +144,50 @@ def test_data_may_have_moved(run, command, darcy_store, tmp_path):
         command("evaluate", f"checkpoint={moved}", f"data_dir={tmp_path / 'nowhere'}")
 
 
-def test_evaluations_do_not_replace_one_another(run, command):
-    """Another checkpoint, grid or statistics has a folder of its own."""
+def test_evaluations_do_not_replace_one_another(run, command, darcy_store, tmp_path):
+    """Another checkpoint, store, grid or statistics has a folder of its own."""
+    store = tmp_path / "store.h5"
+    shutil.copy(darcy_store, store)
     for options, folder in (
         ([f"checkpoint={run}"], "test"),
         ([f"checkpoint={run / 'checkpoints/best.ckpt'}"], "test"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "test_last"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}", "batch_statistics=true"], "test_last_batch_statistics"),
+        ([f"checkpoint={run}", f"store={store}"], "test_store"),
         ([f"checkpoint={run}", "resolution=25"], "test_25"),
         ([f"checkpoint={run}", "resolution=[25,25]"], "test_25_25"),
     ):
         returned = command("evaluate", *options, "device=cpu")
         assert json.loads((run / "evaluation" / folder / "metrics.json").read_text()) == returned
+
+
+def test_pictures_do_not_replace_one_another(run, command, darcy_store, tmp_path):
+    """Another checkpoint, grid or store has a folder of its own; the first three samples are drawn where none are named."""
+    other = tmp_path / "other.h5"
+    shutil.copy(darcy_store, other)
+    for options, folder in (
+        ([f"checkpoint={run}"], "figures"),
+        ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "figures_last"),
+        ([f"checkpoint={run}", f"store={other}", "resolution=25"], "figures_other_25"),
+    ):
+        pictures = command("visualize", *options, "device=cpu", "dpi=30", "curve=false")
+        assert pictures == [run / folder / f"test_000{index}.png" for index in range(3)]
+
+
+def test_errors_of_each_channel_are_recorded(run, command, tmp_path):
+    metrics = command("evaluate", f"checkpoint={run}", "device=cpu", f"run_dir={tmp_path}")
+    assert metrics["relative_l2_by_channel"] == {"pressure": pytest.approx(metrics["relative_l2"]["mean"], rel=1e-6)}
+    assert metrics["training_data"] == metrics["data"]
+    channels = np.array([[1.0, np.nan], [3.0, np.nan]])
+    errors = Errors(np.ones(2), channels, ("u", "v"))
+    assert errors.means_by_channel() == {"u": 2.0, "v": None}
+
+
+def test_a_run_without_a_best_checkpoint_names_its_last(run, command, tmp_path):
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    shutil.copy(run / "checkpoints/last.ckpt", tmp_path / "run/checkpoints")
+    with pytest.raises(FileNotFoundError, match=r"best\.ckpt does not exist.*give checkpoint=.*last\.ckpt"):
+        command("evaluate", f"checkpoint={tmp_path / 'run'}")
 
 
 def test_batch_statistics_are_a_choice(run, command, tmp_path):
@@ -192,7 +224,9 @@ def test_a_field_that_is_zero_everywhere_is_named(run, command, darcy_store, tmp
     first = load(run / "checkpoints/last.ckpt").run["data"]["splits"]["test"][0]
     with h5py.File(store, "a") as file:
         file["fields/pressure"][first + 1] = 0.0
-    with pytest.raises(InputError, match="error of sample 1 is not finite: its true field is zero everywhere"):
+    with pytest.raises(
+        InputError, match="error of sample 1 of the test split is not finite: a true field is zero everywhere"
+    ):
         command("evaluate", f"checkpoint={run}", "device=cpu", f"store={store}", f"run_dir={tmp_path}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
@@ -50,7 +51,7 @@ def make_datamodule(run: Mapping[str, Any], resolution: Any = None, **changes: A
         "on_device": data.get("on_device", False),  # unknown to runs of older versions
         **changes,
     }
-    require_store(Path(arguments["path"]), run["benchmark"]["name"], run["preset"])
+    require_store(Path(arguments["path"]), run["benchmark"], run["preset"])
     reader = dict(run["benchmark"]["reader"])
     if resolution is not None:
         reader["resolution"] = resolution
@@ -142,6 +143,28 @@ def _checkpoint_of(path: Path) -> Path:
     return best
 
 
+def _store_of(checkpoint: Checkpoint, store: str | None, data_dir: str | None) -> Path:
+    """The store that is asked for, else that of the run: where it lay, or where the environment says that data lie."""
+    recorded = Path(checkpoint.run["data"]["path"])
+    if store is not None:
+        return Path(store)
+    if data_dir is None and not recorded.exists():
+        data_dir = os.environ.get("LSM_DATA_DIR")
+    return Path(data_dir) / recorded.name if data_dir else recorded
+
+
+def _require_same_fields(checkpoint: Checkpoint, data: FieldDataModule) -> None:
+    """Refuse a store whose samples the solver cannot take, whatever their resolution."""
+    asked, found = (
+        f"{spec.geometry} of rank {len(spec.sites)} with {', '.join(channel.name for channel in spec.inputs)} -> "
+        f"{', '.join(channel.name for channel in spec.targets)}"
+        + (f" and a code of {spec.code} numbers" if spec.code else "")
+        for spec in (checkpoint.solver.spec, data.spec)
+    )
+    if asked != found:
+        raise InputError(f"{data.path} holds a {found}; the solver of {checkpoint.path} was trained on a {asked}")
+
+
 def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
     """A trained solver and its data, for evaluating and drawing.
 
@@ -153,14 +176,13 @@ def load_run(cfg: DictConfig, split: str) -> tuple[Checkpoint, FieldDataModule]:
         InputError: there is no such split, or it is empty.
     """
     checkpoint = load(_checkpoint_of(Path(cfg.checkpoint)))
-    store = cfg.store or checkpoint.run["data"]["path"]
-    if cfg.store is None and cfg.data_dir is not None:
-        store = Path(cfg.data_dir) / Path(store).name
+    store = _store_of(checkpoint, cfg.store, cfg.data_dir)
     changes = {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
     resolution = list(cfg.resolution) if OmegaConf.is_list(cfg.resolution) else cfg.resolution
     data = make_datamodule(checkpoint.run, resolution, path=store, **changes)
     if split not in data.splits:
         raise InputError(f"split {split!r} is unknown; choose one of: {', '.join(data.splits)}")
+    _require_same_fields(checkpoint, data)
     if not len(data.dataset(split)):
         raise InputError(f"the {split} split of this run is empty; choose another one")
     return checkpoint, data

@@ -31,7 +31,7 @@ def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
     from lsm.data.readers.base import make_reader
 
     path = Path(cfg.store)
-    require_store(path, cfg.benchmark.name, cfg.preset)
+    require_store(path, cfg.benchmark, cfg.preset)
     if cfg.check_samples < 1:
         raise InputError(f"check_samples is {cfg.check_samples}, expected at least 1")
     with Store(path) as store:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -153,17 +153,21 @@ def check_benchmark(cfg: DictConfig, *needed: str) -> None:
         raise InputError(f"preset {cfg.preset!r} is unknown; choose one of: {', '.join(cfg.benchmark.presets)}")
 
 
-def require_store(path: Path, benchmark: str, preset: str) -> None:
+def require_store(path: Path, benchmark: Mapping[str, Any], preset: str) -> None:
     """Tell how to come by a store that is not there.
 
+    Args:
+        path: the store.
+        benchmark: its configuration.
+        preset: name of the preset.
     Raises:
-        FileNotFoundError: the store is missing; the message names both remedies.
+        FileNotFoundError: the store is missing; the message names the remedies.
     """
     if not path.exists():
-        options = preset_options(benchmark, preset)
+        options = preset_options(benchmark["name"], preset)
         remedies = (
             f"make it with `lsm-generate {options}`, convert published files with `lsm-convert {options} source=FOLDER`"
-            if (config_dir() / "benchmark" / f"{benchmark}.yaml").is_file()
+            if "generator" in benchmark
             else "write it with lsm.data.store.StoreWriter"
         )
         raise FileNotFoundError(f"{path} does not exist: {remedies}, or say where it lies with data_dir=FOLDER")

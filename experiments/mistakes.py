@@ -19,6 +19,8 @@ from lsm.errors import InputError
 #: Exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of the signal.
 _INTERRUPTED = 130
 
+_ELSEWHERE = "choose another folder: data_dir=, run_dir=, or export= of lsm-convert"
+
 
 @contextmanager
 def mistakes_told(show_all: bool) -> Iterator[None]:
@@ -59,9 +61,9 @@ def describe(error: Exception) -> str:
         where = error.filename or "data"
         return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
     if isinstance(error, PermissionError):
-        return f"no permission for {error.filename or error}; choose another folder with data_dir= or run_dir="
+        return f"no permission for {error.filename or error}; {_ELSEWHERE}"
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()}; choose another folder with data_dir= or run_dir="
+        return f"{error.filename}: {error.strerror.lower()}; {_ELSEWHERE}"
     if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return _describe_configuration(error)
     return str(error)

@@ -107,8 +107,9 @@ def load_plain(path: Path) -> Any:
                 f"{path} holds pickled objects, not only tensors and plain data; "
                 "it is refused, since reading it would run code from the file"
             ) from error
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is damaged or no checkpoint: {reason}") from error
+        raise InputError(
+            f"{path} is damaged or no checkpoint; a run keeps its checkpoints as checkpoints/best.ckpt and checkpoints/last.ckpt"
+        ) from error
 
 
 def load(path: str | Path) -> Checkpoint:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lsm.data.normalize import Normalizer
+from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.model.build import build_model
 from lsm.rollout import rollout
@@ -54,12 +56,55 @@ class NeuralSolver(nn.Module):
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Predict all target channels, ``(b, *sites, c_out)``, in physical units; the batch's targets are not looked at."""
+        return self._solve(batch.inputs, batch.coords, batch.code)
+
+    def _solve(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> Tensor:
         if not self.spec.autoregressive:
-            return self.step(batch.inputs, batch.coords, batch.code)
-        frames = rollout(
-            lambda window: self.step(window, batch.coords, batch.code), batch.inputs, num_steps=len(self.spec.targets)
-        )
+            return self.step(inputs, coords, code)
+        frames = rollout(lambda window: self.step(window, coords, code), inputs, num_steps=len(self.spec.targets))
         return torch.cat(list(frames), dim=-1)
+
+    @torch.inference_mode()
+    def predict(self, inputs: Any, coords: Any = None, code: Any = None) -> np.ndarray:
+        """Predict the fields of one sample or of several from arrays, without gradients.
+
+        Args:
+            inputs: ``([b,] *sites, c_in)``, in physical units; an array or tensor of any type, on any device.
+            coords: ``([b,] *sites, d)``, where the sites lie, for meshes and point clouds.
+            code: ``([b,] k)``, the shape code, for solvers that take one.
+        Returns:
+            ``([b,] *sites, c_out)``, in physical units; ``float32`` as the solver's parameters.
+        Raises:
+            InputError: an array is missing, or has other axes or channels than the solver was made for.
+        """
+        like = next(parameter for parameter in self.parameters() if parameter.is_floating_point())
+        tensors = [None if given is None else torch.as_tensor(given).to(like) for given in (inputs, coords, code)]
+        alone = tensors[0] is not None and tensors[0].dim() == len(self.spec.sites) + 1
+        batch = [tensor[None] if alone and tensor is not None else tensor for tensor in tensors]
+        fields = self._solve(*self._checked(*batch)).cpu().numpy()
+        return fields[0] if alone else fields
+
+    def _checked(self, *batch: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Inputs, coordinates and code of several samples; what this solver takes none of is left out."""
+        spec, sites = self.spec, ["sites"] * len(self.spec.sites)
+        coords = [*sites, spec.space_dim] if spec.geometry != "grid" else None
+        expected = {"inputs": [*sites, spec.in_channels], "coords": coords, "code": [spec.code] if spec.code else None}
+        checked: list[Any] = []
+        for (name, axes), tensor in zip(expected.items(), batch, strict=True):
+            fits = (
+                tensor is not None
+                and axes is not None
+                and tensor.dim() == len(axes) + 1
+                and tensor.shape[-1] == axes[-1]
+            )
+            if axes is not None and not fits:
+                found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
+                one = ", ".join(map(str, axes))
+                raise InputError(
+                    f"{name}: expected ({one}) of one sample or (samples, {one}) of several, they are {found}"
+                )
+            checked.append(tensor if axes is not None else None)
+        return checked[0], checked[1], checked[2]
 
 
 @contextmanager

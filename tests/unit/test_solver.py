@@ -122,3 +122,58 @@ def test_modes_are_restored_as_they_were_also_after_an_error():
         raise ZeroDivisionError
     assert [norm.training for norm in norms] == [True] + [False] * (len(norms) - 1)
     assert all(norm.track_running_stats for norm in norms)
+
+
+KINDS = {
+    "grid": (spec(inputs=2), {}),
+    "frames": (MOVING, {}),
+    "mesh": (spec("mesh", inputs=2), {}),
+    "points with a code": (
+        spec("points", sites=(30,), inputs=2, code=5),
+        {"projection": {"name": "fourier", "modes": 3, "resolution": 12}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_arrays_are_predicted_as_batches_are(kind):
+    fields, config = KINDS[kind]
+    samples = physical(fields)
+    solver = solver_of(fields, samples, **config)
+    expected = solver(samples).detach().numpy()
+    arrays = [
+        None if tensor is None else tensor.double().numpy() for tensor in (samples.inputs, samples.coords, samples.code)
+    ]
+    found = solver.predict(*arrays)
+    assert (type(found), found.dtype) == (np.ndarray, np.float32)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
+    alone = solver.predict(*(None if array is None else array[1] for array in arrays))
+    np.testing.assert_allclose(alone, expected[1], rtol=1e-4, atol=1e-2)
+    assert not torch.is_inference_mode_enabled()
+
+
+def test_another_grid_is_predicted():
+    solver = solver_of(spec())
+    assert solver.predict(np.ones((9, 8, 1))).shape == (9, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "spoil", "told"),
+    [
+        (
+            "grid",
+            lambda x, c, k: (x[..., :1], c, k),
+            r"inputs: expected \(sites, sites, 2\) of one sample .* shape \(3, 6, 5, 1\)",
+        ),
+        ("grid", lambda x, c, k: (x[0, 0], c, k), r"inputs: expected .* shape \(5, 2\)"),
+        ("mesh", lambda x, c, k: (x, None, k), r"coords: expected \(sites, sites, 2\).* missing"),
+        ("points with a code", lambda x, c, k: (x, c, None), r"code: expected \(5\).* missing"),
+        ("points with a code", lambda x, c, k: (x, c, k[:, :4]), r"code: expected \(5\).* shape \(3, 4\)"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_named(kind, spoil, told):
+    fields, config = KINDS[kind]
+    samples = physical(fields)
+    solver = solver_of(fields, samples, **config)
+    with pytest.raises(InputError, match=told):
+        solver.predict(*spoil(samples.inputs, samples.coords, samples.code))

@@ -18,6 +18,7 @@ from experiments.evaluate import Errors
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
+from lsm.data.store import StoredField, StoreWriter
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
 
@@ -181,6 +182,31 @@ def test_errors_of_each_channel_are_recorded(run, command, tmp_path):
     channels = np.array([[1.0, np.nan], [3.0, np.nan]])
     errors = Errors(np.ones(2), channels, ("u", "v"))
     assert errors.means_by_channel() == {"u": 2.0, "v": None}
+
+
+def test_data_are_looked_for_where_they_lay_and_then_where_the_environment_says(
+    run, command, darcy_store, tmp_path, monkeypatch
+):
+    checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    checkpoint["lsm"]["run"]["data"]["path"] = f"nowhere/{darcy_store.name}"
+    moved = tmp_path / "moved.ckpt"
+    torch.save(checkpoint, moved)
+    monkeypatch.setenv("LSM_DATA_DIR", str(darcy_store.parent))
+    assert command("evaluate", f"checkpoint={moved}", "device=cpu")["data"]["store"] == str(darcy_store)
+    monkeypatch.setenv("LSM_DATA_DIR", str(tmp_path))
+    assert command("evaluate", f"checkpoint={run}", "device=cpu")["data"]["store"] == str(darcy_store)
+
+
+def test_a_store_of_other_fields_is_named(run, command, tmp_path):
+    store = tmp_path / "other.h5"
+    fields = {name: StoredField((13, 13, 13), "1", "") for name in ("permeability", "pressure")}
+    with StoreWriter(store, "darcy", fields, 20, {}) as writer:
+        writer.write(slice(0, 20), {name: np.ones((20, 13, 13, 13)) for name in fields})
+    told = (
+        r"other\.h5 holds a grid of rank 3 with permeability -> pressure; the solver of .* a grid of rank 2 with perm"
+    )
+    with pytest.raises(InputError, match=told):
+        command("evaluate", f"checkpoint={run}", "device=cpu", f"store={store}", f"run_dir={tmp_path}")
 
 
 def test_a_run_without_a_best_checkpoint_names_its_last(run, command, tmp_path):

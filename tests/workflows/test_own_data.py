@@ -8,10 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
+
+from experiments.cli import require_store
 
 
 def readme_block(language: str, holding: str) -> str:
@@ -32,6 +35,23 @@ def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "data").mkdir()
     exec(code, {"conductivity": conductivity, "temperature": conductivity**-2})
     return tmp_path
+
+
+def test_a_prediction_from_python_is_made_as_the_readme_says(darcy_run):
+    names: dict[str, Any] = {}
+    exec(readme_block("python", "lsm.load").replace("runs/demo", str(darcy_run)), names)
+    assert names["pressure"].shape == (43, 43, 1)
+    assert np.isfinite(names["pressure"]).all()
+
+
+def test_data_that_are_not_there_are_to_be_written():
+    """A benchmark without a generator has no published files either, wherever its YAML lies."""
+    with pytest.raises(
+        FileNotFoundError, match=r"heat\.h5 does not exist: write it with lsm\.data\.store\.StoreWriter, or"
+    ):
+        require_store(Path("nowhere/heat.h5"), {"name": "heat"}, "paper")
+    with pytest.raises(FileNotFoundError, match=r"make it with `lsm-generate benchmark=darcy`"):
+        require_store(Path("nowhere/darcy.h5"), {"name": "darcy", "generator": {}}, "paper")
 
 
 def call(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:

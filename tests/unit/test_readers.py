@@ -132,7 +132,7 @@ def test_the_die_is_repeated_over_depth_and_time(store_of):
 def test_unknown_readers_and_options_are_named():
     with pytest.raises(InputError, match="reader 'meshes' is unknown.*frames, grid, mesh, plasticity, points"):
         make_reader({"name": "meshes"})
-    with pytest.raises(InputError, match="reader grid does not take these options.*strid"):
+    with pytest.raises(InputError, match="reader grid takes inputs, targets, resolution, mask; it was given .*strid"):
         make_reader({"name": "grid", "inputs": ["a"], "targets": ["u"], "strid": 2})
     with pytest.raises(InputError, match="mask 'm' is none of the inputs a, b"):
         make_reader({"name": "grid", "inputs": ["a", "b"], "targets": ["u"], "mask": "m"})

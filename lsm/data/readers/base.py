@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -60,8 +61,9 @@ def require_one_shape(store: Store, names: Sequence[str]) -> None:
     for name in names:
         shape, first = described[name].shape, described[names[0]].shape
         if shape != first or not 1 <= len(shape) <= len(AXES):
+            beside = "" if name == names[0] else f" and {names[0]} of shape {first}"
             raise InputError(
-                f"{store.path} holds {name} of shape {shape} and {names[0]} of shape {first} a sample; "
+                f"{store.path} holds {name} of shape {shape}{beside} a sample; "
                 f"the reader takes arrays of one shape, of 1 to {len(AXES)} axes"
             )
 
@@ -92,7 +94,8 @@ def make_reader(config: Mapping[str, Any]) -> Reader:
     try:
         return reader(**options)
     except TypeError as error:
-        raise InputError(f"reader {name} does not take these options: {options} ({error})") from error
+        known = ", ".join(inspect.signature(reader).parameters) or "no options"
+        raise InputError(f"reader {name} takes {known}; it was given {', '.join(options) or 'none'}") from error
 
 
 def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:

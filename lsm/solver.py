@@ -91,19 +91,13 @@ class NeuralSolver(nn.Module):
         expected = {"inputs": [*sites, spec.in_channels], "coords": coords, "code": [spec.code] if spec.code else None}
         checked: list[Any] = []
         for (name, axes), tensor in zip(expected.items(), batch, strict=True):
-            fits = (
-                tensor is not None
-                and axes is not None
-                and tensor.dim() == len(axes) + 1
-                and tensor.shape[-1] == axes[-1]
-            )
-            if axes is not None and not fits:
+            if axes is not None and (tensor is None or tensor.dim() != len(axes) + 1 or tensor.shape[-1] != axes[-1]):
                 found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
                 one = ", ".join(map(str, axes))
                 raise InputError(
                     f"{name}: expected ({one}) of one sample or (samples, {one}) of several, they are {found}"
                 )
-            checked.append(tensor if axes is not None else None)
+            checked.append(None if axes is None else tensor)
         return checked[0], checked[1], checked[2]
 
 

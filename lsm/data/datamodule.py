@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -118,6 +119,8 @@ class FieldDataModule(pl.LightningDataModule):
             require_fields(store, reader.fields)
             self.spec: FieldSpec = reader.spec(store)
             self.splits = check_splits(splits, store)
+            made = {name: value for name, value in store.provenance.items() if name != "redrawn"}
+            self._description = {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
 
     def dataset(self, split: Split) -> StoredSamples:
         """The samples of one split; made on first use, so that a test split is not touched by training."""
@@ -132,9 +135,7 @@ class FieldDataModule(pl.LightningDataModule):
 
     def describe(self) -> dict[str, Any]:
         """Which data these are: where they lie, how many they are, and how they came to be."""
-        with Store(self.path) as store:
-            made = {name: value for name, value in store.provenance.items() if name != "redrawn"}
-            return {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
+        return deepcopy(self._description)
 
     @cached_property
     def _fits_in_memory(self) -> bool:

@@ -57,7 +57,8 @@ def _run_folder(resume: Any, default: str) -> str:
 
 
 def _checked_folder(folder: str, resume: Any) -> str:
-    """The folder, after a look whether what ``resume`` names is there: Hydra makes the folder before a command runs."""
+    """The folder, after a look at it and whether what ``resume`` names is there: Hydra makes the folder before a command runs."""
+    _require_place("run_dir", folder)
     find_checkpoint(resume, Path(folder))
     return folder
 
@@ -111,7 +112,8 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         def guarded(cfg: DictConfig) -> Any:
             with mistakes_told(show_all):
                 require_kinds(cfg, _defaults(name))
-                _require_places(cfg)
+                for place in ("data_dir", "store", "run_dir"):
+                    _require_place(place, OmegaConf.select(cfg, place))
                 return getattr(import_module(module), function)(cfg)
 
         with mistakes_told(show_all):
@@ -125,15 +127,11 @@ def _defaults(name: str) -> dict[str, Any]:
     return OmegaConf.to_container(OmegaConf.load(config_dir() / f"{name}.yaml"), resolve=False)  # type: ignore[return-value]
 
 
-def _require_places(cfg: DictConfig) -> None:
-    """Refuse places that an unset variable of the shell leaves empty, which would be the root folder, and unexpanded homes."""
-    for name in ("data_dir", "store", "run_dir"):
-        place = OmegaConf.select(cfg, name)
-        if place == "" or str(place).startswith("~"):
-            variable = " or LSM_DATA_DIR" if name == "data_dir" else ""
-            raise InputError(
-                f"{name}={place} is no place; write it in full (is a variable{variable} empty, or ~ quoted?)"
-            )
+def _require_place(name: str, place: Any) -> None:
+    """Refuse what an unset variable of the shell leaves empty, which would be the root folder, and an unexpanded home."""
+    if place == "" or str(place).startswith("~"):
+        variable = " or LSM_DATA_DIR" if name == "data_dir" else ""
+        raise InputError(f"{name}={place} is no place; write it in full (is a variable{variable} empty, or ~ quoted?)")
 
 
 def check_benchmark(cfg: DictConfig, *needed: str) -> None:

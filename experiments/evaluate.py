@@ -52,7 +52,7 @@ class Errors:
         }
 
     def means_by_channel(self) -> dict[str, float | None]:
-        """Mean error of each channel alone; None where it is defined of no sample, being zero everywhere."""
+        """Mean error of each channel alone; None where it is not defined, the true channel of a sample being zero."""
         means = self.channels.mean(axis=0)
         return {name: float(mean) if np.isfinite(mean) else None for name, mean in zip(self.names, means, strict=True)}
 

@@ -164,6 +164,7 @@ MISTAKES = {
     ),
     "no checkpoint": (("evaluate",), ("checkpoint= is missing; --help says what it takes",)),
     "empty folder of data": (("generate", "data_dir=", "num_samples=1"), ("data_dir= is no place", "LSM_DATA_DIR")),
+    "empty folder of a run": (("train", *TINY, "run_dir="), ("run_dir= is no place",)),
     "quoted home folder": (("train", *TINY, "run_dir='~/run'"), ("run_dir=~/run is no place", "write it in full")),
     "model switch that is neither on nor off": (
         ("train", *TINY, "model.block.latent=no", "run_dir=switch"),
@@ -296,6 +297,7 @@ def test_mistakes_leave_nothing_behind(place, finished):
     assert not (place / "evaluation/tset").exists(), "a folder named as a misspelt split"
     assert not (place / "nowhere").exists()
     assert not (place / "one").exists()
+    assert not (place / "~").exists()
 
 
 @pytest.mark.parametrize("what", ["data", "a run"])

@@ -145,16 +145,20 @@ def test_data_may_have_moved(run, command, darcy_store, tmp_path):
         command("evaluate", f"checkpoint={moved}", f"data_dir={tmp_path / 'nowhere'}")
 
 
-def test_evaluations_do_not_replace_one_another(run, command, darcy_store, tmp_path):
+@pytest.fixture
+def other_store(darcy_store, tmp_path) -> Path:
+    """The same data under another name."""
+    return Path(shutil.copy(darcy_store, tmp_path / "other.h5"))
+
+
+def test_evaluations_do_not_replace_one_another(run, command, other_store):
     """Another checkpoint, store, grid or statistics has a folder of its own."""
-    store = tmp_path / "store.h5"
-    shutil.copy(darcy_store, store)
     for options, folder in (
         ([f"checkpoint={run}"], "test"),
         ([f"checkpoint={run / 'checkpoints/best.ckpt'}"], "test"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "test_last"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}", "batch_statistics=true"], "test_last_batch_statistics"),
-        ([f"checkpoint={run}", f"store={store}"], "test_store"),
+        ([f"checkpoint={run}", f"store={other_store}"], "test_other"),
         ([f"checkpoint={run}", "resolution=25"], "test_25"),
         ([f"checkpoint={run}", "resolution=[25,25]"], "test_25_25"),
     ):
@@ -162,14 +166,12 @@ def test_evaluations_do_not_replace_one_another(run, command, darcy_store, tmp_p
         assert json.loads((run / "evaluation" / folder / "metrics.json").read_text()) == returned
 
 
-def test_pictures_do_not_replace_one_another(run, command, darcy_store, tmp_path):
+def test_pictures_do_not_replace_one_another(run, command, other_store):
     """Another checkpoint, grid or store has a folder of its own; the first three samples are drawn where none are named."""
-    other = tmp_path / "other.h5"
-    shutil.copy(darcy_store, other)
     for options, folder in (
         ([f"checkpoint={run}"], "figures"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "figures_last"),
-        ([f"checkpoint={run}", f"store={other}", "resolution=25"], "figures_other_25"),
+        ([f"checkpoint={run}", f"store={other_store}", "resolution=25"], "figures_other_25"),
     ):
         pictures = command("visualize", *options, "device=cpu", "dpi=30", "curve=false")
         assert pictures == [run / folder / f"test_000{index}.png" for index in range(3)]
@@ -244,16 +246,14 @@ def test_an_empty_split_is_named(command, darcy_store, tmp_path):
         command("evaluate", f"checkpoint={tmp_path / 'run'}", "split=validation")
 
 
-def test_a_field_that_is_zero_everywhere_is_named(run, command, darcy_store, tmp_path):
-    store = tmp_path / "store.h5"
-    shutil.copy(darcy_store, store)
+def test_a_field_that_is_zero_everywhere_is_named(run, command, other_store, tmp_path):
     first = load(run / "checkpoints/last.ckpt").run["data"]["splits"]["test"][0]
-    with h5py.File(store, "a") as file:
+    with h5py.File(other_store, "a") as file:
         file["fields/pressure"][first + 1] = 0.0
     with pytest.raises(
         InputError, match="error of sample 1 of the test split is not finite: a true field is zero everywhere"
     ):
-        command("evaluate", f"checkpoint={run}", "device=cpu", f"store={store}", f"run_dir={tmp_path}")
+        command("evaluate", f"checkpoint={run}", "device=cpu", f"store={other_store}", f"run_dir={tmp_path}")
 
 
 def test_pictures_of_samples(run, command, tmp_path):

@@ -23,8 +23,7 @@ def require_whole(name: str, value: Any, least: int, most: int | None = None) ->
     Raises:
         InputError: the value is no integer (``True`` is none), or lies outside ``least`` to ``most``.
     """
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if not whole or value < least or (most is not None and value > most):
+    if not _is(int, value) or value < least or (most is not None and value > most):
         expected = f"of at least {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"{name} is {value}, expected a whole number {expected}")
 
@@ -38,8 +37,7 @@ def require_number(
         InputError: the value is no number (``True`` is none), not finite, outside ``least`` to ``most``, or 0 or less although
             it is to be ``positive``.
     """
-    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not number or not least <= value <= most or (positive and value <= 0):
+    if not (_is(float, value) and math.isfinite(value)) or not least <= value <= most or (positive and value <= 0):
         limits = [f"of at least {least:g}"] * (least > -math.inf) + [f"of at most {most:g}"] * (most < math.inf)
         expected = " ".join(["a positive number" if positive else "a finite number", " and ".join(limits)]).rstrip()
         raise InputError(f"{name} is {value}, expected {expected}")

@@ -61,3 +61,13 @@ def test_the_drawing_shows_every_series_and_marks_the_smallest_error_of_the_last
         "smallest validation error: 0.3000, epoch 2",
     ]
     assert (axes.get_title(), axes.get_yscale()) == ("darcy", "log")
+
+
+@pytest.mark.parametrize(("epochs", "marker"), [(1, "."), (2, "."), (19, "."), (20, "None"), (500, "None")])
+def test_epochs_are_whole_and_few_of_them_are_marked(epochs, marker):
+    series = {"training": (list(range(1, epochs + 1)), [0.5] * epochs)}
+    (axes,) = draw_learning_curve(series, "darcy").axes
+    assert axes.lines[0].get_marker() == marker
+    ticks = axes.get_xticks()
+    assert all(tick == round(tick) for tick in ticks)
+    assert len(ticks) >= 1

@@ -15,7 +15,7 @@ from lsm.data.readers.base import make_reader
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, Tool
-from lsm.plotting import check_in_motion, draw_sample, save_animation
+from lsm.plotting import animation, check_in_motion, draw_sample, save_animation
 from lsm.plotting.frames import MAX_FRAMES, ROWS
 from lsm.plotting.painting import TOOL_COLOUR
 
@@ -101,6 +101,23 @@ def test_frames_of_a_field_along_a_line():
                 axis.lines[0].get_ydata(), wanted.abs() if axes is rows[2] else wanted, rtol=1e-5
             )
     assert len({axis.get_ylim() for row in (rows[0], rows[1], [given]) for axis in row}) == 1
+    assert given.get_ylabel() == "vorticity [1/s]"
+    assert [row[0].get_ylabel() for row in rows] == [f"{name}\nvorticity [1/s]" for name in ROWS]
+
+
+def test_an_animated_line_shows_the_figures_of_its_error(monkeypatch, tmp_path):
+    fields, seen = frames_spec(2, 3, sites=(20,)), []
+    redraw = animation._redraw
+
+    def watched(axes, stage, shot):
+        redraw(axes, stage, shot)
+        seen[:] = axes[0]
+
+    monkeypatch.setattr(animation, "_redraw", watched)
+    sample = batch(fields).sample(0)
+    save_animation(fields, sample, sample.targets * 2, "", tmp_path / "line.gif", 30)
+    assert [axis.yaxis.get_tick_params()["labelleft"] for axis in seen] == [True, False, True]
+    assert [axis.get_ylabel() for axis in seen] == ["vorticity [1/s]", "", ""]
 
 
 def test_a_field_in_time_beside_its_first_input():

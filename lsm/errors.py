@@ -17,6 +17,23 @@ class InputError(ValueError):
     """
 
 
+class OptionError(InputError):
+    """An option that a part does not have, or a value that it does not take.
+
+    Args:
+        option: the option's name, as the part knows it.
+        problem: the rest of the sentence.
+    """
+
+    def __init__(self, option: str, problem: str) -> None:
+        super().__init__(f"{option} {problem}")
+        self.option, self.problem = option, problem
+
+    def within(self, group: str) -> OptionError:
+        """The same error with the option's name as a caller knows it, ``GROUP.OPTION``."""
+        return OptionError(f"{group}.{self.option}", self.problem)
+
+
 def require_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Check a whole number.
 

@@ -1,0 +1,234 @@
+"""Parts by name, and the one check of the options that a configuration, a checkpoint or a caller hands in.
+
+A part (a model family, a block, a reader, a loss term, a metric, ..) is a class or function. Its signature is its schema:
+what it takes positionally is context that the program supplies, its keyword-only parameters are the options that a
+configuration may set, and their annotations say which values are allowed::
+
+    MODELS = Registry("model", home="lsm.model")
+
+    @MODELS.register("mine")
+    class MyModel(nn.Module):
+        def __init__(self, spec: FieldSpec, *, width: Count = 32, dropout: Share = 0.0) -> None: ...
+
+    model = MODELS.make({"name": "mine", "width": 16}, spec)
+
+Checkpoints name parts by these names and nothing else, so that no file can name code to run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from importlib import import_module
+from types import NoneType, UnionType
+from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Gt, Interval, MinLen
+
+from lsm.errors import InputError, OptionError
+
+Part = TypeVar("Part", bound=Callable[..., Any])
+
+#: A whole number of at least 1.
+Count = Annotated[int, Ge(1)]
+
+#: A whole number of at least 0.
+Index = Annotated[int, Ge(0)]
+
+#: A number above 0.
+Positive = Annotated[float, Gt(0)]
+
+#: A number from 0 to 1.
+Share = Annotated[float, Interval(ge=0, le=1)]
+
+#: At least one name.
+Names = Annotated[Sequence[str], MinLen(1)]
+
+#: The description ``{name: ..., option: ...}`` of a nested part.
+Config = Mapping[str, Any]
+
+
+class Registry(Generic[Part]):
+    """Parts of one kind by name.
+
+    Args:
+        what: the kind, for messages.
+        home: a package whose modules register parts of this kind; they are imported on the first look.
+
+    Example:
+        >>> SHAPES = Registry("shape")
+        >>> @SHAPES.register("box")
+        ... def make_box(spec, *, width: Count = 2):
+        ...     return (spec, width)
+        >>> SHAPES.make({"name": "box", "width": 3}, "spec")
+        ('spec', 3)
+        >>> SHAPES.make({"name": "box", "width": 0}, "spec")
+        Traceback (most recent call last):
+        lsm.errors.OptionError: width is 0, expected a whole number of at least 1
+    """
+
+    def __init__(self, what: str, home: str | None = None) -> None:
+        self.what, self._home = what, home
+        self._parts: dict[str, Part] = {}
+
+    def register(self, name: str) -> Callable[[Part], Part]:
+        """Decorator that gives a part its name."""
+
+        def enter(part: Part) -> Part:
+            self._parts[name] = part
+            return part
+
+        return enter
+
+    def _load(self) -> None:
+        if self._home is not None:
+            package = import_module(self._home)
+            self._home = None
+            for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+                import_module(module.name)
+
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        self._load()
+        return sorted(self._parts)
+
+    def __getitem__(self, name: str) -> Part:
+        """The part of this name.
+
+        Raises:
+            InputError: there is none; the message lists those that there are.
+        """
+        self._load()
+        if name not in self._parts:
+            raise InputError(f"{self.what} {name!r} is unknown; choose one of: {', '.join(self.names())}")
+        return self._parts[name]
+
+    def make(self, config: Config | str, *context: Any) -> Any:
+        """Call a part with its context and the options of a configuration.
+
+        Args:
+            config: ``{name: ..., option: value, ..}``, or a name alone; an option that is None keeps its default.
+            context: what the part takes positionally.
+        Raises:
+            InputError: the name is unknown.
+            OptionError: an option is unknown, missing, or not of the kind or range that its annotation allows.
+        """
+        return self.prepare(config)(*context)
+
+    def prepare(self, config: Config | str) -> Callable[..., Any]:
+        """A part with its options checked and filled in, to be called with its context; see :meth:`make`."""
+        plain = {"name": config} if isinstance(config, str) else dict(config)
+        if "name" not in plain:
+            raise InputError(f"{self.what} is {plain}, expected a name and options; names: {', '.join(self.names())}")
+        part = self[plain.pop("name")]
+        options = {name: value for name, value in plain.items() if value is not None}
+        check_options(part, options)
+        return lambda *context: part(*context, **options)
+
+
+class Options:
+    """Base of dataclasses whose fields are options: a value that its annotation does not allow is refused.
+
+    Raises:
+        OptionError: a field has another kind or range.
+    """
+
+    def __post_init__(self) -> None:
+        check_options(type(self), {field.name: getattr(self, field.name) for field in fields(self)})  # type: ignore[arg-type]
+
+
+def check_options(part: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Check options against the signature of the part that takes them.
+
+    Args:
+        part: a class or function; of a dataclass every field is an option, otherwise every keyword-only parameter.
+        options: by name.
+    Raises:
+        OptionError: an option is unknown, missing, or of another kind or range; the message says what is expected.
+    """
+    known = options_of(part)
+    for name in options:
+        if name not in known:
+            listed = ", ".join(known) or "none"
+            raise OptionError(name, f"is no option of {part.__name__}; its options: {listed}")
+    for name, parameter in known.items():
+        if name in options:
+            check_value(name, options[name], parameter.annotation)
+        elif parameter.default is inspect.Parameter.empty:
+            raise OptionError(name, f"is missing, expected {describe(parameter.annotation)}")
+
+
+@cache
+def options_of(part: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The options of a part by name, with their annotations resolved."""
+    function = part.__init__ if inspect.isclass(part) else part
+    hints = get_type_hints(part if is_dataclass(part) else function, include_extras=True)
+    taken = inspect.signature(part).parameters
+    return {
+        name: parameter.replace(annotation=hints.get(name, Any))
+        for name, parameter in taken.items()
+        if is_dataclass(part) or parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def check_value(name: str, value: Any, annotation: Any) -> None:
+    """Check one value against an annotation, without conversion: ``True`` is no number, and ``"3"`` neither.
+
+    Raises:
+        OptionError: it is of another kind or range.
+    """
+    from pydantic import ValidationError
+
+    try:
+        _adapter(annotation).validate_python(value)
+    except ValidationError as error:
+        raise OptionError(name, f"is {value}, expected {describe(annotation)}") from error
+
+
+@cache
+def _adapter(annotation: Any) -> Any:
+    # Imported on first use: commands that check nothing, such as --help, answer without it.
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
+
+
+def describe(annotation: Any) -> str:
+    """Which values an annotation allows, in words.
+
+    Example:
+        >>> describe(Count)
+        'a whole number of at least 1'
+        >>> describe(Annotated[float, Interval(gt=0, le=0.05)])
+        'a positive number of at most 0.05'
+    """
+    if get_origin(annotation) is Annotated:
+        kind, *metadata = get_args(annotation)
+        return _describe_limited(kind, metadata)
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(str, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(dict.fromkeys(describe(kind) for kind in get_args(annotation)))
+    if inspect.isclass(get_origin(annotation)) and issubclass(get_origin(annotation), Sequence):
+        items = dict.fromkeys(describe(kind) for kind in get_args(annotation) if kind is not Ellipsis)
+        return f"a list, each item {' or '.join(items)}"
+    if inspect.isclass(get_origin(annotation)) and issubclass(get_origin(annotation), Mapping):
+        return "a group of options"
+    return _KINDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", NoneType: "null"}
+
+
+def _describe_limited(kind: Any, metadata: Sequence[Any]) -> str:
+    limits: dict[str, Any] = {}
+    for constraint in metadata:
+        limits |= {name: limit for name in ("ge", "gt", "le") if (limit := getattr(constraint, name, None)) is not None}
+    expected = "a positive number" if kind is float and limits.pop("gt", None) == 0 else describe(kind)
+    if {"ge", "le"} <= set(limits):
+        return f"{expected} from {limits['ge']:g} to {limits['le']:g}"
+    words = {"ge": "of at least", "gt": "above", "le": "of at most"}
+    return " and ".join([f"{expected} {words[name]} {limit:g}" for name, limit in limits.items()] or [expected])

@@ -1,0 +1,113 @@
+"""Parts by name: their signature is the schema of their options."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import pytest
+from annotated_types import Ge, Gt, Interval, Le
+
+from lsm.errors import InputError, OptionError
+from lsm.registry import Config, Count, Names, Options, Registry, check_value
+
+PARTS: Registry = Registry("part")
+
+
+@PARTS.register("plain")
+def make_plain(
+    context: str,
+    *,
+    size: Count = 2,
+    rate: Annotated[float, Gt(0)] = 0.1,
+    patch: Sequence[Count] | None = None,
+    kind: Literal["a", "b"] = "a",
+    on: bool = True,
+    block: Config | None = None,
+    names: Names,
+) -> tuple:
+    return context, size, rate, patch, kind, on, block, names
+
+
+def test_context_and_options_reach_the_part():
+    made = PARTS.make({"name": "plain", "names": ["u"], "size": 3, "patch": [1, 2], "kind": None}, "here")
+    assert made == ("here", 3, 0.1, [1, 2], "a", True, None, ["u"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "size is 0, expected a whole number of at least 1"),
+        ({"size": True}, "size is True, expected a whole number of at least 1"),
+        ({"size": "3"}, "size is 3, expected a whole number of at least 1"),
+        ({"size": 2.0}, "size is 2.0, expected a whole number of at least 1"),
+        ({"rate": 0}, "rate is 0, expected a positive number"),
+        ({"rate": float("nan")}, "rate is nan, expected a positive number"),
+        ({"rate": float("inf")}, "rate is inf, expected a positive number"),
+        ({"patch": [1, 0]}, "patch is [1, 0], expected a list, each item a whole number of at least 1 or null"),
+        ({"patch": "12"}, "patch is 12, expected a list, each item a whole number of at least 1 or null"),
+        ({"kind": "c"}, "kind is c, expected one of a, b"),
+        ({"on": 1}, "on is 1, expected true or false"),
+        ({"block": 3}, "block is 3, expected a group of options or null"),
+        ({"names": []}, "names is [], expected a list, each item a text"),
+        ({"names": "u"}, "names is u, expected a list, each item a text"),
+        ({"names": None}, "names is missing, expected a list, each item a text"),
+        ({"sise": 3}, "sise is no option of make_plain; its options: size, rate, patch, kind, on, block, names"),
+    ],
+)
+def test_a_wrong_option_is_named_with_its_value_and_what_is_expected(options, message):
+    with pytest.raises(OptionError) as caught:
+        PARTS.make({"name": "plain", "names": ["u"]} | options, "here")
+    assert str(caught.value) == message
+    assert str(caught.value.within("group")) == f"group.{message}"
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation", "message"),
+    [
+        (9, Annotated[int, Interval(ge=1, le=8)], "n is 9, expected a whole number from 1 to 8"),
+        (-1e-3, Annotated[float, Ge(0)], "n is -0.001, expected a finite number of at least 0"),
+        (0.1, Annotated[float, Gt(0), Le(0.05)], "n is 0.1, expected a positive number of at most 0.05"),
+        (True, float, "n is True, expected a finite number"),
+    ],
+)
+def test_limits_are_said(value, annotation, message):
+    with pytest.raises(OptionError) as caught:
+        check_value("n", value, annotation)
+    assert str(caught.value) == message
+
+
+def test_unknown_names_are_listed():
+    with pytest.raises(InputError, match="part 'other' is unknown; choose one of: plain"):
+        PARTS.make("other")
+    with pytest.raises(InputError, match="expected a name and options; names: plain"):
+        PARTS.make({"size": 3})
+
+
+def test_a_package_registers_its_modules_on_the_first_look(tmp_path, monkeypatch):
+    (tmp_path / "house_of_parts").mkdir()
+    (tmp_path / "house_of_parts/__init__.py").write_text(
+        "from lsm.registry import Registry\nPARTS = Registry('part', 'house_of_parts')\n"
+    )
+    code = "from house_of_parts import PARTS\n\n@PARTS.register('mine')\ndef make(*, size: int = 1):\n    return size\n"
+    (tmp_path / "house_of_parts/mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    import house_of_parts
+
+    assert house_of_parts.PARTS.names() == ["mine"]
+    assert house_of_parts.PARTS.make({"name": "mine", "size": 4}) == 4
+
+
+@dataclass(frozen=True)
+class Flow(Options):
+    """A dataclass of options."""
+
+    mach: Annotated[float, Gt(0)] = 0.8
+    steps: Count = 3
+
+
+def test_dataclasses_of_options_check_themselves():
+    assert Flow(mach=1).mach == 1
+    with pytest.raises(OptionError, match="steps is 0, expected a whole number of at least 1"):
+        Flow(steps=0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.engine import Job, Report, generate
+from data_prep.generation.engine import Job, Report, generate
 from lsm.data.store import Store
 
 

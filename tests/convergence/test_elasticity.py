@@ -350,7 +350,7 @@ class TestGeometry:
         root = Path(data_prep.__file__).parent
         archive = tmp_path / "wheel.zip"
         with zipfile.ZipFile(archive, "w") as packed:
-            for path in [root / "__init__.py", *(root / "solvers").iterdir()]:
+            for path in [root / "__init__.py", *(root / "elasticity").iterdir()]:
                 if path.is_file():
                     packed.write(path, path.relative_to(root.parent))
         program = (

@@ -10,8 +10,8 @@ import pytest
 from filelock import FileLock
 from toy_sets import assert_same, content, make
 
-from data_prep.generation.engine import Job, Report, merge
-from data_prep.generation.job import claim
+from data_prep.generation.engine import Report, merge
+from data_prep.generation.job import Job, claim
 from lsm.errors import InputError
 
 
@@ -147,7 +147,7 @@ def test_merging_what_is_merged_tidies_too(job, shards, monkeypatch):
     for shard in shards:
         make(shard)
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.generation.engine._tidy", lambda job, in_store: None)
+        patch.setattr("data_prep.generation.parts._tidy", lambda job, in_store: None)
         assert merge(job).merged
     assert len(list(job.parts.glob("*.npz"))) == 7, "the test leaves parts behind"
     assert merge(job) == Report(0, 7, True, [])

@@ -13,12 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import idctn
 
-from data_prep.types import FloatArray
-
 
 def periodic_field(
     rng: np.random.Generator, resolution: int, alpha: float = 2.5, tau: float = 7.0, amplitude: float = 2.0**0.5
-) -> FloatArray:
+) -> NDArray[np.float64]:
     """A periodic field of zero mean on the unit torus, at the points ``(i, j) / resolution``.
 
     The covariance operator is ``amplitude^2 tau^(2 alpha - 2) (-Laplace + tau^2)^(-alpha)`` without its constant mode,
@@ -50,7 +48,7 @@ def periodic_field(
     return 2 * np.fft.ifft2(coefficients, norm="forward").real
 
 
-def neumann_field(rng: np.random.Generator, resolution: int, alpha: float, tau: float) -> FloatArray:
+def neumann_field(rng: np.random.Generator, resolution: int, alpha: float, tau: float) -> NDArray[np.float64]:
     """A field of zero mean and zero normal derivative on the unit square, at cell centres.
 
     The covariance operator is ``tau^(2 alpha - 2) (-Laplace + tau^2)^(-alpha)`` with the zero-Neumann Laplacian and

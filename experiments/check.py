@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from data_prep.generators.base import Generator, Statistic
+from data_prep.generation.generator import Generator, Statistic
 from experiments.cli import console, require_store
 from lsm.data.store import Store, require_fields
 from lsm.errors import InputError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from data_prep.published import Layout, PublishedFile, export_files, import_files
+from data_prep.published.convert import Layout, PublishedFile, export_files, import_files
 from experiments.cli import check_benchmark, command, console, preset_options, progress_bar
 from experiments.options import make_generator
 from lsm.errors import InputError

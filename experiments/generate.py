@@ -6,8 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from data_prep.engine import Job, Report, generate, merge
-from data_prep.generators.base import Statistic
+from data_prep.generation.engine import Report, generate, merge
+from data_prep.generation.generator import Statistic
+from data_prep.generation.job import Job
 from experiments.check import check_store
 from experiments.cli import check_benchmark, command, console, progress_bar
 from experiments.device import choose_device

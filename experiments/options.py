@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from lsm.errors import InputError, require_kinds
 
 if TYPE_CHECKING:
-    from data_prep.generators.base import Generator
+    from data_prep.generation.generator import Generator
 
 
 def make_generator(cfg: DictConfig) -> Generator:

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from toy_generators import ToyGenerator
 from toy_sets import expected_content
 
-from data_prep.engine import Job
+from data_prep.generation.job import Job
 from experiments import convert, evaluate, generate, import_reference, train, visualize
 from experiments.cli import compose_config, config_dir
 

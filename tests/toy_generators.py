@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_prep.engine import Job, Report, generate
+from data_prep.generation.engine import Report, generate
+from data_prep.generation.job import Job
 from lsm.data.store import Store
 
 

@@ -9,14 +9,14 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 
-from data_prep.generators.airfoil import AirfoilGenerator
-from data_prep.generators.base import SolverFailure
-from data_prep.solvers import airfoil_kernels as kernels
-from data_prep.solvers.airfoil import AirfoilFlow, FlowFailure, FlowOptions, Problem, continuation_stages, solve_airfoil
-from data_prep.solvers.airfoil_dual import DualMesh, dual_mesh
-from data_prep.solvers.airfoil_fronts import Factors, SingularMatrix, plan_for
-from data_prep.solvers.airfoil_gmres import solve_roughly
-from data_prep.solvers.airfoil_mesh import MeshOptions, c_mesh, deform, naca0012
+from data_prep.airfoil import kernels
+from data_prep.airfoil.dual import DualMesh, dual_mesh
+from data_prep.airfoil.fronts import Factors, SingularMatrix, plan_for
+from data_prep.airfoil.generator import AirfoilGenerator
+from data_prep.airfoil.gmres import solve_roughly
+from data_prep.airfoil.mesh import MeshOptions, c_mesh, deform, naca0012
+from data_prep.airfoil.solver import AirfoilFlow, FlowFailure, FlowOptions, Problem, continuation_stages, solve_airfoil
+from data_prep.generation.generator import SolverFailure
 from lsm.errors import InputError
 
 GAMMA = kernels.GAMMA

@@ -8,10 +8,10 @@ import torch
 from darcy_direct import assemble, solve_directly
 from scipy import sparse
 
-from data_prep.generators.base import SolverFailure
-from data_prep.generators.darcy import TOLERANCE, DarcyGenerator
+from data_prep.darcy import solver as darcy
+from data_prep.darcy.generator import TOLERANCE, DarcyGenerator
+from data_prep.generation.generator import SolverFailure
 from data_prep.random_fields import neumann_field
-from data_prep.solvers import darcy
 from lsm.errors import InputError
 
 

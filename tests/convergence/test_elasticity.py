@@ -15,12 +15,10 @@ from skfem import Basis, BilinearForm, ElementQuad2, ElementVector, MeshQuad, Me
 from skfem.helpers import ddot, eye, sym_grad, trace
 
 import data_prep
-from data_prep.generators import elasticity as generator_module
-from data_prep.generators.base import SolverFailure
-from data_prep.generators.elasticity import ElasticityGenerator
-from data_prep.solvers import elasticity as cell_solver
-from data_prep.solvers.elasticity import UnitCell, to_lattice
-from data_prep.solvers.elasticity_mesh import (
+from data_prep.elasticity import generator as generator_module
+from data_prep.elasticity import solver as cell_solver
+from data_prep.elasticity.generator import ElasticityGenerator
+from data_prep.elasticity.mesh import (
     BASE_RADIUS,
     base_mesh,
     lattice,
@@ -30,7 +28,7 @@ from data_prep.solvers.elasticity_mesh import (
     solid_mask,
     void_radius,
 )
-from data_prep.solvers.elasticity_solid import (
+from data_prep.elasticity.solid import (
     MooneyRivlin,
     NotConverged,
     discretise,
@@ -39,6 +37,8 @@ from data_prep.solvers.elasticity_solid import (
     stress_at,
     von_mises,
 )
+from data_prep.elasticity.solver import UnitCell, to_lattice
+from data_prep.generation.generator import SolverFailure
 from lsm.errors import InputError
 
 Array = np.ndarray
@@ -338,10 +338,10 @@ class TestGeometry:
         gmsh = pytest.importorskip("gmsh")
         if not gmsh.__version__.startswith("4.15"):
             pytest.skip(f"the stored mesh was made by gmsh 4.15, this is {gmsh.__version__}")
-        from data_prep.solvers.make_elasticity_mesh import make
+        from data_prep.elasticity.make_mesh import make
 
         nodes, elements = make()
-        with np.load(Path(data_prep.__file__).parent / "solvers" / "elasticity_mesh.npz") as stored:
+        with np.load(Path(data_prep.__file__).parent / "elasticity" / "mesh.npz") as stored:
             np.testing.assert_array_equal(elements, stored["elements"])
             np.testing.assert_allclose(nodes, stored["nodes"], atol=1e-12)
 
@@ -350,11 +350,11 @@ class TestGeometry:
         root = Path(data_prep.__file__).parent
         archive = tmp_path / "wheel.zip"
         with zipfile.ZipFile(archive, "w") as packed:
-            for path in [root / "__init__.py", *(root / "solvers").iterdir()]:
+            for path in [root / "__init__.py", *(root / "elasticity").iterdir()]:
                 if path.is_file():
                     packed.write(path, path.relative_to(root.parent))
         program = (
-            f"import sys; sys.path.insert(0, {str(archive)!r}); from data_prep.solvers import elasticity_mesh as m; "
+            f"import sys; sys.path.insert(0, {str(archive)!r}); from data_prep.elasticity import mesh as m; "
             "assert 'wheel.zip' in m.__file__; print(m.base_mesh().nelements)"
         )
         run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from data_prep.generators import navier_stokes as generator_module
-from data_prep.generators.base import Sample, SolverFailure
-from data_prep.generators.navier_stokes import NavierStokesGenerator
-from data_prep.random_fields import periodic_field
-from data_prep.solvers.navier_stokes import (
+from data_prep.generation.generator import Sample, SolverFailure
+from data_prep.navier_stokes import generator as generator_module
+from data_prep.navier_stokes.generator import NavierStokesGenerator
+from data_prep.navier_stokes.solver import (
     COURANT_LIMIT,
     EXPECTED_SPEED_UP,
     STEPS_PER_OCTAVE,
@@ -23,6 +22,7 @@ from data_prep.solvers.navier_stokes import (
     Trajectory,
     solve,
 )
+from data_prep.random_fields import periodic_field
 from lsm.errors import InputError
 
 

@@ -17,9 +17,11 @@ from skfem.assembly.form.form import FormExtraParams
 from skfem.element import DiscreteField
 from skfem.helpers import ddot, div, dot, grad, mul
 
-from data_prep.generators.base import SolverFailure
-from data_prep.generators.pipe import PipeGenerator
-from data_prep.solvers.pipe import (
+from data_prep.generation.generator import SolverFailure
+from data_prep.pipe.elements import BodyForce, FoldedMesh, add_jacobian, add_residual, tabulate
+from data_prep.pipe.generator import PipeGenerator
+from data_prep.pipe.mesh import PIPE_LENGTH, centre_line_height, numbering, pipe_mesh
+from data_prep.pipe.solver import (
     FlowOptions,
     NewtonFailure,
     PipeFlow,
@@ -27,8 +29,6 @@ from data_prep.solvers.pipe import (
     refine_velocity,
     solve_pipe,
 )
-from data_prep.solvers.pipe_elements import BodyForce, FoldedMesh, add_jacobian, add_residual, tabulate
-from data_prep.solvers.pipe_mesh import PIPE_LENGTH, centre_line_height, numbering, pipe_mesh
 from lsm.errors import InputError
 
 SHARP = FlowOptions(tolerance=1e-13)

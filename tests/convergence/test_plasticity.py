@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
-from data_prep.generators.base import Sample, SolverFailure
-from data_prep.generators.plasticity import PlasticityGenerator, die_above_block, die_travel, draw_knots
-from data_prep.solvers import plasticity_kernels as layout
-from data_prep.solvers.plasticity import Forging, ForgingOptions, Material, solve_forging
-from data_prep.solvers.plasticity_block import Block, ForgingError
-from data_prep.solvers.plasticity_die import Die
-from data_prep.solvers.plasticity_kernels import (
+from data_prep.generation.generator import Sample, SolverFailure
+from data_prep.plasticity import kernels as layout
+from data_prep.plasticity.block import Block, ForgingError
+from data_prep.plasticity.die import Die
+from data_prep.plasticity.generator import PlasticityGenerator, die_above_block, die_travel, draw_knots
+from data_prep.plasticity.kernels import (
     LANES,
     ROW_SIZE,
     die_slope,
@@ -24,6 +23,7 @@ from data_prep.solvers.plasticity_kernels import (
     stable_steps,
     update_cells,
 )
+from data_prep.plasticity.solver import Forging, ForgingOptions, Material, solve_forging
 from lsm.errors import InputError
 
 KNOTS = np.array([7.5, 1.3, 4.2, 6.1, 0.4, 2.8, 5.5, 3.0, 7.5])
@@ -408,7 +408,7 @@ def test_failure_becomes_a_solver_failure(generator: PlasticityGenerator, monkey
     def collapse(*_: object) -> Forging:
         raise ForgingError("a cell collapsed")
 
-    monkeypatch.setattr("data_prep.generators.plasticity.solve_forging", collapse)
+    monkeypatch.setattr("data_prep.plasticity.generator.solve_forging", collapse)
     with pytest.raises(SolverFailure, match="collapsed"):
         generator.solve(np.random.default_rng(0))
 

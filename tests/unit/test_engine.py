@@ -28,8 +28,10 @@ from toy_generators import (
 )
 from toy_sets import assert_same, content, make
 
-from data_prep.engine import Job, Report, _compute, _deferring_interrupts, _write_part, generate, merge
-from data_prep.job import MOST_ATTEMPTS, _lock, claim
+from data_prep.generation.engine import Report, generate, merge
+from data_prep.generation.job import MOST_ATTEMPTS, Job, _lock, claim
+from data_prep.generation.parts import write_part
+from data_prep.generation.pool import _deferring_interrupts, compute
 from experiments.mistakes import describe
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
@@ -353,7 +355,7 @@ def test_a_kill_between_merging_and_tidying_loses_nothing(complete, job, expecte
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.engine._tidy", kill)
+        patch.setattr("data_prep.generation.parts._tidy", kill)
         with pytest.raises(Killed):
             make(replace(job, num_samples=4))
     assert len(list(job.parts.glob("*.npz"))) == 4, "the test leaves parts behind"
@@ -378,7 +380,7 @@ def test_a_file_system_that_keeps_open_files_in_their_folder(job, monkeypatch):
         path.with_name(".nfs0001").unlink()
 
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.job._lock", lock)
+        patch.setattr("data_prep.generation.job._lock", lock)
         patch.setattr(Path, "unlink", unlink)
         assert make(job).merged
     assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]
@@ -404,7 +406,7 @@ def test_the_last_draw_allowed_fits_the_store(tmp_path):
     job = Job(ToyGenerator(), tmp_path / "toy.h5", "toy", num_samples=1, max_attempts=MOST_ATTEMPTS)
     sample = job.generator.solve(np.random.default_rng(0))
     with claim(job):
-        _write_part(job, 0, sample, job.max_attempts - 1, [])
+        write_part(job, 0, sample, job.max_attempts - 1, [])
     assert merge(job).merged
     assert content(job.path)["attempt"].tolist() == [MOST_ATTEMPTS - 1]
 
@@ -412,13 +414,13 @@ def test_the_last_draw_allowed_fits_the_store(tmp_path):
 def test_a_store_that_appears_meanwhile_is_not_replaced(job, monkeypatch):
     """A conversion into the same store while samples are being solved."""
 
-    def compute(*arguments):
+    def compute_late(*arguments):
         fields = job.generator.fields
         with StoreWriter(job.path, "toy", fields, 2, {"source": "published", "files": {}}) as writer:
             writer.write(slice(0, 2), {name: np.zeros((2, *field.shape)) for name, field in fields.items()})
-        return _compute(*arguments)
+        return compute(*arguments)
 
-    monkeypatch.setattr("data_prep.engine._compute", compute)
+    monkeypatch.setattr("data_prep.generation.engine.compute", compute_late)
     with pytest.raises(InputError, match="was converted from published files"):
         make(job)
     with Store(job.path) as store:
@@ -431,12 +433,12 @@ def test_a_call_that_waited_for_a_larger_one_keeps_its_samples(job, expected, mo
 
     @contextmanager
     def late_claim(small):
-        monkeypatch.setattr("data_prep.engine.claim", claim)
+        monkeypatch.setattr("data_prep.generation.engine.claim", claim)
         make(job)
         with claim(small):
             yield
 
-    monkeypatch.setattr("data_prep.engine.claim", late_claim)
+    monkeypatch.setattr("data_prep.generation.engine.claim", late_claim)
     make(replace(job, num_samples=4))
     assert_same(content(job.path), expected)
     assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]

@@ -7,7 +7,7 @@ import torch
 from toy_generators import FullGpuGenerator
 from toy_sets import make
 
-from data_prep.engine import Job
+from data_prep.generation.job import Job
 from experiments.environment import count_processors
 from experiments.generate import choose_workers
 from experiments.mistakes import mistakes_told

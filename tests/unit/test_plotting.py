@@ -11,7 +11,7 @@ from matplotlib.path import Path as Outline
 from pictures import bars, drawn, is_blank, lines_of, panel_grid, wavy
 from tiny import batch, spec
 
-from data_prep.generators.elasticity import ElasticityGenerator
+from data_prep.elasticity.generator import ElasticityGenerator
 from lsm.fields import Channel, FieldBatch
 from lsm.plotting import draw_sample, save_figure
 from lsm.plotting.layout import label_of

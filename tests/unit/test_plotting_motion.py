@@ -10,7 +10,7 @@ from pictures import bars, drawn, lines_of, panel_grid
 from PIL import Image
 from tiny import batch, spec
 
-from data_prep.generators import plasticity
+from data_prep.plasticity import generator as plasticity
 from lsm.data.readers.base import make_reader
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError

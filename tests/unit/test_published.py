@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep.published import Layout, PublishedArray, PublishedFile, export_files, import_files, sha256
+from data_prep.published.convert import Layout, PublishedArray, PublishedFile, export_files, import_files, sha256
 from experiments.convert import layout as layout_of
 from lsm.data.store import Store, StoredField, StoreWriter
 from lsm.errors import InputError
@@ -201,7 +201,7 @@ def test_content_that_cannot_be_right_is_refused(content, named, strict, version
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_bad_sample_beyond_the_first_block_is_named(version, layout, tmp_path, monkeypatch):
-    monkeypatch.setattr("data_prep.published.BLOCK", 2)
+    monkeypatch.setattr("data_prep.published.convert.BLOCK", 2)
     values = np.full((3, 7, 7), 0.01)
     rewrite(tmp_path / FILES[0], version, **good())
     values[2, 3, 4] = np.nan
@@ -319,7 +319,7 @@ def test_files_without_a_needed_field_are_optional(flow, flow_folder):
 
 @pytest.mark.parametrize("block", [1, 2, 5, 64])
 def test_blocks_of_any_size_give_one_store(block, flow, flow_folder, monkeypatch):
-    monkeypatch.setattr("data_prep.published.BLOCK", block)
+    monkeypatch.setattr("data_prep.published.convert.BLOCK", block)
     convert(flow, flow_folder)
     found = arrays_of(flow_folder / "converted.h5")
     np.testing.assert_array_equal(found["heat"], np.load(flow_folder / "a/state.npy")[:, 1])

@@ -10,8 +10,8 @@ import pytest
 from filelock import FileLock
 from toy_sets import assert_same, content, make
 
-from data_prep.engine import Job, Report, merge
-from data_prep.job import claim
+from data_prep.generation.engine import Report, merge
+from data_prep.generation.job import Job, claim
 from lsm.errors import InputError
 
 
@@ -66,7 +66,7 @@ def test_merging_refuses_parts_of_other_data(job, shards):
     ],
 )
 def test_calls_that_would_do_the_same_samples_exclude_each_other(running, refused, named, job, expected, monkeypatch):
-    monkeypatch.setattr("data_prep.job._PATIENCE", 0.1)
+    monkeypatch.setattr("data_prep.generation.job._PATIENCE", 0.1)
     second = replace(job, shard=refused[0], num_shards=refused[1])
     with claim(replace(job, shard=running[0], num_shards=running[1])):
         for _ in range(2):
@@ -147,7 +147,7 @@ def test_merging_what_is_merged_tidies_too(job, shards, monkeypatch):
     for shard in shards:
         make(shard)
     with monkeypatch.context() as patch:
-        patch.setattr("data_prep.engine._tidy", lambda job, in_store: None)
+        patch.setattr("data_prep.generation.parts._tidy", lambda job, in_store: None)
         assert merge(job).merged
     assert len(list(job.parts.glob("*.npz"))) == 7, "the test leaves parts behind"
     assert merge(job) == Report(0, 7, True, [])

@@ -11,7 +11,7 @@ from conftest import ROOT, TINY_DARCY
 from hydra.utils import instantiate
 from synthetic import write_synthetic_store
 
-from data_prep.generators.base import Statistic
+from data_prep.generation.generator import Statistic
 from experiments.check import spread
 from experiments.convert import layout as layout_of
 from lsm.data.datamodule import FieldDataModule

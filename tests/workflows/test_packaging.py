@@ -16,8 +16,10 @@ from conftest import ROOT
 
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="no checkout to build from")
 
-#: Files besides code that the packages read or ship.
+#: Files besides code that the packages read or ship, and those that only the repository shows.
 DATA = (".npz", ".md", ".npy", ".json", ".yaml")
+PICTURES = (".png", ".gif")
+RESULTS = "experiments/results/"
 
 
 @pytest.fixture(scope="module")
@@ -69,10 +71,12 @@ def test_every_configuration_and_data_file_is_in_the_wheel(wheel):
         for path in (ROOT / package).rglob("*")
         if path.suffix in (".py", *DATA) and "__pycache__" not in path.parts
     }
+    data = {name for name in data if not name.startswith(RESULTS)}
     assert len(configurations) >= 10
     assert configurations - packed == set()
     assert data - packed == set()
-    assert {name for name in packed if name.startswith(("tests/", "shared/"))} == set()
+    assert {name for name in packed if name.startswith(("tests/", "shared/", RESULTS))} == set()
+    assert {name for name in packed if name.endswith(PICTURES)} == set()
     assert any(name.endswith("licenses/LICENSE") for name in packed)
 
 

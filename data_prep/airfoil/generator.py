@@ -1,0 +1,163 @@
+"""The Airfoil benchmark: randomly deformed NACA 0012 sections and the transonic flow around them.
+
+Owns the prior over deformations, the names of the stored arrays and the figures known of the published data; the flow is
+solved in ``data_prep.airfoil.solver``. The data card is ``README.md``, beside this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from data_prep.airfoil.mesh import NUM_DISPLACEMENTS, MeshOptions, c_mesh
+from data_prep.airfoil.solver import FlowFailure, FlowOptions, solve_airfoil
+from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from lsm.errors import require_number, require_whole
+
+#: Deviation from the free stream tolerated at the far field, which is 40 chords away.
+FAR_FIELD_TOLERANCE = 0.02
+
+#: Of fewer samples no correlation is told; of n samples it has a standard error of about so much over the root of n.
+FEW, CORRELATION_DEVIATION = 10, 0.6
+
+
+@dataclass(frozen=True)
+class AirfoilGenerator(Generator):
+    """Draws deformations and solves the flow.
+
+    The eight corners of a design element around the section move vertically: the first, below and ahead of the leading edge,
+    stays; the other displacements are independent and uniform. ``Sample.residual`` is the final residual relative
+    to that of the free stream (Euclidean norm), and ``Sample.iterations`` counts pseudo-time steps.
+
+    Args:
+        mach: Mach number of the free stream.
+        angle: its angle to the chord of the undeformed section, degrees.
+        largest_displacement: bound of the displacements, chords.
+        tolerance: relative residual at which the flow counts as steady.
+        max_iterations: pseudo-time steps allowed to the last stage of the solver's continuation; smaller numbers bound the
+            other stages, too, but not the first-order start.
+        coarsening: 1 for the published mesh, 2 for one with half the cells along both axes.
+    Raises:
+        InputError: an option out of range.
+    """
+
+    #: 2: the continuation in the slopes delivers flows that failed before.
+    revision = 2
+
+    mach: float = 0.8
+    angle: float = 0.0
+    largest_displacement: float = 0.05
+    tolerance: float = 1e-3
+    max_iterations: int = 80
+    coarsening: int = 1
+
+    def __post_init__(self) -> None:
+        require_whole("coarsening", self.coarsening, 1, 2)
+        require_number(
+            "largest_displacement (in chords; large ones fold the section)", self.largest_displacement, 0.0, 0.05
+        )
+        self.flow_options  # noqa: B018, checks the others
+
+    @property
+    def flow_options(self) -> FlowOptions:
+        """Options of the solver."""
+        return FlowOptions(self.mach, self.angle, self.tolerance, max_iterations=self.max_iterations)
+
+    @property
+    def mesh_options(self) -> MeshOptions:
+        """Options of the mesh."""
+        full = MeshOptions()
+        return MeshOptions(
+            wake_cells=full.wake_cells // self.coarsening,
+            surface_cells=full.surface_cells // self.coarsening,
+            normal_cells=full.normal_cells // self.coarsening,
+            first_spacing=full.first_spacing * self.coarsening,
+        )
+
+    @property
+    def fields(self) -> Mapping[str, StoredField]:
+        """Node coordinates, flow and deformation of one sample."""
+        grid = self.mesh_options.shape
+        return {
+            "x": StoredField(
+                grid, "chord", "node position; axis 0 from the upper wake around the section, axis 1 outward"
+            ),
+            "y": StoredField(grid, "chord", "node position across the chord"),
+            "density": StoredField(grid, "1", "density over that of the free stream"),
+            "velocity_x": StoredField(grid, "1", "velocity along the chord; the speed of sound far away is 1.4 ** 0.5"),
+            "velocity_y": StoredField(grid, "1", "velocity across the chord"),
+            "pressure": StoredField(grid, "1", "pressure over that of the free stream"),
+            "mach": StoredField(grid, "1", "local Mach number"),
+            "displacements": StoredField(
+                (NUM_DISPLACEMENTS,),
+                "chord",
+                "of the design element's corners: four below from left to right, four above from right to left",
+                "float64",
+            ),
+        }
+
+    @property
+    def provenance(self) -> Mapping[str, str | float | int]:
+        """Equation, discretisation and options."""
+        return {
+            "equation": "steady Euler equations, gamma 1.4; density and pressure 1 in the free stream",
+            "boundary": "slip on the section, Steger-Warming far field 40 chords away",
+            "discretisation": "node-centred finite volumes on a C-mesh, Roe, MUSCL (beta 1/3) with minmod, implicit",
+            "prior": "design element 1.5 x 0.2, cubic x linear; first displacement 0, seven uniform, symmetric about 0",
+            "mach": self.mach,
+            "angle": self.angle,
+            "largest_displacement": self.largest_displacement,
+            "tolerance": self.tolerance,
+            "max_iterations": self.max_iterations,
+            "coarsening": self.coarsening,
+        }
+
+    def solve(self, rng: np.random.Generator) -> Sample:
+        """Draw a deformation and solve the flow.
+
+        Raises:
+            SolverFailure: the flow did not become steady.
+        """
+        displacements = np.zeros(NUM_DISPLACEMENTS)
+        displacements[1:] = self.largest_displacement * rng.uniform(-1.0, 1.0, NUM_DISPLACEMENTS - 1)
+        mesh = self.mesh_options
+        x, y = c_mesh(displacements, mesh)
+        try:
+            flow = solve_airfoil(x, y, mesh.wake_cells, self.flow_options)
+        except FlowFailure as failure:
+            raise SolverFailure(str(failure)) from failure
+        names = ("density", "velocity_x", "velocity_y", "pressure")
+        arrays = dict(zip(names, np.moveaxis(flow.state, -1, 0), strict=True))
+        arrays |= {"x": x, "y": y, "mach": flow.mach, "displacements": displacements}
+        return Sample(self.stored(arrays), flow.residual, flow.iterations)
+
+    def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
+        """Range and levels of the Mach number; needs only ``y`` and ``mach``, ``(samples, ni, nj)``.
+
+        With ten samples or more also how it answers to camber; that range widens by three standard errors.
+        """
+        mach, y = (np.asarray(fields[name], dtype=np.float64) for name in ("mach", "y"))
+        nose = mach.shape[1] // 2
+        ahead, stagnation = mach[:, nose, -1], mach[:, nose, 0]
+        low, high = self.mach - FAR_FIELD_TOLERANCE, self.mach + FAR_FIELD_TOLERANCE
+        figures = [
+            Statistic("largest Mach number of a sample, mean", mach.max(axis=(1, 2)).mean(), 1.2, 1.6),
+            Statistic("smallest Mach number of a sample, mean", mach.min(axis=(1, 2)).mean(), 0.0, 0.25),
+            Statistic("Mach number far ahead of the section, mean", ahead.mean(), low, high),
+            Statistic("Mach number at the leading edge, mean", stagnation.mean(), 0.0, 0.25),
+            Statistic("Mach number, mean over all nodes", mach.mean(), 0.7, 0.85),
+        ]
+        if len(mach) >= FEW:
+            margin = 3 * CORRELATION_DEVIATION / len(mach) ** 0.5
+            answer = self._answer_to_camber(mach[:, :, 0], y[:, :, 0])
+            figures.append(Statistic("correlation of camber and Mach numbers", answer, 0.4 - margin, 0.9))
+        return figures
+
+    def _answer_to_camber(self, mach: np.ndarray, y: np.ndarray) -> float:
+        """Correlation over samples of camber and largest Mach number above minus below, on the innermost line ``(S, ni)``."""
+        wake, nose = self.mesh_options.wake_cells, mach.shape[1] // 2
+        above, below = slice(wake, nose + 1), slice(nose, mach.shape[1] - wake)
+        camber = y[:, above].max(axis=1) + y[:, below].min(axis=1)
+        return float(np.corrcoef(camber, mach[:, above].max(axis=1) - mach[:, below].max(axis=1))[0, 1])

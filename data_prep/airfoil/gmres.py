@@ -1,0 +1,53 @@
+"""Generalised minimal residuals (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 1986), preconditioned from the right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from data_prep.airfoil.mesh import FloatArray
+
+Operator = Callable[[FloatArray], FloatArray]
+
+#: Search directions allowed; the flow solver needs about ten.
+MAX_DIRECTIONS = 40
+
+
+def solve_roughly(
+    apply: Operator, precondition: Operator, right: FloatArray, tolerance: float
+) -> tuple[FloatArray, int]:
+    """Solve a linear system until its residual has shrunk to ``tolerance``, or for ``MAX_DIRECTIONS`` directions.
+
+    Args:
+        apply: product of matrix and vector.
+        precondition: approximate solution of the system.
+        right: right-hand side, not zero; vectors have its shape.
+        tolerance: relative residual, Euclidean norm.
+    Returns:
+        Solution and number of directions.
+    Raises:
+        FloatingPointError: a product is not finite.
+    """
+    size = float(np.linalg.norm(right))
+    basis = np.empty((MAX_DIRECTIONS + 1, right.size))
+    basis[0] = right.ravel() / size
+    hessenberg = np.zeros((MAX_DIRECTIONS + 1, MAX_DIRECTIONS))
+    for k in range(MAX_DIRECTIONS):
+        image = apply(precondition(basis[k].reshape(right.shape))).ravel()
+        if not np.isfinite(image).all():
+            raise FloatingPointError("the product with the preconditioned matrix is not finite")
+        # Once is not enough for orthogonality, twice is.
+        for _ in range(2):
+            shares = basis[: k + 1] @ image
+            image = image - shares @ basis[: k + 1]
+            hessenberg[: k + 1, k] += shares
+        hessenberg[k + 1, k] = length = np.linalg.norm(image)
+        target = np.zeros(k + 2)
+        target[0] = size
+        small = hessenberg[: k + 2, : k + 1]
+        weights = np.linalg.lstsq(small, target, rcond=None)[0]
+        if np.linalg.norm(target - small @ weights) <= tolerance * size or length == 0.0:
+            break
+        basis[k + 1] = image / length
+    return precondition((weights @ basis[: k + 1]).reshape(right.shape)), k + 1

@@ -1,0 +1,115 @@
+"""Darcy: two-phase permeability from a thresholded Gaussian field, and the pressure that it gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from data_prep.darcy import solver
+from data_prep.generation.generator import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.random_fields import neumann_field
+from lsm.errors import require_number, require_whole
+
+#: Largest relative residual of the linear solve that counts as solved.
+TOLERANCE = 1e-10
+
+#: Standard deviation of a sample's mean pressure, measured on the published size.
+SPREAD = 5e-4
+
+
+@dataclass(frozen=True)
+class DarcyGenerator(BatchGenerator):
+    """Samples of ``-div(a grad u) = 1`` with ``a`` in {``low``, ``high``}.
+
+    Args:
+        resolution: cells along each axis; 421 in the published set.
+        low: permeability where the Gaussian field is negative.
+        high: permeability where it is not.
+        device: where to solve, "cpu" or "cuda".
+        batch_size: samples solved together; the data do not depend on it.
+    Raises:
+        InputError: ``resolution`` is below 2, or a permeability is not positive.
+    """
+
+    resolution: int = 421
+    low: float = 3.0
+    high: float = 12.0
+    device: str = "cpu"
+    batch_size: int = 1
+
+    def __post_init__(self) -> None:
+        require_whole("resolution", self.resolution, 2)
+        require_number("low", self.low, positive=True)
+        require_number("high", self.high, positive=True)
+
+    @property
+    def fields(self) -> Mapping[str, StoredField]:
+        """Permeability and pressure at the cell centres."""
+        grid = (self.resolution, self.resolution)
+        return {
+            "permeability": StoredField(grid, "1", "permeability a at the cell centres (i + 1/2) / n"),
+            "pressure": StoredField(grid, "1", "pressure u at the cell centres, zero on the boundary"),
+        }
+
+    @property
+    def provenance(self) -> Mapping[str, str | float | int]:
+        """Equation, discretisation and options."""
+        return {
+            "equation": "-div(a grad u) = 1 on the unit square, u = 0 on the boundary",
+            "scheme": "cell-centred five-point, order 2, arithmetic face means, preconditioned conjugate gradients, float64",
+            "permeability": "high where g >= 0 else low; g ~ N(0, 9 (-Laplace + 9)^-2), zero Neumann, zero mean",
+            "resolution": self.resolution,
+            "low": self.low,
+            "high": self.high,
+        }
+
+    def solve_batch(self, rngs: Sequence[np.random.Generator]) -> list[Sample | SolverFailure]:
+        """Draw and solve samples together; a residual ``|A u - f| / |f|`` that exceeds 1e-10 is a failure."""
+        gaussian = np.stack([neumann_field(rng, self.resolution, alpha=2.0, tau=3.0) for rng in rngs])
+        permeability = np.where(gaussian >= 0, self.high, self.low)
+        solution = solver.solve(torch.from_numpy(permeability).to(self.device))
+        pressures = solution.pressure.float().cpu().numpy()
+        return [
+            _sample(*solved)
+            for solved in zip(
+                permeability.astype(np.float32),
+                pressures,
+                solution.residual.tolist(),
+                solution.iterations.tolist(),
+                strict=True,
+            )
+        ]
+
+    def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
+        """Share of the permeable phase, level of the pressure, and the balance of sources and flux that ties both together.
+
+        Of the published set the pressure on the outermost cells is known, 5e-5 on 421 cells.
+        """
+        pressure = np.asarray(fields["pressure"], dtype=np.float64)
+        scale = 421 / self.resolution
+        share = float(np.mean(fields["permeability"] == self.high))
+        outermost = float(_on_the_sides(pressure).mean())
+        # The boundary is half a cell away: each face of length h lets 2 a u / h through, all of them what the sources give, 1.
+        flux = 2 * _on_the_sides(fields["permeability"] * pressure).sum() / len(pressure)
+        margin = 3 * SPREAD / len(pressure) ** 0.5
+        return [
+            Statistic("share of high permeability", share, 0.4, 0.6),
+            Statistic("mean pressure on the outermost cells", outermost, 4e-5 * scale, 6e-5 * scale),
+            Statistic("smallest pressure", float(pressure.min()), 0.0, 4e-5 * scale),
+            Statistic("mean pressure", float(pressure.mean()), 0.0054 - margin, 0.0060 + margin),
+            Statistic("flux through the boundary, mean", float(flux), 0.9, 1.1),
+        ]
+
+
+def _on_the_sides(values: np.ndarray) -> np.ndarray:
+    """Values on the outermost cells of all samples, ``(samples * 4 n,)``; those at corners twice, once for each side."""
+    return np.concatenate([values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]], axis=None)
+
+
+def _sample(permeability: np.ndarray, pressure: np.ndarray, residual: float, iterations: int) -> Sample | SolverFailure:
+    if not residual <= TOLERANCE:
+        return SolverFailure(f"relative residual {residual:.1e} exceeds {TOLERANCE:.0e} after {iterations} iterations")
+    return Sample({"permeability": permeability, "pressure": pressure}, residual, iterations)

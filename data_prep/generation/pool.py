@@ -1,0 +1,120 @@
+"""Worker processes that solve the missing samples of a job.
+
+Owns the processes: their start, their threads, interrupts, and their end with the parent. It knows no file format.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from data_prep.generation.generator import SolverFailure
+from data_prep.generation.job import Job
+from data_prep.generation.parts import write_part
+from lsm.errors import InputError
+
+
+def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[int], None]) -> dict[int, str]:
+    """Solve samples in worker processes; return the reasons of those that failed."""
+    size = job.generator.batch_size
+    batches = [missing[start : start + size] for start in range(0, len(missing), size)]
+    if not batches:
+        return {}
+    failed: dict[int, str] = {}
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    pool = ProcessPoolExecutor(min(workers, len(batches)), context, _start_worker, (job, theirs))
+    with ours, theirs, pool:
+        try:
+            with _deferring_interrupts():
+                futures = [pool.submit(_solve_and_write, batch) for batch in batches]
+            for future in as_completed(futures):
+                result = future.result()
+                failed |= result.failed
+                on_done(result.written)
+        except BrokenProcessPool as error:
+            raise InputError(
+                f"a worker process was killed (out of memory?); finished samples are kept in {job.parts}: "
+                "run the same command again, with fewer workers"
+            ) from error
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                ours.close()  # which ends the workers, whatever they are at
+            pool.shutdown(cancel_futures=True)
+            raise
+    return failed
+
+
+@contextmanager
+def _deferring_interrupts() -> Iterator[None]:
+    """Ctrl-C waits for the end; processes started meanwhile never heed it: the parent, which gets it too, ends them."""
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    caught: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit, unlike the handler
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if caught:
+        raise KeyboardInterrupt
+
+
+@dataclass(frozen=True)
+class _BatchResult:
+    written: int
+    failed: dict[int, str]
+
+
+_job: Job | None = None
+
+
+def _start_worker(job: Job, parent: Connection) -> None:
+    global _job
+    _job = job
+    threadpool_limits(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    threading.Thread(target=_exit_when_closed, args=(parent,), daemon=True).start()
+
+
+def _exit_when_closed(parent: Connection) -> None:
+    """End this process, whatever it is at, when the parent closes its end or dies."""
+    wait([parent])
+    os._exit(1)
+
+
+def _solve_and_write(indices: Sequence[int]) -> _BatchResult:
+    job = _job
+    if job is None:
+        raise RuntimeError("the worker was not started by the engine")
+    failures: dict[int, list[str]] = {index: [] for index in indices}
+    pending, written = list(indices), 0
+    for attempt in range(job.max_attempts):
+        rngs = [np.random.default_rng((job.seed, index, attempt)) for index in pending]
+        results = job.generator.solve_batch(rngs)
+        for index, result in zip(pending, results, strict=True):
+            if isinstance(result, SolverFailure):
+                failures[index].append(str(result))
+            else:
+                write_part(job, index, result, attempt, failures.pop(index))
+                written += 1
+        pending = list(failures)
+        if not pending:
+            break
+    return _BatchResult(written, {index: reasons[-1] for index, reasons in failures.items()})

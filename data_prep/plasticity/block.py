@@ -1,0 +1,112 @@
+"""Explicit time stepping of the block under the die: central differences with a step that follows the mesh.
+
+Owns the state of a running computation. It knows no frames and no energies but the work of the die.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from data_prep.plasticity.die import Die
+from data_prep.plasticity.kernels import (
+    MASS,
+    ROW_SIZE,
+    THICKNESS,
+    Material,
+    X,
+    Y,
+    march,
+    row_field,
+    stable_steps,
+)
+
+#: Steps between two estimates of the stable step. The die travels less than a hundredth of a cell in that time.
+STEPS_PER_ESTIMATE = 20
+#: A cell whose stable step has shrunk to this fraction of an undeformed cell's counts as collapsed.
+COLLAPSED = 0.01
+
+
+class ForgingError(RuntimeError):
+    """The mesh collapsed; the message says when."""
+
+
+class Block:
+    """State of the block, its undeformed self at first, and of its march through time.
+
+    Args:
+        columns, rows: number of cells along the block and over its height.
+        cell: edge of a square cell, mm.
+        material: constants.
+        courant: time step as a fraction of the stable one.
+        floor: cells whose stable step falls below this fraction of the undeformed ones' are made heavier until it does
+            not, lest a few flattened cells dictate the step.
+
+    Attributes:
+        nodes, cells: rows in the layout of ``plasticity_kernels``; x = 0 is the middle of the block, y = 0 its bottom.
+        time: s, since the die was at its own height.
+        steps: number of steps taken.
+        work: work of the die on the block, mJ.
+        added_mass: largest mass that the floor has added at any time, relative to the block's.
+    """
+
+    def __init__(self, columns: int, rows: int, cell: float, material: Material, courant: float, floor: float) -> None:
+        self.columns, self.material, self.courant = columns, material, courant
+        self.cell_mass = material.density * cell**2
+        self.nodes = np.zeros((rows + 1, ROW_SIZE))
+        self.cells = np.zeros((rows, ROW_SIZE))
+        self.node_field(X)[:] = cell * (np.arange(columns + 1) - 0.5 * columns)
+        self.node_field(Y)[:] = cell * np.arange(rows + 1)[:, None]
+        self.cell_field(THICKNESS)[:] = 1.0
+        self.time = self.work = self.added_mass = 0.0
+        self.steps = 0
+        self._step = 0.0
+        self._stable = np.empty((rows, columns))
+        stable_steps(self.nodes, self.cells, material, self.cell_mass, self._stable)
+        self._undeformed = float(self._stable.min())
+        self._floor = floor * self._undeformed
+        self._weigh()
+
+    def node_field(self, offset: int) -> np.ndarray:
+        """View ``(rows + 1, columns + 1)`` of a nodal quantity, such as ``VELOCITY_X``."""
+        return row_field(self.nodes, offset, self.columns + 1)
+
+    def cell_field(self, offset: int) -> np.ndarray:
+        """View ``(rows, columns)`` of a cell's quantity, such as ``STRESS_XX``."""
+        return row_field(self.cells, offset, self.columns)
+
+    def advance(self, until: float, die: Die, speed: float) -> None:
+        """March to the time ``until``, s, under a die that moves down at ``speed``, mm / s.
+
+        Raises:
+            ForgingError: a cell collapsed or turned inside out.
+        """
+        left = 1
+        while left:
+            longest = self.courant * self._weigh()
+            left = math.ceil((until - self.time) / longest)
+            count = min(left, STEPS_PER_ESTIMATE)
+            step = (until - self.time) / left
+            impulse = march(
+                self.nodes, self.cells, self.columns, self.material, die.heights, die.slopes, die.width,
+                speed, self.time, self._step, step, count,
+            )  # fmt: skip
+            self.work += speed * impulse
+            self.steps += count
+            self.time += count * step
+            self._step = step
+            left -= count
+        self.time = until
+
+    def _weigh(self) -> float:
+        """Give the nodes their mass, more of it around cells below the floor; return the longest stable step, s."""
+        stable_steps(self.nodes, self.cells, self.material, self.cell_mass, self._stable)
+        if not self._stable.min() > COLLAPSED * self._undeformed:
+            raise ForgingError(f"a cell collapsed by {self.time:.3e} s, after {self.steps} steps")
+        growth = np.maximum(1.0, self._floor / self._stable) ** 2
+        corners = np.pad(0.25 * self.cell_mass * growth, 1)
+        beside = corners[:, :-1] + corners[:, 1:]
+        self.node_field(MASS)[:] = beside[:-1] + beside[1:]
+        self.added_mass = max(self.added_mass, float(growth.mean()) - 1.0)
+        return max(self._floor, float(self._stable.min()))

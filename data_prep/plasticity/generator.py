@@ -1,0 +1,166 @@
+"""Plasticity benchmark: a block forged by a die of random shape.
+
+Owns the prior of the die and the published layout of the arrays. It knows neither the time stepping nor the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.interpolate import CubicSpline
+
+from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.plasticity.solver import Die, ForgingError, ForgingOptions, solve_forging
+from lsm.errors import require_whole
+
+#: Width and height of the block, mm.
+WIDTH, HEIGHT = 50.0, 15.0
+#: Published coordinates of the middle of the block's bottom, mm.
+ORIGIN = (-24.65, -0.1)
+#: Height of the outer knots and upper bound of the others, mm.
+KNOT_RANGE = 7.5
+NUM_KNOTS = 9
+#: Distance of the die's lowest point from the top of the block at time 0, mm.
+GAP = 0.2
+#: Points on which the die's lowest point is looked up.
+NUM_FINE = 4001
+#: Energy imbalance, relative to the die's work, beyond which a solution is not to be trusted.
+LARGEST_IMBALANCE = 0.01
+#: Travel of the published die between two frames, mm.
+TRAVEL_PER_FRAME = 0.3
+
+
+@dataclass(frozen=True)
+class PlasticityGenerator(Generator):
+    """Draws die profiles and forges the block with them.
+
+    Args:
+        columns: cells along the block, a multiple of 20; the cells are square, so 100 columns go with 30 rows.
+        frames: frames of 0.1 ms each, the undeformed block included; at least 2.
+    Raises:
+        InputError: an option out of range.
+    """
+
+    columns: int = 100
+    frames: int = 20
+
+    def __post_init__(self) -> None:
+        require_whole("frames", self.frames, 2)
+        self.forging  # noqa: B018, checks the columns
+
+    @property
+    def forging(self) -> ForgingOptions:
+        """Options of the solver."""
+        return ForgingOptions(
+            columns=self.columns, rows=3 * self.columns // 10, cell=WIDTH / self.columns, frames=self.frames
+        )
+
+    @property
+    def fields(self) -> Mapping[str, StoredField]:
+        nodes = (self.columns + 1, self.forging.rows + 1)
+        return {
+            "die": StoredField(
+                (nodes[0],), "mm", "height of the die's underside before it moves, from the left end to the right"
+            ),
+            "deformation": StoredField(
+                (*nodes, self.frames, 4), "mm", "x, y, u_x, u_y; nodes from right to left and from the die downwards"
+            ),
+            "knots": StoredField((NUM_KNOTS,), "mm", "drawn knot heights, from left to right", "float64"),
+        }
+
+    @property
+    def provenance(self) -> Mapping[str, str | float | int]:
+        options = self.forging
+        return {
+            "equation": "rho u_tt = div(stress): plane stress, J2 plasticity without hardening, Jaumann rate",
+            "discretisation": "one-point bilinear quadrilaterals, central differences in time, frictionless contact",
+            "columns": options.columns,
+            "rows": options.rows,
+            "frames": options.frames,
+            "frame_interval_s": options.interval,
+            "die_speed_mm_per_s": options.speed,
+            "courant": options.courant,
+            "die_prior": f"natural cubic spline; outer knots {KNOT_RANGE} mm, inner U[0, {KNOT_RANGE}], lowest 0",
+            **{f"material_{name}": value for name, value in options.material._asdict().items()},
+        }
+
+    def solve(self, rng: np.random.Generator) -> Sample:
+        """Draw the knots and forge the block.
+
+        ``residual`` is the energy imbalance relative to the die's work, ``iterations`` the number of time steps.
+        """
+        knots = draw_knots(rng)
+        die = die_above_block(knots)
+        try:
+            forging = solve_forging(die, self.forging)
+        except ForgingError as error:
+            raise SolverFailure(str(error)) from error
+        imbalance = forging.energies.imbalance
+        if not imbalance < LARGEST_IMBALANCE:
+            raise SolverFailure(f"energy imbalance {imbalance:.1e}, expected less than {LARGEST_IMBALANCE}")
+
+        x = np.linspace(-0.5 * WIDTH, 0.5 * WIDTH, self.columns + 1)
+        published = np.concatenate([forging.positions + ORIGIN, forging.displacements], axis=-1)
+        fields = {
+            "die": (die(x) + ORIGIN[1]).astype(np.float32),
+            "deformation": np.ascontiguousarray(published[:, ::-1, ::-1].transpose(2, 1, 0, 3), dtype=np.float32),
+            "knots": knots,
+        }
+        return Sample(fields, residual=imbalance, iterations=forging.steps)
+
+    def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
+        """Figures that need ``die`` and ``deformation`` only, so that they can be had of the published file too."""
+        deformation, dies = fields["deformation"], fields["die"]
+        travel = TRAVEL_PER_FRAME * (deformation.shape[3] - 1)
+        largest = np.array([np.hypot(sample[..., 2], sample[..., 3]).max() for sample in deformation])
+        fine = np.linspace(-0.5 * WIDTH, 0.5 * WIDTH, NUM_FINE) + ORIGIN[0]
+        lowest = np.array([die_between_points(die)(fine).min() for die in dies])
+        return [
+            Statistic(
+                "largest displacement in frame 0, mm", float(np.abs(deformation[:, :, :, 0, 2:]).max()), 0.0, 0.0
+            ),
+            Statistic("largest |u_y| at the bottom, mm", float(np.abs(deformation[:, :, -1, :, 3]).max()), 0.0, 0.0),
+            Statistic("lowest point of the die, mean, mm", float(lowest.mean()), 15.05, 15.15),
+            Statistic(
+                "travel of the die by the last frame, mean, mm",
+                float(np.mean([die_travel(*pair) for pair in zip(dies, deformation, strict=True)])),
+                travel - 0.05,
+                travel + 0.05,
+            ),
+            Statistic("largest displacement, mean, mm", float(largest.mean()), 0.9 * travel, 1.1 * travel),
+        ]
+
+
+def draw_knots(rng: np.random.Generator) -> np.ndarray:
+    """Knot heights, mm: the outer two at ``KNOT_RANGE``, the others uniform below it, the lowest of these put to 0."""
+    knots = np.full(NUM_KNOTS, KNOT_RANGE)
+    inner = rng.uniform(0.0, KNOT_RANGE, NUM_KNOTS - 2)
+    inner[inner.argmin()] = 0.0
+    knots[1:-1] = inner
+    return knots
+
+
+def die_above_block(knots: np.ndarray) -> Die:
+    """Spline through the knots, raised or lowered until its lowest point is ``GAP`` above the block."""
+    die = Die.natural(knots, WIDTH)
+    lowest = die(np.linspace(-0.5 * WIDTH, 0.5 * WIDTH, NUM_FINE)).min()
+    return die.raised(HEIGHT + GAP - lowest)
+
+
+def die_travel(die: np.ndarray, deformation: np.ndarray) -> float:
+    """Distance in mm by which the die must have come down to rest on the top of the block in the last frame.
+
+    Args:
+        die: ``(columns + 1,)``, mm.
+        deformation: ``(columns + 1, rows + 1, frames, 4)``, mm.
+    """
+    top = deformation[:, 0, -1].astype(np.float64)
+    return float((die_between_points(die)(top[:, 0]) - top[:, 1]).min())
+
+
+def die_between_points(die: np.ndarray) -> CubicSpline:
+    """Interpolate stored heights ``(columns + 1,)``, mm, as a function of the published x, mm."""
+    x = np.linspace(-0.5 * WIDTH, 0.5 * WIDTH, die.size) + ORIGIN[0]
+    return CubicSpline(x, die.astype(np.float64))

@@ -13,7 +13,8 @@ import numpy as np
 
 from data_prep.airfoil.mesh import NUM_DISPLACEMENTS, MeshOptions, c_mesh
 from data_prep.airfoil.solver import FlowFailure, FlowOptions, solve_airfoil
-from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from lsm.errors import require_number, require_whole
 
 #: Deviation from the free stream tolerated at the far field, which is 40 chords away.

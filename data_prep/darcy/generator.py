@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from data_prep.darcy import solver
-from data_prep.generation.generator import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
 from data_prep.random_fields import neumann_field
 from lsm.errors import require_number, require_whole
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_prep.elasticity.mesh import NUM_MODES, rim, solid_mask, void_radius
-from data_prep.elasticity.solid import NotConverged
 from data_prep.elasticity.solver import UnitCell, solve, to_lattice
-from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from lsm.errors import require_whole
 
 MODE_DEVIATION = 16.0
@@ -78,10 +77,7 @@ class ElasticityGenerator(Generator):
         def radius(angle: np.ndarray) -> np.ndarray:
             return void_radius(modes, angle)
 
-        try:
-            state = solve(radius, UnitCell(refinement=self.refinement))
-        except NotConverged as failure:
-            raise SolverFailure(f"elasticity: {failure}") from failure
+        state = solve(radius, UnitCell(refinement=self.refinement))
         values = {
             "points": state.points,
             "stress": state.stress,

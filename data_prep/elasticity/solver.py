@@ -72,7 +72,7 @@ def solve(radius: Radius, cell: UnitCell | None = None, tolerance: float = 1e-10
         cell: options; those of the benchmark if not given.
         tolerance: largest force out of balance that is accepted, relative to the load.
     Raises:
-        NotConverged: Newton's method failed, or the void folds an element.
+        SolverFailure: Newton's method failed, or the void folds an element.
     """
     cell = cell or UnitCell()
     mesh = morph(base_mesh(cell.refinement), radius)

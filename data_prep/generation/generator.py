@@ -11,13 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_prep.generation.failure import SolverFailure
 from lsm.data.store import StoredField
 
-__all__ = ["BatchGenerator", "Generator", "Sample", "SolverFailure", "Statistic", "StoredField"]
-
-
-class SolverFailure(RuntimeError):
-    """The numerical solver did not converge for one sample; the message says where it stopped."""
+__all__ = ["BatchGenerator", "Generator", "Sample", "Statistic", "StoredField"]
 
 
 @dataclass(frozen=True)

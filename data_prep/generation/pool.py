@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from data_prep.generation.generator import SolverFailure
+from data_prep.generation.failure import SolverFailure
 from data_prep.generation.job import Job
 from data_prep.generation.parts import write_part
 from lsm.errors import InputError

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_prep.generation.generator import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
-from data_prep.navier_stokes.solver import Breakdown, FlowOptions, Trajectory, solve
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
+from data_prep.navier_stokes.solver import FlowOptions, Trajectory, solve
 from data_prep.random_fields import periodic_field
 from lsm.errors import InputError, require_number, require_whole
 
@@ -125,12 +126,9 @@ class NavierStokesGenerator(BatchGenerator):
     def _flow_options(self) -> FlowOptions:
         return FlowOptions(self.viscosity, self.time_step, self.num_frames)
 
-    def _sample(self, drawn: np.ndarray, result: Trajectory | Breakdown) -> Sample | SolverFailure:
-        if isinstance(result, Breakdown):
-            return SolverFailure(
-                f"no stable time step after t = {result.time:g} (Courant number {result.courant:g}); "
-                f"lower time_step {self.time_step:g}"
-            )
+    def _sample(self, drawn: np.ndarray, result: Trajectory | SolverFailure) -> Sample | SolverFailure:
+        if isinstance(result, SolverFailure):
+            return result
         stride = self.resolution // self.stored_resolution
         frames = result.frames[:, ::stride, ::stride].movedim(0, -1)
         fields = {

@@ -30,6 +30,8 @@ import torch
 from torch import Tensor
 from torch.fft import fft, fft2, ifft, ifft2
 
+from data_prep.generation.failure import SolverFailure
+
 #: Largest ``dt 2 pi K max|v|``, the fastest phase that advection turns in a step. The scheme is stable below 2 sqrt(2).
 COURANT_LIMIT = 2.8
 
@@ -95,19 +97,6 @@ class Trajectory:
     num_steps: int
     courant: float
     energy_defect: float
-
-
-@dataclass(frozen=True)
-class Breakdown:
-    """A sample given up: even the shortest allowed step was unstable or left a value that is not finite.
-
-    Args:
-        time: end of the last frame that was reached.
-        courant: the Courant number that the next frame would have had; NaN where it was not finite.
-    """
-
-    time: float
-    courant: float
 
 
 class Torus:
@@ -247,7 +236,7 @@ class _Frame:
     num_steps: Tensor
 
 
-def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajectory | Breakdown]:
+def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajectory | SolverFailure]:
     """Advance flows from their initial vorticities, each as far as it goes.
 
     In every frame a sample takes the longest time step of ``options.step_counts()`` with which its Courant number stays
@@ -260,7 +249,7 @@ def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajec
         options: viscosity, steps and frames.
 
     Returns:
-        One result a sample, in order.
+        For each sample its trajectory, or the failure of one that has no stable time step, in the order of ``initial``.
 
     Raises:
         ValueError: a shape is not as stated, or a mean is not zero (no periodic velocity has such a vorticity).
@@ -275,7 +264,7 @@ def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajec
     return [result for batch in initial.split(together) for result in _solve_together(flow, batch, options)]
 
 
-def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[Trajectory | Breakdown]:
+def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[Trajectory | SolverFailure]:
     modes = flow.torus.transform(initial)
     energy = flow.torus.energy(modes)
     fields, works, courants, steps = [], [], [], []
@@ -290,15 +279,28 @@ def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[T
     imbalance = (final_energy - energy - torch.stack(works).sum(0)).abs()
     defects = imbalance / final_energy.clamp_min(torch.finfo(final_energy.dtype).tiny)
     num_reached = torch.stack(works).isfinite().sum(0)
-    results: list[Trajectory | Breakdown] = []
+    results: list[Trajectory | SolverFailure] = []
     for i, reached in enumerate(num_reached.tolist()):
         if reached < options.num_frames:
-            results.append(Breakdown(reached * options.frame_interval, courants[reached][i].item()))
+            results.append(_failure(reached * options.frame_interval, courants[reached][i].item(), options))
             continue
         num_steps = sum(int(count[i]) for count in steps)
         courant = max(courant[i].item() for courant in courants)
         results.append(Trajectory(torch.stack([field[i] for field in fields]), num_steps, courant, defects[i].item()))
     return results
+
+
+def _failure(time: float, courant: float, options: FlowOptions) -> SolverFailure:
+    """Failure of a sample for which even the shortest allowed step after ``time`` was unstable or not finite.
+
+    Args:
+        time: end of the last frame that was reached.
+        courant: the Courant number of the next frame at the shortest step; NaN where it was not finite.
+        options: those of the solve.
+    """
+    return SolverFailure(
+        f"no stable time step after t = {time:g} (Courant number {courant:g}); lower time_step {options.time_step:g}"
+    )
 
 
 def _next_frame(flow: Flow, modes: Tensor, options: FlowOptions) -> _Frame:

@@ -20,10 +20,10 @@ import numpy as np
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import SuperLU, splu
 
+from data_prep.generation.failure import SolverFailure
 from data_prep.pipe.elements import (
     BodyForce,
     ElementTables,
-    FoldedMesh,
     add_jacobian,
     add_residual,
     linear_shapes,
@@ -45,10 +45,6 @@ KEEP_FACTORS_BELOW = 0.2
 
 #: A residual this many times that of the fluid at rest will not come down again.
 DIVERGED_ABOVE = 1e4
-
-
-class NewtonFailure(RuntimeError):
-    """Newton's method did not converge; the message gives mesh, step and residual."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +95,7 @@ def solve_pipe(
         force: body force, none by default; lets a flow be manufactured.
     Raises:
         ValueError: coordinates of unequal or non-square shape, or an even or too small ``n``.
-        FoldedMesh: an element is folded.
-        NewtonFailure: no convergence.
+        SolverFailure: an element is folded, or Newton's method did not converge.
     """
     if x.shape != y.shape or x.ndim != 2 or x.shape[0] != x.shape[1]:
         raise ValueError(f"coordinates must be two equal square arrays, got {x.shape} and {y.shape}")
@@ -126,7 +121,7 @@ def _start(problem: _Problem, x: FloatArray, y: FloatArray, force: BodyForce | N
     options = replace(problem.options, tolerance=max(problem.options.tolerance, COARSE_TOLERANCE))
     try:
         coarse, _, _ = _solve_nested(x[::2, ::2], y[::2, ::2], options, force)
-    except (FoldedMesh, NewtonFailure):
+    except SolverFailure:
         # A good mesh may be too crooked for half its nodes; the start is then only less good.
         return problem.from_profile()
     return problem.from_coarse(coarse)
@@ -209,7 +204,7 @@ class _Problem:
         """Newton's method with kept factors, from ``state``: solution, relative residual and number of steps.
 
         Raises:
-            NewtonFailure: divergence, a singular Jacobian or too many steps.
+            SolverFailure: divergence, a singular Jacobian or too many steps.
         """
         state = state.copy()
         scale = float(np.linalg.norm(self._residual(self.at_rest())))
@@ -228,7 +223,7 @@ class _Problem:
             size, previous = float(np.linalg.norm(residual)) / scale, size
         n = self.numbers.resolution
         missed = f"relative residual {size:.2e} exceeds {self.options.tolerance:g}"
-        raise NewtonFailure(f"{n} x {n} nodes: {missed} after {iteration} Newton steps")
+        raise SolverFailure(f"{n} x {n} nodes: {missed} after {iteration} Newton steps")
 
     def _profile(self) -> FloatArray:
         """Parabola across every section, ``(n, n)``: zero on the walls, the inlet's peak in the middle."""
@@ -250,4 +245,4 @@ class _Problem:
         try:
             return splu(jacobian, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         except RuntimeError as error:
-            raise NewtonFailure(f"singular Jacobian on {numbers.resolution} x {numbers.resolution} nodes") from error
+            raise SolverFailure(f"singular Jacobian on {numbers.resolution} x {numbers.resolution} nodes") from error

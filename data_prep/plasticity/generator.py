@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from data_prep.plasticity.solver import Die, ForgingError, ForgingOptions, solve_forging
 from lsm.errors import require_whole
 

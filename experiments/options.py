@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from lsm.errors import InputError, require_kinds
+from lsm.errors import InputError, OptionError
 
 if TYPE_CHECKING:
     from data_prep.generation.generator import Generator
@@ -21,12 +20,9 @@ def make_generator(cfg: DictConfig) -> Generator:
     Raises:
         InputError: an option is unknown, of the wrong kind, or out of range.
     """
-    options = cfg.benchmark.generator
-    made = get_class(options["_target_"])
-    if dataclasses.is_dataclass(made):
-        defaults = {field.name: field.default for field in dataclasses.fields(made)}
-        require_kinds(options, defaults, "benchmark.generator.")
     try:
-        return instantiate(options)
+        return instantiate(cfg.benchmark.generator)
     except InstantiationException as error:
+        if isinstance(error.__cause__, OptionError):
+            raise error.__cause__.within("benchmark.generator") from error
         raise InputError(f"generator options of {cfg.benchmark.name}: {error.__cause__ or error}") from error

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 
 from data_prep.darcy import solver
 from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
 from data_prep.random_fields import neumann_field
-from lsm.errors import require_number, require_whole
+from lsm.registry import Count, Positive
 
 #: Largest relative residual of the linear solve that counts as solved.
 TOLERANCE = 1e-10
@@ -31,20 +33,13 @@ class DarcyGenerator(BatchGenerator):
         high: permeability where it is not.
         device: where to solve, "cpu" or "cuda".
         batch_size: samples solved together; the data do not depend on it.
-    Raises:
-        InputError: ``resolution`` is below 2, or a permeability is not positive.
     """
 
-    resolution: int = 421
-    low: float = 3.0
-    high: float = 12.0
+    resolution: Annotated[int, Ge(2)] = 421
+    low: Positive = 3.0
+    high: Positive = 12.0
     device: str = "cpu"
-    batch_size: int = 1
-
-    def __post_init__(self) -> None:
-        require_whole("resolution", self.resolution, 2)
-        require_number("low", self.low, positive=True)
-        require_number("high", self.high, positive=True)
+    batch_size: Count = 1
 
     @property
     def fields(self) -> Mapping[str, StoredField]:

@@ -25,10 +25,11 @@ from data_prep.elasticity.solid import (
     stress_at,
     von_mises,
 )
+from lsm.registry import Count, Options
 
 
 @dataclass(frozen=True)
-class UnitCell:
+class UnitCell(Options):
     """Options of the benchmark.
 
     Args:
@@ -40,7 +41,7 @@ class UnitCell:
 
     traction: float = 100.0
     material: MooneyRivlin = field(default_factory=MooneyRivlin)
-    refinement: int = 1
+    refinement: Count = 1
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from data_prep.generation.job import Job, check_manifest, claim
 from data_prep.generation.parts import Redraw, merge_parts, require_parts, samples_in_store, tidy_leftovers
 from data_prep.generation.pool import compute
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError
+from lsm.registry import Count, check_value
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
         InputError: the store or the parts hold other data, another process works on them, or samples failed.
         OSError: a file cannot be written; everything finished before is kept.
     """
-    require_whole("workers", workers, 1)
+    check_value("workers", workers, Count)
     mine = range(job.shard, job.num_samples, job.num_shards)
     if (in_store := samples_in_store(job)) >= job.num_samples:
         tidy_leftovers(job, in_store)

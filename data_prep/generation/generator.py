@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.generation.failure import SolverFailure
 from lsm.data.store import StoredField
+from lsm.registry import Options
 
 __all__ = ["BatchGenerator", "Generator", "Sample", "Statistic", "StoredField"]
 
@@ -54,12 +55,12 @@ class Statistic:
         return self.low <= self.value <= self.high
 
 
-class Generator(ABC):
+class Generator(Options, ABC):
     """Draws the parameters of a benchmark's samples and solves them.
 
-    A generator is a small picklable object (a frozen dataclass of its options); the engine sends it to every worker
-    process. All randomness comes from the random generator handed in, so that a sample depends on nothing but its own
-    seed.
+    A generator is a small picklable object, a frozen dataclass of its options; the engine sends it to every worker
+    process. An option that its annotation does not allow is refused with an ``OptionError``. All randomness comes from
+    the random generator that ``solve`` receives, so that a sample depends only on its own seed.
     """
 
     #: Raised whenever a seed begins to give another sample, beyond rounding: data of two revisions are not mixed.

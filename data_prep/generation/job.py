@@ -7,13 +7,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from filelock import FileLock, Timeout
 
 from data_prep.generation.generator import Generator
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError
 from lsm.files import whole_file
+from lsm.registry import Count, Index, Options, check_value
 
 #: Seconds for which a shard tries to get a lock, since another call may hold it only to see whether it is held.
 _PATIENCE = 2.0
@@ -23,7 +25,7 @@ MOST_ATTEMPTS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Options):
     """A data set to generate.
 
     Args:
@@ -40,19 +42,16 @@ class Job:
     generator: Generator
     path: Path
     benchmark: str
-    num_samples: int
-    seed: int = 0
-    max_attempts: int = 10
-    shard: int = 0
-    num_shards: int = 1
+    num_samples: Count
+    seed: Index = 0
+    max_attempts: Annotated[int, Interval(ge=1, le=MOST_ATTEMPTS)] = 10
+    shard: Index = 0
+    num_shards: Count = 1
 
     def __post_init__(self) -> None:
-        require_whole("num_samples", self.num_samples, 1)
-        require_whole("seed", self.seed, 0)
-        require_whole("max_attempts", self.max_attempts, 1, MOST_ATTEMPTS)
-        require_whole("batch_size", self.generator.batch_size, 1)
-        require_whole("num_shards", self.num_shards, 1)
-        require_whole(f"with num_shards={self.num_shards}, shard", self.shard, 0, self.num_shards - 1)
+        super().__post_init__()
+        shards = Annotated[int, Interval(ge=0, le=self.num_shards - 1)]
+        check_value(f"with num_shards={self.num_shards}, shard", self.shard, shards)
 
     @property
     def parts(self) -> Path:

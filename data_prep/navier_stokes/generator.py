@@ -9,16 +9,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
 from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
 from data_prep.navier_stokes.solver import FlowOptions, Trajectory, solve
 from data_prep.random_fields import periodic_field
-from lsm.errors import InputError, require_number, require_whole
+from lsm.errors import InputError
+from lsm.registry import Count
 
 FORCING_AMPLITUDE = 0.1
 
@@ -51,22 +54,19 @@ class NavierStokesGenerator(BatchGenerator):
         device: where to solve, "cpu" or "cuda".
         batch_size: samples solved together.
     Raises:
-        InputError: a number out of range, or ``stored_resolution`` does not divide ``resolution``.
+        InputError: ``stored_resolution`` does not divide ``resolution``.
     """
 
-    resolution: int = 256
-    stored_resolution: int = 64
-    num_frames: int = 20
-    viscosity: float = 1e-5
-    time_step: float = 4e-2
+    resolution: Annotated[int, Ge(4)] = 256
+    stored_resolution: Count = 64
+    num_frames: Count = 20
+    viscosity: Annotated[float, Ge(0)] = 1e-5
+    time_step: Annotated[float, Interval(gt=0, le=1)] = 4e-2
     device: str = "cpu"
-    batch_size: int = 1
+    batch_size: Count = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("resolution", 4), ("stored_resolution", 1), ("num_frames", 1), ("batch_size", 1)):
-            require_whole(name, getattr(self, name), least)
-        require_number("viscosity", self.viscosity, least=0.0)
-        require_number("time_step", self.time_step, most=1.0, positive=True)
+        super().__post_init__()
         if self.resolution % self.stored_resolution:
             raise InputError(
                 f"stored_resolution {self.stored_resolution} does not divide resolution {self.resolution}: "

@@ -24,13 +24,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.fft import fft, fft2, ifft, ifft2
 
 from data_prep.generation.failure import SolverFailure
+from lsm.errors import InputError
+from lsm.registry import Count, Index, Options, Positive
 
 #: Largest ``dt 2 pi K max|v|``, the fastest phase that advection turns in a step. The scheme is stable below 2 sqrt(2).
 COURANT_LIMIT = 2.8
@@ -44,7 +48,7 @@ STEPS_PER_OCTAVE = 8
 
 
 @dataclass(frozen=True)
-class FlowOptions:
+class FlowOptions(Options):
     """How a flow is advanced.
 
     Args:
@@ -58,20 +62,17 @@ class FlowOptions:
             batch is no faster and a lone sample owes nothing to how the Fourier transforms treat its batch mates.
     """
 
-    viscosity: float
-    time_step: float = 4e-2
-    num_frames: int = 20
-    frame_interval: float = 1.0
-    max_halvings: int = 5
-    samples_together: int | None = None
+    viscosity: Annotated[float, Ge(0)]
+    time_step: Positive = 4e-2
+    num_frames: Count = 20
+    frame_interval: Positive = 1.0
+    max_halvings: Index = 5
+    samples_together: Count | None = None
 
     def __post_init__(self) -> None:
-        if self.viscosity < 0:
-            raise ValueError(f"viscosity {self.viscosity} is negative")
-        if not 0 < self.time_step <= self.frame_interval:
-            raise ValueError(f"time_step {self.time_step} is not in (0, frame_interval = {self.frame_interval}]")
-        if self.num_frames < 1:
-            raise ValueError(f"num_frames {self.num_frames} is not positive")
+        super().__post_init__()
+        if self.time_step > self.frame_interval:
+            raise InputError(f"time_step {self.time_step} is longer than frame_interval {self.frame_interval}")
 
     def step_counts(self) -> list[int]:
         """Numbers of time steps a frame to choose from, fewest first."""

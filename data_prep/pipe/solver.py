@@ -32,6 +32,7 @@ from data_prep.pipe.elements import (
     tabulate,
 )
 from data_prep.pipe.mesh import FloatArray, Numbering, numbering
+from lsm.registry import Count, Options, Positive
 
 #: Meshes are halved down to this many nodes per axis; a coarser mesh no longer resolves the bends.
 COARSEST_RESOLUTION = 17
@@ -48,7 +49,7 @@ DIVERGED_ABOVE = 1e4
 
 
 @dataclass(frozen=True)
-class FlowOptions:
+class FlowOptions(Options):
     """Physical and numerical options.
 
     Args:
@@ -58,10 +59,10 @@ class FlowOptions:
         max_iterations: Newton steps allowed on each mesh.
     """
 
-    viscosity: float = 0.005
-    inlet_peak: float = 0.25
-    tolerance: float = 1e-10
-    max_iterations: int = 40
+    viscosity: Positive = 0.005
+    inlet_peak: Positive = 0.25
+    tolerance: Positive = 1e-10
+    max_iterations: Count = 40
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The one exception of all numerical solvers; the generation engine draws such a sample again."""
+"""The exception that every numerical solver raises; the generation engine then draws the sample again."""
 
 from __future__ import annotations
 
 
 class SolverFailure(RuntimeError):
-    """A solver found no solution for one sample; the message says where it stopped and how far it was."""
+    """A solver found no solution for one sample; the message says at which step and with which residual it stopped."""

@@ -133,9 +133,37 @@ def _subdivide(mesh: MeshQuad2, refinement: int) -> MeshQuad2:
     offsets = np.array([*corners, 1, num_lines + 2, 2 * num_lines + 1, num_lines, num_lines + 1])
     start = 2 * (np.arange(refinement)[:, None] * num_lines + np.arange(refinement)).ravel()
     children = (start[:, None] + offsets)[None] + np.arange(mesh.nelements)[:, None, None] * num_lines**2
-    # Shared nodes of neighbouring elements differ by rounding only; nodes are much further apart than 1e-10.
-    _, kept, number = np.unique(positions.reshape(2, -1).round(10), axis=1, return_index=True, return_inverse=True)
+    _, kept, number = np.unique(_lattice_numbers(mesh, num_lines), return_index=True, return_inverse=True)
     return MeshQuad2(positions.reshape(2, -1)[:, kept], number.ravel()[children].reshape(-1, 9).T)
+
+
+def _lattice_numbers(mesh: MeshQuad2, num_lines: int) -> np.ndarray:
+    """Number each point of a regular ``num_lines x num_lines`` lattice in every element; shared points have one number.
+
+    The numbers follow from corners and sides of the elements alone. Coordinates are no criterion, since two elements may
+    round the position of a shared point differently.
+
+    Returns:
+        ``(elements, num_lines**2)``, in the order of the reference coordinates x (fastest), y.
+    """
+    num_inner = num_lines - 2
+    numbers = np.empty((mesh.nelements, num_lines, num_lines), dtype=np.int64)
+    corners = mesh.t.T
+    first_side = corners.max() + 1
+    first_inside = first_side + mesh.facets.shape[1] * num_inner
+    numbers[:, 1:-1, 1:-1] = first_inside + np.arange(mesh.nelements * num_inner**2).reshape(-1, num_inner, num_inner)
+    numbers[:, [0, 0, -1, -1], [0, -1, -1, 0]] = corners
+    # The sides with their first and last corner in the direction of growing x or y.
+    sides = (
+        (numbers[:, 0, 1:-1], 0, 1),
+        (numbers[:, 1:-1, -1], 1, 2),
+        (numbers[:, -1, 1:-1], 3, 2),
+        (numbers[:, 1:-1, 0], 0, 3),
+    )
+    for k, (points, first, last) in enumerate(sides):
+        along = first_side + mesh.t2f[k][:, None] * num_inner + np.arange(num_inner)
+        points[:] = np.where(corners[:, [first]] < corners[:, [last]], along, along[:, ::-1])
+    return numbers.reshape(mesh.nelements, -1)
 
 
 def _round_hole(mesh: MeshQuad2) -> MeshQuad2:

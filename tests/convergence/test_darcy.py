@@ -84,6 +84,7 @@ def test_layers_across_the_flow_have_the_face_means_that_are_stated() -> None:
     np.testing.assert_allclose(matrix, expected, rtol=1e-15)
 
 
+@pytest.mark.numerics
 def test_operator_is_symmetric_and_positive_definite() -> None:
     matrix = operator_matrix(two_phase(12))
     np.testing.assert_array_equal(matrix, matrix.T)
@@ -103,6 +104,7 @@ def test_three_linear_solvers_agree() -> None:
     assert np.linalg.norm(direct - iterative) / np.linalg.norm(iterative) < 1e-10
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("batch", [None, 3])
 def test_a_sample_does_not_depend_on_the_other_samples(batch: int | None) -> None:
     """A uniform medium converges in one step and would divide by its zero residual afterwards.
@@ -204,6 +206,7 @@ class TestGenerator:
         assert 10 < sample.iterations < 40
         assert sample.fields["pressure"].mean() > 0
 
+    @pytest.mark.numerics
     def test_pressure_is_that_of_the_permeability(self) -> None:
         """Stored together: the pressure solves the problem of the very permeability beside it."""
         fields = self.generator.solve(np.random.default_rng(3)).fields
@@ -226,6 +229,7 @@ class TestGenerator:
             "high": 2.0,
         }
 
+    @pytest.mark.numerics
     def test_a_batch_gives_the_samples_that_one_by_one_gives(self) -> None:
         rngs = [[np.random.default_rng((5, index, 0)) for index in range(3)] for _ in range(2)]
         batch = DarcyGenerator(resolution=41, batch_size=3).solve_batch(rngs[0])

@@ -262,6 +262,7 @@ class TestDiscretisation:
         assert defects[0] / defects[1] == pytest.approx(4, abs=0.2)
 
 
+@pytest.mark.numerics
 class TestBatch:
     """A calm sample, one too fast for the time step, and another calm one."""
 
@@ -396,6 +397,7 @@ class TestGenerator:
         shapes = {name: field.shape for name, field in NavierStokesGenerator().fields.items()}
         assert shapes == {"initial_vorticity": (64, 64), "vorticity": (64, 64, 20)}
 
+    @pytest.mark.numerics
     def test_same_seed_same_bits_in_any_batch_and_order(self):
         small = NavierStokesGenerator(resolution=32, stored_resolution=16, num_frames=2)
         seeds = (3, 1, 2)

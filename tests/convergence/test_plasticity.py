@@ -300,16 +300,13 @@ def test_four_times_the_mass_is_twice_the_speed(die: Die, coarse: Forging) -> No
     assert np.abs(heavy.positions - coarse.positions).max() > 1e-2
 
 
-def test_floor_of_the_time_step_is_harmless(die: Die) -> None:
-    """Heavier flattened cells save steps and leave the displacement within 0.1 % of that without added mass.
-
-    The floor is higher than the default, which no cell of this coarse mesh meets.
-    """
-    unchanged, floored = (solve_forging(die, ForgingOptions(40, 12, 1.25, floor=floor)) for floor in (0.0, 0.7))
+def test_floor_of_the_time_step_is_harmless(die: Die, coarse: Forging) -> None:
+    """Heavier flattened cells save steps and leave the displacement within 0.1 % of that without added mass."""
+    unchanged = solve_forging(die, ForgingOptions(40, 12, 1.25, floor=0.0))
     assert unchanged.added_mass == 0.0
-    assert 0.0 < floored.added_mass < 0.1
-    assert floored.steps < 0.95 * unchanged.steps
-    difference = np.linalg.norm(floored.displacements - unchanged.displacements)
+    assert 0.0 < coarse.added_mass < 0.2
+    assert coarse.steps < 0.8 * unchanged.steps
+    difference = np.linalg.norm(coarse.displacements - unchanged.displacements)
     assert difference < 1e-3 * np.linalg.norm(unchanged.displacements)
 
 

@@ -90,6 +90,7 @@ class PlasticityGenerator(Generator):
             "frame_interval_s": options.interval,
             "die_speed_mm_per_s": options.speed,
             "courant": options.courant,
+            "floor_of_the_step": options.floor,
             "die_prior": (
                 f"cubic spline, curvature {END_CURVATURE} / mm at the ends; outer knots {OUTER_HEIGHT} mm, one inner knot 0, "
                 f"the others U{list(INNER_HEIGHTS)} mm"

@@ -199,11 +199,11 @@ MISTAKES = {
     "no processes": (("generate", *TINY_DARCY, "workers=0"), ("workers is 0, expected a whole number of at least 1",)),
     "generator option of another kind": (
         ("generate", "benchmark=airfoil", "benchmark.generator.mach=abc"),
-        ("benchmark.generator.mach is abc, expected a number",),
+        ("benchmark.generator.mach is abc, expected a",),
     ),
     "generator option out of range": (
         ("generate", "benchmark=plasticity", "benchmark.generator.columns=50"),
-        ("columns is 50: give a multiple of 20 from 20 to 200",),
+        ("benchmark.generator.columns is 50, expected a multiple of 20 from 20 to 200",),
     ),
     "generator option out of range in a conversion": (
         ("convert", "benchmark=pipe", "benchmark.generator.resolution=64", "source=."),

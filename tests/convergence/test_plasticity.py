@@ -213,6 +213,7 @@ def test_die_is_the_cubic_spline_with_the_given_end_curvature(curvature: float) 
     assert np.isinf(die(np.array([-25.01, 27.0]))).all()
 
 
+@pytest.mark.numerics
 def test_reflected_knots_reflect_the_die_bit_for_bit(die: Die) -> None:
     knots = np.linspace(-25, 25, 9)
     x = np.concatenate([np.random.default_rng(6).uniform(-25, 25, 500), knots, np.nextafter(knots, -knots)])
@@ -287,6 +288,7 @@ def assert_mirrored(one: Forging, other: Forging) -> None:
     assert np.array_equal(other.plastic_strain[:, :, ::-1], one.plastic_strain)
 
 
+@pytest.mark.numerics
 def test_mirrored_die_gives_exactly_the_mirrored_field(die: Die, coarse: Forging) -> None:
     assert_mirrored(coarse, solve_forging(die.mirrored(), COARSE))
     assert np.abs(coarse.positions[-1, :, ::-1] - coarse.positions[-1] * [-1.0, 1.0]).max() > 1.0

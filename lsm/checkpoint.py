@@ -1,6 +1,14 @@
-"""From a checkpoint to a solver that predicts in physical units. Runs no code from the file, whoever sent it.
+"""From a checkpoint to a solver that predicts in physical units. No code from the file is run, whoever sent it.
 
 A checkpoint is a Lightning ``.ckpt`` with one more entry, ``lsm``: plain numbers and names from which the solver is rebuilt.
+
+Schema 2 of this entry::
+
+    schema   2
+    solver   {model: {name, options}, normalization: {inputs, targets}}
+    spec     the fields, see :meth:`lsm.fields.FieldSpec.to_dict`
+    run      {config, overrides, choices}: the run's resolved configuration, the options typed by the user, the groups chosen
+    data     which data it was trained on, see :meth:`lsm.data.datamodule.FieldDataModule.describe`
 """
 
 from __future__ import annotations
@@ -17,9 +25,10 @@ import torch
 from lsm.errors import InputError
 from lsm.fields import FieldSpec
 from lsm.files import whole_file
-from lsm.solver import NeuralSolver
+from lsm.migration import migrate
+from lsm.solver import NeuralSolver, build_solver
 
-SCHEMA = 1
+SCHEMA = 2
 
 #: First bytes of what :func:`torch.save` and pickle write.
 _PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
@@ -34,10 +43,11 @@ class Checkpoint:
 
     Args:
         solver: in evaluation mode, on the CPU.
-        run: the configuration of the run that trained it, plain data.
-        data: which data it was trained on, see :meth:`lsm.data.datamodule.FieldDataModule.describe`; empty if not known.
-        epoch: index of the last epoch that it was trained in, from 0; None if that is not known, as of imported weights.
-        path: where it came from.
+        run: ``config``, the resolved configuration of the run that trained it; ``overrides``, the options typed by the user;
+            ``choices``, the chosen configuration groups. Plain data.
+        data: which data it was trained on, see :meth:`lsm.data.datamodule.FieldDataModule.describe`; empty if unknown.
+        epoch: index of the last epoch of its training, from 0; None if unknown, as for imported weights.
+        path: the file.
     """
 
     solver: NeuralSolver
@@ -50,7 +60,7 @@ class Checkpoint:
 def describe(solver: NeuralSolver, run: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The plain entry from which :func:`load` rebuilds ``solver``; ``run`` and ``data`` as in :class:`Checkpoint`."""
     spec = solver.spec.to_dict()
-    return {"schema": SCHEMA, "config": solver.config, "spec": spec, "run": dict(run), "data": dict(data or {})}
+    return {"schema": SCHEMA, "solver": solver.config, "spec": spec, "run": dict(run), "data": dict(data or {})}
 
 
 def save(solver: NeuralSolver, run: Mapping[str, Any], path: str | Path) -> None:
@@ -61,7 +71,7 @@ def save(solver: NeuralSolver, run: Mapping[str, Any], path: str | Path) -> None
 
 def write(content: Mapping[str, Any], path: str | Path) -> None:
     """Write the content of a checkpoint; the file appears whole or not at all, and an old one stays until then."""
-    memory = io.BytesIO()  # torch cannot tell a full disk
+    memory = io.BytesIO()  # torch reports a full disk as an unnamed RuntimeError
     torch.save(content, memory)
     with whole_file(Path(path)) as file:
         file.write(memory.getbuffer())
@@ -82,12 +92,18 @@ def read(path: str | Path) -> dict[str, Any]:
     content = load_plain(path)
     described = content.get("lsm") if isinstance(content, dict) else None
     if not isinstance(described, dict) or "state_dict" not in content:
-        raise InputError(f"{path} is no checkpoint of lsm; import weights of the reference code with lsm-import")
-    if described.get("schema") != SCHEMA:
         raise InputError(
-            f"{path} has checkpoint schema {described.get('schema')}, this version reads schema {SCHEMA}; "
+            f"{path} is no checkpoint of lsm; weights of the public reference code have to be imported first"
+        )
+    if described.get("schema") not in range(1, SCHEMA + 1):
+        raise InputError(
+            f"{path} has checkpoint schema {described.get('schema')}, this version reads schemas 1 to {SCHEMA}; "
             "use the version of lsm that wrote it"
         )
+    try:
+        content["lsm"] = migrate(described)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise InputError(f"{path} does not describe a solver of this version: {error!r}") from error
     return content
 
 
@@ -122,7 +138,7 @@ def load(path: str | Path) -> Checkpoint:
     content = read(path)
     described = content["lsm"]
     try:
-        solver = NeuralSolver(described["config"], FieldSpec.from_dict(described["spec"]))
+        solver = build_solver(described["solver"], FieldSpec.from_dict(described["spec"]))
         state = content["state_dict"]
         solver.load_state_dict({name.removeprefix(PREFIX): value for name, value in state.items()})
         return Checkpoint(solver.eval(), described["run"], described.get("data", {}), content["epoch"], Path(path))

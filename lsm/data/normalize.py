@@ -1,4 +1,4 @@
-"""Normalisation of fields: statistics are buffers, so a checkpoint carries them and predicts in physical units by itself."""
+"""Normalisation of fields. Statistics are buffers, so a checkpoint contains them and predicts in physical units by itself."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Normalizer(nn.Module):
     """Subtract a mean and divide by a deviation.
 
     Args:
-        kind: "none" leaves fields as they are; "channel" has one mean and deviation a channel, over all sites, so that any
+        kind: "none" leaves fields unchanged; "channel" has one mean and deviation per channel, over all sites, so that any
             grid can be evaluated; "site" has one for each site and channel, which ties a model to its grid.
         sites: sites along each axis.
         channels: number of channels.
@@ -26,14 +26,15 @@ class Normalizer(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    #: Added to every deviation, as published; a site that never varies stays finite. Over channels no more than a hundredth
-    #: of a deviation that is not 0 is added, lest it swamp fields of small numbers, such as displacements in metres.
+    #: Added to every deviation, as published, so that a site that never varies stays finite. Per channel at most a hundredth
+    #: of a nonzero deviation is added, since 1e-5 would dominate fields of small numbers, such as displacements in metres.
     floor = 1e-5
 
     def __init__(self, kind: Normalization, sites: tuple[int, ...], channels: int) -> None:
         super().__init__()
         if kind not in get_args(Normalization):
-            raise InputError(f"normalisation {kind!r} is unknown; choose one of: {', '.join(get_args(Normalization))}")
+            kinds = ", ".join(get_args(Normalization))
+            raise InputError(f"normalisation {kind!r} is unknown; choose one of: {kinds}", options=("normalization",))
         self.kind = kind
         shape = (*sites, channels) if kind == "site" else (channels,)
         self.register_buffer("mean", torch.zeros(shape))
@@ -41,7 +42,7 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def fit(self, fields: Iterable[Tensor]) -> None:
-        """Measure mean and unbiased standard deviation, in double precision and in one pass.
+        """Compute mean and unbiased standard deviation, in double precision and in one pass.
 
         Args:
             fields: batches ``(b, *sites, c)``; every training sample once.
@@ -60,7 +61,8 @@ class Normalizer(nn.Module):
             count = total
         if squares is None or count < 2:
             raise InputError(
-                "normalisation needs at least 2 training samples; enlarge data.splits.train or choose 'none'"
+                "normalisation needs at least 2 training samples; enlarge the training split, or choose 'none'",
+                options=("splits", "normalization"),
             )
         self.mean.copy_(mean)
         deviation = (squares / (count - 1)).sqrt()
@@ -74,7 +76,7 @@ class Normalizer(nn.Module):
         for index, batch in enumerate(fields):
             if not torch.isfinite(batch).all():
                 raise InputError(
-                    f"batch {index} of the training samples holds values that are not finite; "
+                    f"batch {index} of the training samples contains values that are not finite; "
                     "the data are damaged: generate or convert them again"
                 )
             yield batch.double() if self.kind == "site" else batch.double().flatten(0, -2)
@@ -83,15 +85,16 @@ class Normalizer(nn.Module):
         if self.kind == "site" and field.shape[1:] != self.mean.shape:
             raise InputError(
                 f"this model was normalised per site on a grid {tuple(self.mean.shape)} and cannot take one of shape "
-                f"{tuple(field.shape[1:])}; train with data.normalization.inputs=channel data.normalization.targets=channel"
+                f"{tuple(field.shape[1:])}; train with normalisation by channel",
+                options=("normalization",),
             )
 
     def encode(self, field: Tensor) -> Tensor:
-        """Physical units to normalised ones, ``(b, *sites, c)``."""
+        """Map physical to normalised units, ``(b, *sites, c)``."""
         self._check(field)
         return field if self.kind == "none" else (field - self.mean) / self.deviation
 
     def decode(self, field: Tensor) -> Tensor:
-        """Normalised units to physical ones, ``(b, *sites, c)``."""
+        """Map normalised to physical units, ``(b, *sites, c)``."""
         self._check(field)
         return field if self.kind == "none" else field * self.deviation + self.mean

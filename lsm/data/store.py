@@ -4,7 +4,7 @@ Owns the schema. ``data_prep`` writes stores, readers decode what they hold; thi
 
 Schema, version 1::
 
-    attributes    schema, version, benchmark, provenance (JSON)
+    attributes    schema, version, benchmark, provenance (JSON), display (JSON, optional)
     /fields/NAME  (n, ...), chunked a sample at a time; attributes unit, description
     /samples/NAME (n,), bookkeeping of the generator: attempt, residual, iterations
 """
@@ -105,6 +105,11 @@ class Store:
         return json.loads(self._file.attrs["provenance"])
 
     @property
+    def display(self) -> dict[str, Any]:
+        """What pictures of these fields need to know (:class:`lsm.plotting.display.Display`); empty if nothing is stored."""
+        return json.loads(self._file.attrs.get("display", "{}"))
+
+    @property
     def fields(self) -> dict[str, StoredField]:
         """What is stored of one sample."""
         return {name: self._describe(dataset) for name, dataset in self._file["fields"].items()}
@@ -158,6 +163,7 @@ class StoreWriter:
         num_samples: int,
         provenance: Mapping[str, Any],
         bookkeeping: Mapping[str, str] | None = None,
+        display: Mapping[str, Any] | None = None,
     ) -> None:
         require_whole("num_samples", num_samples, 1)
         if not fields:
@@ -173,6 +179,7 @@ class StoreWriter:
             raise InputError(f"another process is writing {path}; wait for it, or choose another data_dir") from error
         try:
             self._describe(benchmark, fields, num_samples, provenance, bookkeeping or {})
+            self._file.attrs["display"] = json.dumps(dict(display or {}))
         except BaseException:
             self._discard()
             raise

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lsm.errors import InputError
-from lsm.model.projection import unit_coordinates
+from lsm.errors import InputError, OptionError
+from lsm.fields import FieldSpec
+from lsm.model.grid import unit_coordinates
+from lsm.model.latent_spectral.parts import PROJECTIONS
+from lsm.registry import Count
 
 Rows = Literal["symmetric", "reference"]
 
@@ -108,6 +111,7 @@ def _full_precision(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
+@PROJECTIONS.register("fourier")
 class FourierProjection(nn.Module):
     """A point cloud to a regular grid on the unit square and back, by truncated Fourier series at deformed points.
 
@@ -118,10 +122,8 @@ class FourierProjection(nn.Module):
     and back, ``u_n = Re sum_k (W_out rfft(grid))(k) exp(2 pi i <k, xi_n>) + linear(x_n)``. The cost is linear in the points.
 
     Args:
-        rank: dimension of the grid; clouds in the plane only, so 2.
-        in_channels: channels of the input field.
+        spec: the fields, on points in the plane.
         width: channels of the trunk.
-        code: length of the shape code that the deformation takes; 0 for none.
         modes: wave numbers kept along each axis.
         resolution: sites of the grid along each axis.
         rows: how the half ``k2 < 0`` is restored on the way back. "symmetric" takes the conjugate partner at ``-k``, which
@@ -132,24 +134,21 @@ class FourierProjection(nn.Module):
 
     def __init__(
         self,
-        rank: int,
-        in_channels: int,
+        spec: FieldSpec,
         width: int,
-        code: int = 0,
-        modes: int = 12,
-        resolution: int = 96,
+        *,
+        modes: Count = 12,
+        resolution: Count = 96,
         rows: Rows = "symmetric",
     ) -> None:
         super().__init__()
-        if rank != 2:
-            raise InputError(f"the fourier projection serves clouds in the plane (rank 2), not rank {rank}")
-        if not 1 <= modes <= resolution // 2:
-            raise InputError(f"modes is {modes}, expected 1 to half the resolution, {resolution // 2}")
-        if rows not in ("symmetric", "reference"):
-            raise InputError(f"rows is {rows!r}, expected 'symmetric' or 'reference'")
+        if spec.geometry != "points" or spec.space != 2:
+            raise InputError("the fourier projection serves point clouds in the plane; grids and meshes need 'grid'")
+        if modes > resolution // 2:
+            raise OptionError("modes", f"is {modes}, expected 1 to half the resolution, {resolution // 2}")
         self.modes, self.resolution, self.rows = modes, resolution, rows
-        self.lift = nn.Linear(in_channels, width)
-        self.deformation = Deformation(code)
+        self.lift = nn.Linear(spec.in_channels, width)
+        self.deformation = Deformation(spec.code)
         self.weights_in = FourierWeights(width, modes)
         self.weights_out = FourierWeights(width, modes)
         self.grid_bias = nn.Linear(2, width)
@@ -171,11 +170,11 @@ class FourierProjection(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
         if coords is None:
-            raise InputError("a point cloud needs the coordinates of its points; hand coords (b, n, 2) to the model")
+            raise InputError("a point cloud needs the coordinates of its points, coords (b, n, 2)")
         kind = self.grid_bias.weight.dtype
         if kind not in (torch.float32, torch.float64):
             raise InputError(
-                f"a point cloud's transforms have no {kind}; choose trainer.precision=32-true or bf16-mixed"
+                f"a point cloud's transforms have no {kind}; choose float32 or mixed precision", options=("precision",)
             )
         with _full_precision(inputs):
             points = self.deformation(coords, code)

@@ -1,4 +1,4 @@
-"""How a run writes its checkpoints, and when it stops to be resumed: at ends of epochs only, so that a resume is exact."""
+"""Checkpoints of a run, and its time limit: only at ends of epochs, so that a resume is exact."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from lsm.checkpoint import write
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write a checkpoint beside its place first: Lightning's way is not whole where temporary files lie on another disk."""
+    """Write a checkpoint under another name first; Lightning's write is not atomic if temporary files lie on another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write, or leave the file that is there as it is."""
+        """Write the file whole, or leave the existing one unchanged."""
         write(checkpoint, path)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """The checkpoint of the best epoch, which stays the best when its run is moved or goes on in another folder."""
+    """The checkpoint of the best epoch; it remains the best when its run is moved or continues in another folder."""
 
     @property
     def state_key(self) -> str:
-        """That of Lightning's own, so that runs which used it go on."""
+        """Lightning's own key, so that runs that used its callback can be resumed."""
         return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the best score if the file that has it lies in this run's folder, whatever its name was before."""
+        """Restore the best score if its checkpoint lies in this run's folder, whatever its path was before."""
         here = Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}"
         if here.is_file():
             path, score = str(here), state["best_model_score"]
@@ -44,7 +44,7 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class LastCheckpoint(ModelCheckpoint):
-    """The state at the end of an epoch, written when the one before is old enough, and when training ends.
+    """The state at the end of an epoch, written if the last write is old enough, and when training ends.
 
     Args:
         interval: seconds between two writes; 0 writes after every epoch.
@@ -57,24 +57,24 @@ class LastCheckpoint(ModelCheckpoint):
         self._written = time.monotonic()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing is taken over: the next one is written whatever was written before."""
+        """Restore nothing: the next checkpoint is written whatever was written before."""
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Write if it is time."""
+        """Write if the interval has passed or training ends."""
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
         ends = ends or trainer.global_step >= trainer.max_steps > 0
         due = ends or time.monotonic() - self._written >= self.interval
-        # Writing is done by all processes of a training together, and their clocks differ.
+        # All ranks write together, and their clocks differ.
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             super().on_train_epoch_end(trainer, module)
             self._written = time.monotonic()
 
 
 class StopInTime(Callback):
-    """Stop after an epoch when another one, as long as the longest so far, would end too late.
+    """Stop after an epoch if another one, as long as the longest so far, would exceed the time limit.
 
     Args:
-        seconds: time from now.
+        seconds: the limit, from now.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -86,7 +86,7 @@ class StopInTime(Callback):
         self._started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Ask the trainer to stop if the time does not suffice; the last checkpoint is written next."""
+        """Stop the trainer if the time does not suffice; the last checkpoint is written next."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._started)
         late = now + self._longest > self._end

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lsm.errors import InputError
-from lsm.model.lsm import LatentSpectralModel
+from lsm.model.latent_spectral.model import LatentSpectralModel
 
 # Patterns of reference names -> names here.
 _GRID = {
@@ -65,8 +65,11 @@ def import_state(
         renamed = {name: value for name, value in renamed.items() if ".deformation.code." not in name}
     missing, unknown = sorted(set(expected) - set(renamed)), sorted(set(renamed) - set(expected))
     if missing or unknown:
-        hint = "; a point cloud also needs deformation=FILE" if any("deformation" in name for name in missing) else ""
-        raise InputError(f"the weights do not fit this model: {_some(missing)} missing, {_some(unknown)} unknown{hint}")
+        hint = "; a point cloud also needs its deformation network" if any("deformation" in n for n in missing) else ""
+        raise InputError(
+            f"the weights do not fit this model: {_some(missing)} missing, {_some(unknown)} unknown{hint}",
+            options=("deformation",) if hint else (),
+        )
     model.load_state_dict({name: _reshape(name, value, expected[name]) for name, value in renamed.items()})
 
 
@@ -97,7 +100,10 @@ def _reshape(name: str, value: Tensor, like: Tensor) -> Tensor:
     """Drop the trailing axes of 1x1 convolutions that are linear layers here."""
     if value.shape != like.shape and value.squeeze().shape != like.squeeze().shape:
         found, wanted = tuple(value.shape), tuple(like.shape)
-        raise InputError(f"{name} has shape {found} in the file, {wanted} in the model; check width and patch")
+        raise InputError(
+            f"{name} has shape {found} in the file, {wanted} in the model; check width and patch",
+            options=("width", "patch"),
+        )
     return value.reshape(like.shape).to(like.dtype)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.errors import InputError
-from lsm.model.patches import from_patches, to_patches
+from lsm.model.latent_spectral.patches import from_patches, to_patches
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,14 @@ class MultiscaleTrunk(nn.Module):
     a double convolution. A block acts on the patches of every scale. Going up: linear up-sampling by 2, concatenated to
     the block's output of the finer scale, and a double convolution. A 1x1 convolution ends it.
 
-    A grid of any size is zero-padded at the end of each axis, so that patches tile every scale, and cropped afterwards.
+    A grid of any size is zero-padded at the end of each axis, so that patches tile every scale, and cropped at the end.
 
     Args:
         rank: dimension of the grid, 1 to 3.
         width: channels ``w`` at the finest scale.
         patch: sites of a patch along each axis, the same at every scale.
         make_block: maps a number of channels to a block on ``(n, points, channels)``.
-        num_scales: how many scales there are.
+        num_scales: number of scales.
     """
 
     def __init__(
@@ -72,12 +72,6 @@ class MultiscaleTrunk(nn.Module):
         super().__init__()
         if rank not in _LAYERS:
             raise InputError(f"a grid of rank {rank} is not supported, only rank 1, 2 or 3")
-        if len(patch) != rank or min(patch) < 1:
-            raise InputError(
-                f"patch {list(patch)} does not fit a grid of rank {rank}; give {rank} positive sizes in model.patch"
-            )
-        if num_scales < 1:
-            raise InputError(f"num_scales is {num_scales}, expected at least 1")
         self.patch = patch
         self.interpolation = _LAYERS[rank].interpolation
         channels = [width * 2**scale for scale in range(num_scales)]
@@ -95,7 +89,7 @@ class MultiscaleTrunk(nn.Module):
         """Features of every scale before its block, finest first, of a padded copy of ``grid`` ``(b, w, *n)``.
 
         Raises:
-            InputError: batch norm is to take the statistics of a single value.
+            InputError: batch norm would compute the statistics of a single value.
         """
         unit = 2 ** (len(self.down) - 1)
         missing = [-size % (unit * patch) for size, patch in zip(grid.shape[2:], self.patch, strict=True)]
@@ -107,8 +101,9 @@ class MultiscaleTrunk(nn.Module):
             if features[:, 0].numel() == 1 and _takes_statistics(layer):
                 raise InputError(
                     f"a batch of one sample has a single site at the deepest of {len(self.down)} scales, too few for batch "
-                    "norm; choose data.batch_size so that every batch, the last one included, has two samples or more, "
-                    "or lower model.trunk.num_scales"
+                    "norm; choose a batch size for which every batch, the last one included, has two samples or more, or "
+                    "fewer scales",
+                    options=("batch_size", "num_scales"),
                 )
             scales.append(layer(features))
         return scales

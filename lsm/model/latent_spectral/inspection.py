@@ -1,17 +1,18 @@
-"""Look into a trained solver: latent tokens, attention maps on the field, weights of the basis functions, at every scale.
+"""Inspect a trained Latent Spectral Model: tokens, attention maps on the field and basis weights of every scale.
 
 ::
 
     from lsm.checkpoint import load
-    from lsm.inspection import inspect_latents
+    from lsm.model.latent_spectral.inspection import inspect_latents
 
     finest, *coarser = inspect_latents(load("runs/demo/checkpoints/best.ckpt").solver, batch)
-    finest.gathering[0, 3, 1]   # where token 1 of head 3 looks at in sample 0
+    finest.gathering[0, 3, 1]   # attention map of token 1 of head 3 in sample 0
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
@@ -19,18 +20,21 @@ from torch import Tensor
 
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
-from lsm.model.patches import from_patches, to_patches
-from lsm.model.spectral_block import NeuralSpectralBlock
-from lsm.model.spectral_sum import SpectralSum
-from lsm.solver import NeuralSolver
+from lsm.model.latent_spectral.model import LatentSpectralModel
+from lsm.model.latent_spectral.patches import from_patches, to_patches
+from lsm.model.latent_spectral.spectral_block import NeuralSpectralBlock
+from lsm.model.latent_spectral.spectral_sum import SpectralSum
+
+if TYPE_CHECKING:
+    from lsm.solver import NeuralSolver
 
 
 @dataclass(frozen=True)
 class ScaleLatents:
-    """What the neural spectral block of one scale does; ``h`` heads, ``m`` tokens, ``c`` channels, ``N`` basis functions.
+    """The neural spectral block of one scale; ``h`` heads, ``m`` tokens, ``c`` channels, ``N`` basis functions.
 
     Args:
-        tokens: ``(b, patches, h, m, c / h)``, the tokens that attention gathered from each patch; patches in row-major order.
+        tokens: ``(b, patches, h, m, c / h)``, gathered from each patch by attention; patches in row-major order.
         solved: the tokens after the spectral sum.
         gathering: ``(b, h, m, *sites)``, the share of each site in the tokens of its patch (a patch's shares sum to one).
         spreading: ``(b, h, m, *sites)``, the share of each token in what its patch's sites receive (tokens sum to one).
@@ -48,7 +52,7 @@ class ScaleLatents:
 
 @torch.no_grad()
 def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[ScaleLatents]:
-    """What every scale's block sees for the samples of a batch, finest scale first.
+    """Latent tokens and attention maps of every scale for the samples of a batch, finest scale first.
 
     The maps lie on the trunk's grid, which for a grid or mesh has the field's sites (coarser by 2 from scale to scale) and
     for a cloud the sites of its latent grid. A roll-out is inspected in its first step. Call ``solver.eval()`` before, as
@@ -57,13 +61,16 @@ def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[ScaleLatent
     Raises:
         InputError: the solver has no neural spectral blocks, or none with a latent space.
     """
-    inputs = solver.input_normalizer.encode(batch.inputs)
-    grid, _ = solver.model.projection.project(inputs, batch.coords, batch.code)
-    trunk = solver.model.trunk
+    model = solver.model
+    if not isinstance(model, LatentSpectralModel):
+        raise InputError(f"a solver with {type(model).__name__} has no latent tokens to inspect")
+    features = solver.features(batch.inputs, batch.parameters)
+    grid, _ = model.projection.project(features, batch.coords, batch.code)
+    trunk = model.trunk
     scales = []
     for scale, (features, block) in enumerate(zip(trunk.encode(grid), trunk.blocks, strict=True)):
         if not isinstance(block, NeuralSpectralBlock):
-            raise InputError(f"a solver with {type(block).__name__} has no latent tokens to look at")
+            raise InputError(f"a solver with {type(block).__name__} has no latent tokens to inspect")
         sites = tuple(-(-size // 2**scale) for size in grid.shape[2:])
         scales.append(_inspect_block(block, features, trunk.patch, sites))
     return scales

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lsm.errors import InputError
-
 
 class _Series(torch.autograd.Function):
     """``(t, [A, B]) -> sum_k [A_k sin(k pi t / N) + B_k cos(k pi t / N)]``, all of one type; see :class:`SpectralSum`.
@@ -89,7 +87,7 @@ class SpectralSum(nn.Module):
 
     ``t -> t + sum_{k<N} [ A_k sin(k pi t / N) + B_k cos(k pi t / N) ]`` with ``A, B`` of each channel.
 
-    ``A_0`` never has an effect; it is kept so that published weights fit.
+    ``A_0`` has no effect; it is kept so that published weights fit.
 
     Args:
         channels: number of channels ``c``.
@@ -98,10 +96,6 @@ class SpectralSum(nn.Module):
 
     def __init__(self, channels: int, num_basis: int) -> None:
         super().__init__()
-        if num_basis < 1:
-            raise InputError(
-                f"num_basis is {num_basis}, expected at least 1; use `model.block.spectral=false` for none"
-            )
         self.weights = nn.Parameter(torch.rand(channels, 2 * num_basis) / channels)
 
     def forward(self, tokens: Tensor) -> Tensor:

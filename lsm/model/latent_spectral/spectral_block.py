@@ -11,20 +11,22 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.errors import InputError
-from lsm.model.attention import attention_weights
-from lsm.model.spectral_sum import SpectralSum
+from lsm.errors import InputError, OptionError
+from lsm.model.latent_spectral.attention import attention_weights
+from lsm.model.latent_spectral.parts import BLOCKS
+from lsm.model.latent_spectral.spectral_sum import SpectralSum
+from lsm.registry import Count
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What a neural spectral block sees in its latent space, for ``n`` sets of ``p`` points.
+    """The latent space of a neural spectral block, for ``n`` sets of ``p`` points.
 
     Args:
-        tokens: ``(n, h, m, c / h)``, the tokens that attention gathered from the points.
+        tokens: ``(n, h, m, c / h)``, gathered from the points by attention.
         solved: ``(n, h, m, c / h)``, the tokens after the spectral sum.
-        gathering: ``(n, h, m, p)``, how much of each point went into each token (rows sum to one).
-        spreading: ``(n, h, p, m)``, how much of each token went to each point (rows sum to one).
+        gathering: ``(n, h, m, p)``, share of each point in each token (rows sum to one).
+        spreading: ``(n, h, p, m)``, share of each token in what each point receives (rows sum to one).
     """
 
     tokens: Tensor
@@ -33,6 +35,7 @@ class Latents:
     spreading: Tensor
 
 
+@BLOCKS.register("neural_spectral")
 class NeuralSpectralBlock(nn.Module):
     """Project points to latent tokens by attention, solve there by a spectral sum, project back.
 
@@ -47,29 +50,24 @@ class NeuralSpectralBlock(nn.Module):
         heads: attention heads ``h``.
         num_tokens: latent tokens ``m``.
         num_basis: basis functions of the spectral sum.
-        latent: without it (ablation) the spectral sum acts on every point itself, with no projection.
-        spectral: without it (ablation) the tokens pass through unchanged.
+        latent: False (ablation): no projection, the spectral sum acts on every point.
+        spectral: False (ablation): the tokens pass through unchanged.
     """
 
     def __init__(
         self,
         channels: int,
-        heads: int = 8,
-        num_tokens: int = 4,
-        num_basis: int = 12,
+        *,
+        heads: Count = 8,
+        num_tokens: Count = 4,
+        num_basis: Count = 12,
         latent: bool = True,
         spectral: bool = True,
     ) -> None:
         super().__init__()
-        if heads < 1:
-            raise InputError(f"heads is {heads}, expected at least 1")
         if channels % heads:
-            raise InputError(
-                f"{channels} channels do not divide into {heads} heads; choose model.width a multiple of {heads}"
-            )
-        if num_tokens < 1:
-            raise InputError(
-                f"num_tokens is {num_tokens}, expected at least 1; use `model.block.latent=false` for none"
+            raise OptionError(
+                "heads", f"is {heads}, which does not divide {channels} channels; give a width that it divides"
             )
         self.heads = heads
         self.spectral = SpectralSum(channels, num_basis) if spectral else nn.Identity()
@@ -111,14 +109,15 @@ class NeuralSpectralBlock(nn.Module):
             InputError: the block was built without a latent space.
         """
         if not self.latent:
-            raise InputError("this model was built with model.block.latent=false: it has no latent tokens to read")
+            raise InputError("a block built without its latent space has no latent tokens to inspect")
         tokens, gathering = self.gather(points)
         solved = self.solve(tokens)
         return Latents(tokens, solved, gathering, self.spread(points, solved)[1])
 
 
+@BLOCKS.register("identity")
 class IdentityBlock(nn.Module):
-    """No spectral block at all (ablation): the trunk is left a plain multiscale network."""
+    """No spectral block (ablation): the trunk remains a plain multiscale network."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Where and with what a run was made: git commit, versions, machine."""
+"""With which code, versions and machine a result was made."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "pytorch-lightning", "numpy", "scipy", "h5py", "einops", "h
 
 
 def describe_environment() -> dict[str, Any]:
-    """Commit, versions and machine as plain data, to be kept beside results."""
+    """Commit, versions and machine as plain data, to be stored beside results."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": git_commit(),
@@ -48,7 +48,7 @@ def count_processors() -> int:
 
 
 def git_commit() -> str | None:
-    """Commit of the source tree, with "+changes" where it has uncommitted ones; None outside a repository."""
+    """Commit of the source tree, with "+changes" if it has uncommitted ones; None outside a repository."""
     folder = Path(lsm.__file__).parent
     try:
         commit = _git(folder, "rev-parse", "HEAD")

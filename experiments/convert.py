@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from data_prep.published.convert import Layout, PublishedFile, export_files, import_files
-from experiments.cli import check_benchmark, command, console, preset_options, progress_bar
-from experiments.options import make_generator
+from experiments.app import check_benchmark, command, plain
+from experiments.assemble import make_generator, preset_options
 from lsm.errors import InputError
+from lsm.progress import console, progress_bar
 
 
 def layout(cfg: DictConfig) -> Layout:
     """The published files of the configured benchmark."""
     from lsm.data.readers.base import make_reader
 
-    published = OmegaConf.to_container(cfg.benchmark.published, resolve=True)
+    published = plain(cfg.benchmark.published)
     return Layout(
         benchmark=cfg.benchmark.name,
         files=tuple(PublishedFile.from_config(file) for file in published["files"]),
         fields=make_generator(cfg).fields,
-        required=frozenset(make_reader(OmegaConf.to_container(cfg.benchmark.reader, resolve=True)).fields),
+        required=frozenset(make_reader(plain(cfg.benchmark.reader)).fields),
         ranges=published.get("ranges", {}),
     )
 

@@ -9,13 +9,14 @@ from omegaconf import DictConfig
 from data_prep.generation.engine import Report, generate, merge
 from data_prep.generation.generator import Statistic
 from data_prep.generation.job import Job
+from experiments.app import check_benchmark, command
+from experiments.assemble import make_generator
 from experiments.check import check_store
-from experiments.cli import check_benchmark, command, console, progress_bar
 from experiments.device import choose_device
-from experiments.environment import count_processors
-from experiments.options import make_generator
 from lsm.data.store import Store
 from lsm.errors import InputError
+from lsm.progress import console, progress_bar
+from lsm.provenance import count_processors
 
 
 def run(cfg: DictConfig) -> Report | list[Statistic]:

@@ -43,7 +43,7 @@ def average_over_symmetries(predict: Predictor, solver: NeuralSolver, symmetries
     """
     if not symmetries:
         raise InputError("this benchmark has no exact symmetries to average over")
-    group = elements(symmetries)
+    group = elements(symmetries, solver.spec)
 
     def transformed(batch: FieldBatch) -> Tensor:
         images = (undo(element, predict(apply(element, batch, solver.spec)), solver.spec) for element in group)

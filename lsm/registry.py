@@ -50,6 +50,9 @@ Names = Annotated[Sequence[str], MinLen(1)]
 #: The description ``{name: ..., option: ...}`` of a nested part.
 Config = Mapping[str, Any]
 
+#: Number of sites along each axis, or one number for all axes; None for all that are stored.
+Resolution = Count | Sequence[Count] | None
+
 
 class Registry(Generic[Part]):
     """Parts of one kind by name.

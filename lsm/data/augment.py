@@ -50,4 +50,4 @@ class RandomSymmetry:
 
     def __call__(self, batch: FieldBatch, spec: FieldSpec, random: torch.Generator) -> FieldBatch:
         """The image of all samples ``(b, *sites, c)`` under one element."""
-        return apply(draw(self.symmetries, random), batch, spec)
+        return apply(draw(self.symmetries, spec, random), batch, spec)

@@ -27,9 +27,11 @@ class Symmetry(Options):
         swap: two axes that change places.
         flip: axes whose direction is reversed; about the origin if the axis is periodic, otherwise about the middle.
         shift: part of the period by which a periodic axis is shifted, ``new(x) = old(x + shift)``.
+        roll: number of sites by which a periodic axis is shifted.
         reflect: constant ``c`` by the name of a field whose values ``v`` become ``c - v``; 0 changes the sign.
         periodic: whether the axes are periodic.
-        order: number of powers ``0 .. order - 1`` that count as different elements.
+        order: number of powers ``0 .. order - 1`` that count as different elements; None for as many as there are sites
+            along the first axis of ``roll``.
 
     Example:
         >>> from lsm.fields import Channel
@@ -42,9 +44,20 @@ class Symmetry(Options):
     swap: Sequence[str] = ()
     flip: Sequence[str] = ()
     shift: Mapping[str, float] = field(default_factory=dict)
+    roll: Mapping[str, int] = field(default_factory=dict)
     reflect: Mapping[str, float] = field(default_factory=dict)
     periodic: bool = False
-    order: Count = 2
+    order: Count | None = 2
+
+    def count(self, spec: FieldSpec) -> int:
+        """Number of different powers."""
+        return self.order or spec.sites[self._axis(next(iter(self.roll)), spec) - 1]
+
+    def power(self, exponent: int) -> list[Symmetry]:
+        """The steps of a power; rolls are added up."""
+        if self.roll and not (self.swap or self.flip or self.shift or self.reflect):
+            return [replace(self, roll={axis: exponent * sites for axis, sites in self.roll.items()})]
+        return [self] * exponent
 
     def apply(self, batch: FieldBatch, spec: FieldSpec) -> FieldBatch:
         """The image of samples ``(b, *sites, c)``.
@@ -64,8 +77,8 @@ class Symmetry(Options):
     def undo(self, prediction: Tensor, spec: FieldSpec) -> Tensor:
         """Map a prediction ``(b, *sites, c)`` for the image of a sample back to the sample."""
         values = self._reflected(prediction, spec.targets, spec)
-        for axis, part in reversed(list(self.shift.items())):
-            values = values.roll(self._sites(part, axis, spec), self._axis(axis, spec))
+        for axis, sites in self._shifts(spec).items():
+            values = values.roll(sites, self._axis(axis, spec))
         for axis in self.flip:
             values = self._flipped(values, self._axis(axis, spec))
         return values.transpose(*self._axes(self.swap, spec)) if self.swap else values
@@ -75,8 +88,8 @@ class Symmetry(Options):
             values = values.transpose(*self._axes(self.swap, spec))
         for axis in self.flip:
             values = self._flipped(values, self._axis(axis, spec))
-        for axis, part in self.shift.items():
-            values = values.roll(-self._sites(part, axis, spec), self._axis(axis, spec))
+        for axis, sites in self._shifts(spec).items():
+            values = values.roll(-sites, self._axis(axis, spec))
         return values
 
     def _flipped(self, values: Tensor, axis: int) -> Tensor:
@@ -103,6 +116,10 @@ class Symmetry(Options):
             raise InputError(f"a symmetry swaps {', '.join(names)}, expected two axes with equally many sites")
         return axes
 
+    def _shifts(self, spec: FieldSpec) -> dict[str, int]:
+        """Sites by which each axis is shifted."""
+        return dict(self.roll) | {axis: self._sites(part, axis, spec) for axis, part in self.shift.items()}
+
     def _sites(self, part: float, axis: str, spec: FieldSpec) -> int:
         total = spec.sites[self._axis(axis, spec) - 1]
         sites = round(part * total)
@@ -120,20 +137,20 @@ def symmetries_of(plain: Sequence[Mapping[str, Any]] | None) -> list[Symmetry]:
     return [Symmetry(**dict(generator)) for generator in plain or ()]
 
 
-def elements(generators: Sequence[Symmetry]) -> list[Element]:
+def elements(generators: Sequence[Symmetry], spec: FieldSpec) -> list[Element]:
     """All products of powers of the generators, the identity first."""
-    powers = product(*(range(generator.order) for generator in generators))
+    powers = product(*(range(generator.count(spec)) for generator in generators))
     return [_element(generators, chosen) for chosen in powers]
 
 
-def draw(generators: Sequence[Symmetry], random: torch.Generator) -> Element:
+def draw(generators: Sequence[Symmetry], spec: FieldSpec, random: torch.Generator) -> Element:
     """A product of powers of the generators, each power uniformly drawn."""
-    chosen = [int(torch.randint(generator.order, (), generator=random)) for generator in generators]
+    chosen = [int(torch.randint(generator.count(spec), (), generator=random)) for generator in generators]
     return _element(generators, chosen)
 
 
 def _element(generators: Sequence[Symmetry], powers: Sequence[int]) -> Element:
-    return [generator for generator, power in zip(generators, powers, strict=True) for _ in range(power)]
+    return [step for generator, power in zip(generators, powers, strict=True) for step in generator.power(power)]
 
 
 def apply(element: Element, batch: FieldBatch, spec: FieldSpec) -> FieldBatch:

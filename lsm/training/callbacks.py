@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,19 @@ from lsm.checkpoint import write
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Write a checkpoint under another name first; Lightning's write is not atomic if temporary files lie on another disk."""
+    """Write a checkpoint under another name first; Lightning's write is not atomic if temporary files lie on another disk.
+
+    Args:
+        resumed: content of the checkpoint from which the run continues; it is handed out instead of being read again.
+    """
+
+    def __init__(self, resumed: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._resumed = resumed
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The content of the checkpoint from which the run continues."""
+        return dict(self._resumed) if self._resumed else super().load_checkpoint(path, *args, **kwargs)
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write the file whole, or leave the existing one unchanged."""

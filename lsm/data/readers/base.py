@@ -13,16 +13,13 @@ from torch import Tensor
 from lsm.data.store import Store
 from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
-from lsm.registry import Count, Registry
+from lsm.registry import Registry
 
 #: Readers by the kind of data; a reader takes only options.
 READERS: Registry = Registry("reader", home="lsm.data.readers")
 
 #: Names of the axes of a lattice.
 AXES = ("x", "y", "z")
-
-#: Number of sites wanted along each axis, or one number for all axes.
-Resolution = Count | Sequence[Count] | None
 
 
 class Reader(ABC):

@@ -10,7 +10,6 @@ from lsm.data.readers.base import (
     AXES,
     READERS,
     Reader,
-    Resolution,
     as_parameters,
     as_tensor,
     parameter_channels,
@@ -19,7 +18,7 @@ from lsm.data.readers.base import (
 from lsm.data.store import Store
 from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
-from lsm.registry import Names
+from lsm.registry import Names, Resolution
 
 
 @READERS.register("grid")

@@ -10,7 +10,6 @@ from lsm.data.readers.base import (
     AXES,
     READERS,
     Reader,
-    Resolution,
     as_parameters,
     as_tensor,
     channels,
@@ -20,7 +19,7 @@ from lsm.data.readers.base import (
 )
 from lsm.data.store import Store
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.registry import Names
+from lsm.registry import Names, Resolution
 
 
 @READERS.register("mesh")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import plain
@@ -43,12 +43,11 @@ def make_generator(cfg: DictConfig) -> Generator:
     Raises:
         InputError: an option is unknown, of another kind, or out of range.
     """
-    options = {key: value for key, value in plain(cfg.benchmark.generator).items() if key != "_target_"}
-    with option_group("benchmark.generator"):
-        check_options(get_class(cfg.benchmark.generator["_target_"]), options)
     try:
         return instantiate(cfg.benchmark.generator)
     except InstantiationException as error:
+        if isinstance(error.__cause__, OptionError):
+            raise error.__cause__.within("benchmark.generator") from error
         raise InputError(f"generator options of {cfg.benchmark.name}: {error.__cause__ or error}") from error
 
 

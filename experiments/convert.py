@@ -17,13 +17,14 @@ def layout(cfg: DictConfig) -> Layout:
     """The published files of the configured benchmark."""
     from lsm.data.readers.base import make_reader
 
-    published = plain(cfg.benchmark.published)
+    published, generator = plain(cfg.benchmark.published), make_generator(cfg)
     return Layout(
         benchmark=cfg.benchmark.name,
         files=tuple(PublishedFile.from_config(file) for file in published["files"]),
-        fields=make_generator(cfg).fields,
+        fields=generator.fields,
         required=frozenset(make_reader(plain(cfg.benchmark.reader)).fields),
         ranges=published.get("ranges", {}),
+        display=generator.display,
     )
 
 

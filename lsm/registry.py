@@ -194,8 +194,10 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
 @cache
 def _adapter(annotation: Any) -> Any:
     # Imported on first use: commands that check nothing, such as --help, answer without it.
-    from pydantic import ConfigDict, TypeAdapter
+    from pydantic import ConfigDict, InstanceOf, TypeAdapter
 
+    if inspect.isclass(annotation) and annotation not in _KINDS:
+        return TypeAdapter(InstanceOf[annotation])
     return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
 
 
@@ -226,12 +228,20 @@ def describe(annotation: Any) -> str:
 _KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", NoneType: "null"}
 
 
+_LIMITS = ("ge", "gt", "le", "lt", "multiple_of")
+
+
 def _describe_limited(kind: Any, metadata: Sequence[Any]) -> str:
     limits: dict[str, Any] = {}
     for constraint in metadata:
-        limits |= {name: limit for name in ("ge", "gt", "le") if (limit := getattr(constraint, name, None)) is not None}
-    expected = "a positive number" if kind is float and limits.pop("gt", None) == 0 else describe(kind)
+        limits |= {name: limit for name in _LIMITS if (limit := getattr(constraint, name, None)) is not None}
+    expected = describe(kind)
+    if kind is float and limits.get("gt") == 0:
+        del limits["gt"]
+        expected = "a positive number"
+    if divisor := limits.pop("multiple_of", None):
+        expected = f"a multiple of {divisor}"
     if {"ge", "le"} <= set(limits):
         return f"{expected} from {limits['ge']:g} to {limits['le']:g}"
-    words = {"ge": "of at least", "gt": "above", "le": "of at most"}
+    words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
     return " and ".join([f"{expected} {words[name]} {limit:g}" for name, limit in limits.items()] or [expected])

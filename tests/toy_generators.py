@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
-from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 
 
 @dataclass(frozen=True)

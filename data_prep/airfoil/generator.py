@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from data_prep.airfoil.mesh import NUM_DISPLACEMENTS, MeshOptions, c_mesh
 from data_prep.airfoil.solver import FlowFailure, FlowOptions, solve_airfoil
-from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from lsm.errors import require_number, require_whole
 
 #: Deviation from the free stream tolerated at the far field, which is 40 chords away.
@@ -97,6 +99,11 @@ class AirfoilGenerator(Generator):
                 "float64",
             ),
         }
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        """The section and its surroundings; the far field is 40 chords away."""
+        return {"window": [[-0.5, 1.75], [-0.9, 0.9]]}
 
     @property
     def provenance(self) -> Mapping[str, str | float | int]:

@@ -15,7 +15,7 @@ PHASES = ListedColormap(["#dbe6f2", "#35608d"])
 
 
 def draw(path: Path) -> None:
-    """Permeability above pressure, a column a sample; the pressures share their colours."""
+    """Draw the permeability above the pressure, one column per sample; the pressures share a colour scale."""
     generator = DarcyGenerator()
     samples = [generator.solve(np.random.default_rng(seed)).fields for seed in range(NUM_SAMPLES)]
     highest = 1000 * max(float(sample["pressure"].max()) for sample in samples)

@@ -1,6 +1,8 @@
-"""Darcy flow: the pressure in a porous medium of given permeability, many samples at a time, on any device.
+"""Darcy flow: the pressure in a porous medium of given permeability, for batches of samples, on any device.
 
-Owns the discretisation and its linear solve. It knows no file and draws no random number.
+Equation: ``-div(a grad u) = f`` on the unit square, ``u = 0`` on the boundary. Scheme: cell-centred, five points, order 2,
+solved by preconditioned conjugate gradients in double precision. Owns the discretisation and its linear solver. It knows
+no file and draws no random number.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-#: The iteration stops when ``|A u - f| / |f|``, as the recursion knows it, is below this.
+#: The iteration stops when the recursively updated ``|A u - f| / |f|`` is below this value.
 STOP = 2e-11
 
 MAX_ITERATIONS = 500
@@ -25,8 +27,8 @@ class Solution:
 
     Args:
         pressure: ``(b, n, n)`` at the cell centres, float64.
-        residual: ``(b,)``, the relative residual ``|A u - f| / |f|`` of each sample, computed anew from its pressure.
-        iterations: ``(b,)``, steps of the conjugate gradients.
+        residual: ``(b,)``, the relative residual ``|A u - f| / |f|`` of each sample, recomputed from its pressure.
+        iterations: ``(b,)``, steps of the conjugate gradient method.
     """
 
     pressure: Tensor
@@ -37,14 +39,14 @@ class Solution:
 def make_operator(permeability: Tensor) -> Callable[[Tensor], Tensor]:
     """The operator ``-div(a grad u)`` on the unit square with ``u = 0`` on the boundary.
 
-    Five-point scheme of order 2 on ``n x n`` cells of size ``h = 1/n``; unknowns and permeability at the cell centres
-    ``(i + 1/2) h``; a face between two cells has their arithmetic mean, and the boundary lies half a cell outside the
-    outermost centres.
+    Five-point scheme of order 2 on ``n x n`` cells of size ``h = 1/n``. Unknowns and permeability are at the cell centres
+    ``(i + 1/2) h``; the permeability of a face is the arithmetic mean of its two cells; the boundary is half a cell
+    outside the outermost centres.
 
     Args:
         permeability: ``(b, n, n)``, positive.
     Returns:
-        A function of ``(b, n, n)``, linear, symmetric and positive definite.
+        A linear, symmetric and positive definite map from ``(b, n, n)`` to ``(b, n, n)``.
     """
     x_faces, y_faces = _faces(permeability), _faces(permeability.mT).mT
 
@@ -57,7 +59,10 @@ def make_operator(permeability: Tensor) -> Callable[[Tensor], Tensor]:
 
 
 def _faces(permeability: Tensor) -> Tensor:
-    """Permeability over ``h^2`` on the faces across axis 1, ``(b, n + 1, n)``; half a cell at the boundary counts twice."""
+    """Permeability over ``h^2`` on the faces normal to axis 1, ``(b, n + 1, n)``.
+
+    At the boundary the distance is half a cell, hence the factor 2.
+    """
     inner = (permeability[:, 1:] + permeability[:, :-1]) / 2
     faces = torch.cat([2 * permeability[:, :1], inner, 2 * permeability[:, -1:]], dim=1)
     return faces * permeability.shape[-1] ** 2
@@ -65,7 +70,11 @@ def _faces(permeability: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _sine_basis(num_cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Eigenvectors (columns) of the operator of a uniform medium along one axis, and one over its eigenvalues on the grid."""
+    """Eigenvectors and inverse eigenvalues of the operator of a uniform medium, in single precision.
+
+    Returns:
+        ``(n, n)``, the eigenvectors along one axis, in columns; ``(n, n)``, one over the eigenvalue of each mode of the grid.
+    """
     cells = torch.arange(num_cells, dtype=torch.float64, device=device)
     modes = cells + 1
     vectors = torch.sin(torch.pi * (cells[:, None] + 0.5) * modes / num_cells)
@@ -75,10 +84,10 @@ def _sine_basis(num_cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def _precondition(residual: Tensor) -> Tensor:
-    """Solve the problem of a uniform medium, by sine transforms in single precision, which suffices to steer the iteration.
+    """Solve the problem of a uniform medium by sine transforms in single precision, which is enough for a preconditioner.
 
-    The transforms are products with a dense matrix: at a few hundred cells a side these are faster than fast transforms,
-    on every device.
+    The transforms are products with a dense matrix: for a few hundred cells per side these are faster than fast
+    transforms on every device.
     """
     basis, inverse = _sine_basis(residual.shape[-1], residual.device)
     modes = basis.T @ residual.float() @ basis
@@ -88,12 +97,13 @@ def _precondition(residual: Tensor) -> Tensor:
 def solve(permeability: Tensor, source: Tensor | float = 1.0) -> Solution:
     """Solve ``-div(a grad u) = f``, ``u = 0`` on the boundary, in double precision.
 
-    Conjugate gradients preconditioned by the operator of a uniform medium; the number of steps grows with the square root
-    of the contrast of the permeability and not with the resolution (Concus and Golub, SIAM J. Numer. Anal. 10, 1973).
+    Conjugate gradients preconditioned by the operator of a uniform medium. The number of steps grows with the square root
+    of the contrast of the permeability and does not depend on the resolution (Concus and Golub, SIAM J. Numer. Anal. 10,
+    1973). A sample that has not converged after ``MAX_ITERATIONS`` steps has a larger ``residual``.
 
     Args:
-        permeability: ``(b, n, n)`` at the cell centres, positive; the solve runs on its device.
-        source: ``f``, a number or ``(n, n)`` or ``(b, n, n)``.
+        permeability: ``(b, n, n)`` at the cell centres, positive; the computation runs on its device.
+        source: ``f``, a number or an array ``(n, n)`` or ``(b, n, n)``.
     Raises:
         ValueError: the permeability is not square or not positive.
     """
@@ -110,7 +120,10 @@ def solve(permeability: Tensor, source: Tensor | float = 1.0) -> Solution:
 
 
 def _conjugate_gradients(operator: Callable[[Tensor], Tensor], right: Tensor) -> tuple[Tensor, Tensor]:
-    """Iterate until every sample has converged; one that has stays as it is, so that it does not depend on the others."""
+    """Iterate until every sample has converged.
+
+    A converged sample is no longer changed, so that its solution does not depend on the other samples of the batch.
+    """
     solution, residual = torch.zeros_like(right), right
     target = STOP * _dot(right, right).sqrt()
     direction = preconditioned = _precondition(residual)

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import expit
 from skfem import MeshQuad2
 
-from lsm.errors import require_whole
+from lsm.registry import Count, check_value
 
 BASE_RADIUS = 0.3
 """Radius of the circular hole in the stored base mesh."""
@@ -80,9 +80,9 @@ def base_mesh(refinement: int = 1) -> MeshQuad2:
     Args:
         refinement: parts into which each side of an element is cut.
     Raises:
-        InputError: ``refinement`` is no whole number of at least 1.
+        OptionError: ``refinement`` is not a whole number of at least 1.
     """
-    require_whole("refinement", refinement, 1)
+    check_value("refinement", refinement, Count)
     with files(__package__).joinpath("mesh.npz").open("rb") as stream, np.load(stream) as stored:
         mesh = MeshQuad2(stored["nodes"].T, stored["elements"].T)
     return mesh if refinement == 1 else _round_hole(_subdivide(mesh, refinement))

@@ -14,6 +14,8 @@ from scipy.sparse import coo_matrix, csc_matrix
 from scipy.sparse.linalg import splu
 from skfem import Basis, ElementQuad2, FacetBasis, MeshQuad2
 
+from data_prep.generation.failure import SolverFailure
+
 GAUSS_ORDER = 5
 """Polynomial degree that the quadrature integrates exactly: 3 x 3 Gauss points an element."""
 
@@ -22,10 +24,6 @@ COFACTOR = np.array([[0, 0, 0, 1], [0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0]], 
 
 Traction = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """Points and outward normals, each ``(2, ...)`` -> force on a unit of undeformed edge, ``(2, ...)``."""
-
-
-class NotConverged(ArithmeticError):
-    """Newton's method ended without reaching equilibrium, or the mesh cannot carry a solution."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +132,13 @@ def discretise(mesh: MeshQuad2) -> Operators:
     """Nine-node isoparametric quadrilaterals with 3 x 3 Gauss points.
 
     Raises:
-        NotConverged: an element is folded: its Jacobian determinant is not positive at a Gauss point.
+        SolverFailure: an element is folded: its Jacobian determinant is not positive at a Gauss point.
     """
     mapping = mesh.mapping()
     basis = Basis(mesh, ElementQuad2(), mapping=mapping, intorder=GAUSS_ORDER, dofs=mesh.dofs, disable_doflocs=True)
     smallest = mapping.detDF(basis.X).min()
     if smallest <= 0:
-        raise NotConverged(f"an element is folded: smallest Jacobian determinant {smallest:.3g}, expected above 0")
+        raise SolverFailure(f"an element is folded: smallest Jacobian determinant {smallest:.3g}, expected above 0")
     unknowns = 2 * mesh.dofs.element_dofs.T[..., None] + np.arange(2)
     shapes = np.stack([shape[0].grad for shape in basis.basis])
     return Operators(_gradient_operator(shapes), basis.dx, unknowns.reshape(len(unknowns), -1), 2 * basis.N)
@@ -176,7 +174,7 @@ def equilibrium(
         tolerance: largest norm of the forces out of balance, relative to that of the load.
         max_iterations: linear systems solved before giving up.
     Raises:
-        NotConverged: no equilibrium within the permitted iterations, or a stiffness that is singular.
+        SolverFailure: no equilibrium within the permitted iterations, or a stiffness that is singular.
     """
     displacement = np.zeros(operators.num_unknowns) if start is None else start.copy()
     free = np.setdiff1d(np.arange(operators.num_unknowns), fixed)
@@ -190,7 +188,7 @@ def equilibrium(
         if residuals[-1] <= tolerance:
             return Equilibrium(displacement, internal, tuple(residuals))
         if len(residuals) > max_iterations or not np.isfinite(residuals[-1]):
-            raise NotConverged(f"residual {residuals[-1]:.3g} after {len(residuals) - 1} Newton iterations")
+            raise SolverFailure(f"residual {residuals[-1]:.3g} after {len(residuals) - 1} Newton iterations")
         stiffness = _stiffness(operators, material.tangent(deformation), free)
         displacement[free] += _solve_symmetric(stiffness, imbalance)
 
@@ -233,7 +231,7 @@ def _solve_symmetric(matrix: csc_matrix, right: np.ndarray) -> np.ndarray:
     try:
         factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     except RuntimeError as error:
-        raise NotConverged(f"the stiffness cannot be factorised: {error}") from error
+        raise SolverFailure(f"the stiffness cannot be factorised: {error}") from error
     return factors.solve(right)
 
 

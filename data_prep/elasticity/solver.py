@@ -25,10 +25,11 @@ from data_prep.elasticity.solid import (
     stress_at,
     von_mises,
 )
+from lsm.registry import Count, Options
 
 
 @dataclass(frozen=True)
-class UnitCell:
+class UnitCell(Options):
     """Options of the benchmark.
 
     Args:
@@ -40,7 +41,7 @@ class UnitCell:
 
     traction: float = 100.0
     material: MooneyRivlin = field(default_factory=MooneyRivlin)
-    refinement: int = 1
+    refinement: Count = 1
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def solve(radius: Radius, cell: UnitCell | None = None, tolerance: float = 1e-10
         cell: options; those of the benchmark if not given.
         tolerance: largest force out of balance that is accepted, relative to the load.
     Raises:
-        NotConverged: Newton's method failed, or the void folds an element.
+        SolverFailure: Newton's method failed, or the void folds an element.
     """
     cell = cell or UnitCell()
     mesh = morph(base_mesh(cell.refinement), radius)

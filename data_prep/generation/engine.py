@@ -1,8 +1,10 @@
-"""Generate a data set: many processes, resumable after a kill at any moment, identical whatever their number or order.
+"""Generate a data set in several processes; a run can be killed at any moment and resumed.
 
-Every finished sample is one file in ``STORE.parts/``, written under another name and then renamed, so that a file is there
-whole or not at all. When all are there they are merged into the store, which appears whole or not at all too. A sample's
-random numbers come from (seed, index, attempt) alone. The engine knows no equation; a generator does.
+Each finished sample is one file in ``STORE.parts/``. It is written under a temporary name and then renamed, so that a
+partly written file never carries the final name. When all samples are finished they are merged into the store, which is
+written in the same way. The random numbers of a sample depend only on (seed, index, attempt); therefore the data do not
+depend on the number of processes or on their order. This module owns the entry points :func:`generate` and
+:func:`merge`; the processes are in ``pool.py``, the files in ``parts.py``. It knows no equation.
 """
 
 from __future__ import annotations
@@ -13,18 +15,19 @@ from dataclasses import dataclass
 from data_prep.generation.job import Job, check_manifest, claim
 from data_prep.generation.parts import Redraw, merge_parts, require_parts, samples_in_store, tidy_leftovers
 from data_prep.generation.pool import compute
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError
+from lsm.registry import Count, check_value
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a call did.
+    """Result of a call.
 
     Args:
-        computed: samples solved now.
-        found: samples that were there already.
+        computed: number of samples solved by this call.
+        found: number of samples that existed before.
         merged: whether the store is complete.
-        redrawn: the draws that were replaced.
+        redrawn: draws that did not converge and were replaced.
     """
 
     computed: int
@@ -34,25 +37,25 @@ class Report:
 
 
 def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_done: Callable[[int], None]) -> Report:
-    """Do what is missing of a job, and merge when nothing is.
+    """Solve the missing samples of a job; without shards, then merge all samples into the store.
 
     Args:
-        job: what to do.
-        workers: processes; the data do not depend on it.
-        on_start: called once with the number of samples found and wanted by this call.
-        on_done: called with the number of samples that were just finished.
+        job: the data set, and the shard of it that this call computes.
+        workers: number of processes; the data do not depend on it.
+        on_start: called once with the numbers of samples that exist and that this call is responsible for.
+        on_done: called with the number of newly finished samples.
     Raises:
         InputError: the store or the parts hold other data, another process works on them, or samples failed.
-        OSError: a file cannot be written; everything finished before is kept.
+        OSError: a file cannot be written; finished samples are kept.
     """
-    require_whole("workers", workers, 1)
+    check_value("workers", workers, Count)
     mine = range(job.shard, job.num_samples, job.num_shards)
     if (in_store := samples_in_store(job)) >= job.num_samples:
         tidy_leftovers(job, in_store)
         on_start(len(mine), len(mine))
         return Report(0, len(mine), True, [])
     with claim(job):
-        in_store = samples_in_store(job)  # anew: another call may have merged in between
+        in_store = samples_in_store(job)  # read again: another call may have merged meanwhile
         missing = [index for index in mine if index >= in_store and not job.part(index).exists()]
         on_start(len(mine) - len(missing), len(mine))
         failed = compute(job, missing, workers, on_done)
@@ -60,17 +63,17 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
             reasons = "; ".join(f"{index}: {reason}" for index, reason in sorted(failed.items())[:5])
             raise InputError(
                 f"{len(failed)} of {job.num_samples} samples did not converge in {job.max_attempts} draws ({reasons}); "
-                f"the others are kept in {job.parts}: raise max_attempts and run the same command again"
+                f"the other samples are kept in {job.parts}: raise max_attempts and run the same command again"
             )
         redrawn = merge_parts(job) if job.num_shards == 1 else []
     return Report(len(missing), len(mine) - len(missing), job.num_shards == 1, redrawn)
 
 
 def merge(job: Job) -> Report:
-    """Merge what all shards have finished, and compute nothing.
+    """Merge the finished samples of all shards into the store, without computing any sample.
 
     Raises:
-        InputError: samples are missing (the message says which, by shard), another process works on them, or the store or
+        InputError: samples are missing (the message lists them by shard), another process works on them, or the store or
             the parts hold other data.
     """
     check_manifest(job)

@@ -1,6 +1,6 @@
-"""What a benchmark's generator promises to the generation engine.
+"""The interface between the generators of the benchmarks and the generation engine.
 
-Owns the contract only: it knows no partial differential equation, no file and no process pool.
+Owns the interface only: it knows no partial differential equation, no file and no process pool.
 """
 
 from __future__ import annotations
@@ -8,16 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from data_prep.generation.failure import SolverFailure
 from lsm.data.store import StoredField
+from lsm.registry import Options
 
-__all__ = ["BatchGenerator", "Generator", "Sample", "SolverFailure", "Statistic", "StoredField"]
-
-
-class SolverFailure(RuntimeError):
-    """The numerical solver did not converge for one sample; the message says where it stopped."""
+__all__ = ["BatchGenerator", "Generator", "Sample", "Statistic", "StoredField"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +24,9 @@ class Sample:
     """One solved sample.
 
     Args:
-        fields: arrays named and shaped as the generator's ``fields`` declares them.
-        residual: the solver's final residual, in the norm that the generator documents.
-        iterations: iterations or time steps that the solver took.
+        fields: arrays by name, with the shapes and types that the generator's ``fields`` declares.
+        residual: final residual of the solver, in the norm that the generator documents.
+        iterations: number of iterations or time steps of the solver.
     """
 
     fields: Mapping[str, np.ndarray]
@@ -37,13 +36,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A figure of a whole data set beside the value known of the published one.
+    """A statistic of a whole data set, compared with the published data set.
 
     Args:
-        name: what is measured, with its unit.
-        value: the measured figure.
-        low, high: the range in which it is expected: that of the published figure where that is known, else one that the
-            data card gives reasons for.
+        name: the measured quantity and its unit.
+        value: the measured value.
+        low, high: expected range: that of the published data where it is known, otherwise a range that the data card
+            justifies.
     """
 
     name: str
@@ -53,33 +52,39 @@ class Statistic:
 
     @property
     def expected(self) -> bool:
-        """Whether the measured figure lies in that range."""
+        """Whether the measured value lies in the expected range."""
         return self.low <= self.value <= self.high
 
 
-class Generator(ABC):
+class Generator(Options, ABC):
     """Draws the parameters of a benchmark's samples and solves them.
 
-    A generator is a small picklable object (a frozen dataclass of its options); the engine sends it to every worker
-    process. All randomness comes from the random generator handed in, so that a sample depends on nothing but its own
-    seed.
+    A generator is a small picklable object, a frozen dataclass of its options; the engine sends it to every worker
+    process. An option that its annotation does not allow is refused with an ``OptionError``. All randomness comes from
+    the random generator that ``solve`` receives, so that a sample depends only on its own seed.
     """
 
-    #: Raised whenever a seed begins to give another sample, beyond rounding: data of two revisions are not mixed.
+    #: Incremented whenever a change of the code gives other samples for the same seed, beyond rounding. Data of two
+    #: revisions are never mixed in one store.
     revision: int = 1
 
-    #: How many samples are solved together; 1 unless the solver is batched.
+    #: Number of samples that are solved together; 1 unless the solver is batched.
     batch_size: int = 1
 
     @property
     @abstractmethod
     def fields(self) -> Mapping[str, StoredField]:
-        """The arrays of one sample, parameters included."""
+        """Description of the arrays of one sample, including its drawn parameters."""
 
     @property
     @abstractmethod
     def provenance(self) -> Mapping[str, str | float | int]:
-        """Equation, discretisation and options, written into the store."""
+        """Equation, discretisation and options; they are written into the store."""
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        """What pictures of these fields need to know, see :class:`lsm.plotting.display.Display`; stored with the data."""
+        return {}
 
     @abstractmethod
     def solve(self, rng: np.random.Generator) -> Sample:
@@ -90,7 +95,11 @@ class Generator(ABC):
         """
 
     def solve_batch(self, rngs: Sequence[np.random.Generator]) -> list[Sample | SolverFailure]:
-        """Draw and solve several samples; a failure takes the place of its sample."""
+        """Draw and solve several samples.
+
+        Returns:
+            For each random generator its sample, or the failure of the solver.
+        """
         results: list[Sample | SolverFailure] = []
         for rng in rngs:
             try:
@@ -100,20 +109,23 @@ class Generator(ABC):
         return results
 
     def stored(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One sample's arrays, in the types that ``fields`` declares."""
+        """The arrays of one sample, converted to the types that ``fields`` declares."""
         return {name: arrays[name].astype(field.dtype) for name, field in self.fields.items()}
 
     @abstractmethod
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Figures of a data set (arrays with a leading sample axis) beside those known of the published one.
+        """Statistics of a data set with the ranges expected from the published one.
 
-        Needs no field but those without which the benchmark cannot be trained, so that it serves converted data too;
-        figures of other fields are left out where these are missing.
+        Only the fields that training needs are required, so that the method also works for converted published files;
+        statistics of missing fields are omitted.
+
+        Args:
+            fields: arrays by name, ``(samples, ...)``.
         """
 
 
 class BatchGenerator(Generator):
-    """A generator whose solver takes several samples at once; one sample is a batch of one."""
+    """A generator whose solver processes several samples at once; a single sample is a batch of one."""
 
     def solve(self, rng: np.random.Generator) -> Sample:
         """Draw and solve one sample; see :meth:`solve_batch`."""
@@ -124,4 +136,8 @@ class BatchGenerator(Generator):
 
     @abstractmethod
     def solve_batch(self, rngs: Sequence[np.random.Generator]) -> list[Sample | SolverFailure]:
-        """Draw and solve several samples; a failure takes the place of its sample."""
+        """Draw and solve several samples.
+
+        Returns:
+            For each random generator its sample, or the failure of the solver.
+        """

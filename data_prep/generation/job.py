@@ -1,4 +1,4 @@
-"""A data set to generate: which one it is, where its finished samples lie, and who may work on it at a time."""
+"""A data set to generate: its identity, the files of its finished samples, and the locks between processes."""
 
 from __future__ import annotations
 
@@ -7,66 +7,65 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Interval
 from filelock import FileLock, Timeout
 
 from data_prep.generation.generator import Generator
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError
 from lsm.files import whole_file
+from lsm.registry import Count, Index, Options, check_value
 
-#: Seconds for which a shard tries to get a lock, since another call may hold it only to see whether it is held.
+#: Seconds for which a shard waits for a lock: another call may hold it for a moment, to test whether it is free.
 _PATIENCE = 2.0
 
-#: The store keeps the number of a sample's draw in 16 bits.
+#: The store records the number of the accepted draw in 16 bits.
 MOST_ATTEMPTS = 1 << 16
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(Options):
     """A data set to generate.
 
     Args:
-        generator: draws and solves samples.
-        path: the store to make.
-        benchmark: name of the benchmark, a label: benchmarks that share a generator share the data.
-        num_samples: how many samples the store shall hold.
+        generator: draws and solves the samples.
+        path: the store to write.
+        benchmark: name of the benchmark; only a label, since benchmarks with the same generator share their data.
+        num_samples: number of samples in the finished store.
         seed: base seed.
-        max_attempts: how often a sample that does not converge is drawn anew before it counts as failed.
-        shard: do only samples ``i`` with ``i % num_shards == shard``, and leave the merging to another call.
-        num_shards: over how many calls, on as many machines, the samples are spread.
+        max_attempts: number of draws per sample; a sample whose draws all fail to converge counts as failed.
+        shard: compute only the samples ``i`` with ``i % num_shards == shard``, without merging.
+        num_shards: number of calls, on one or several machines, that share the samples.
     """
 
     generator: Generator
     path: Path
     benchmark: str
-    num_samples: int
-    seed: int = 0
-    max_attempts: int = 10
-    shard: int = 0
-    num_shards: int = 1
+    num_samples: Count
+    seed: Index = 0
+    max_attempts: Annotated[int, Interval(ge=1, le=MOST_ATTEMPTS)] = 10
+    shard: Index = 0
+    num_shards: Count = 1
 
     def __post_init__(self) -> None:
-        require_whole("num_samples", self.num_samples, 1)
-        require_whole("seed", self.seed, 0)
-        require_whole("max_attempts", self.max_attempts, 1, MOST_ATTEMPTS)
-        require_whole("batch_size", self.generator.batch_size, 1)
-        require_whole("num_shards", self.num_shards, 1)
-        require_whole(f"with num_shards={self.num_shards}, shard", self.shard, 0, self.num_shards - 1)
+        super().__post_init__()
+        shards = Annotated[int, Interval(ge=0, le=self.num_shards - 1)]
+        check_value(f"with num_shards={self.num_shards}, shard", self.shard, shards)
 
     @property
     def parts(self) -> Path:
-        """Folder of the finished samples."""
+        """Folder of the finished samples that are not merged yet."""
         return self.path.with_name(self.path.name + ".parts")
 
     @property
     def whole(self) -> Job:
-        """The job of all shards together."""
+        """The same job without shards."""
         return replace(self, shard=0, num_shards=1)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What two calls must share to work on one data set."""
+        """What has to be equal for two calls to work on the same data set: seed, revision, generator and its options."""
         generator = self.generator
         return {
             "seed": self.seed,
@@ -80,13 +79,17 @@ class Job:
 
 
 def require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Path) -> None:
-    """Check that data are those of a job, by their identities.
+    """Check that existing data have the identity of a job.
 
+    Args:
+        found: identity of the existing data.
+        wanted: identity of the job.
+        where: file or folder of the existing data, for the message.
     Raises:
-        InputError: they are not; the message names the first difference.
+        InputError: the identities differ; the message gives the first difference.
     """
     flat_found, flat_wanted = ({**side, **(side["generator"] or {})} for side in (found, wanted))
-    # Data begun before class and revision were recorded do not name them.
+    # Older data do not record class and revision.
     skipped = {"generator"} if "class" in flat_found else {"generator", "class"}
     if flat_found.get("revision") is None:
         flat_found["revision"] = 1
@@ -94,20 +97,22 @@ def require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Pat
         if key not in skipped and flat_found.get(key) != value:
             raise InputError(
                 f"{where} holds other data ({key} is {flat_found.get(key)}, now {value}); "
-                "give the options (of revision: the version of lsm) it was begun with, remove it, or choose another data_dir"
+                "use the options (for revision: the version of lsm) that it was started with, remove it, or choose another "
+                "data_dir"
             )
 
 
 @contextmanager
 def claim(job: Job) -> Iterator[None]:
-    """Make the folder of parts, check whose it is, and keep out other processes that would do or merge the same samples.
+    """Create the folder of parts, check its identity, and exclude other processes that compute or merge the same samples.
 
-    The shards of one ``num_shards`` run side by side; all other calls exclude each other. Each call takes its own lock
-    first and then looks for others, so that of two that start together at least one steps back. An empty folder is removed
-    in the end, when the lock is released: until then a network file system may keep the lock's file in it.
+    Shards of the same ``num_shards`` may run at the same time; all other calls exclude each other. A call first takes its
+    own lock and then tests the locks of others, so that of two calls that start together at least one gives up. The
+    folder is removed at the end if it is empty. This happens after the lock is released, because a network file system
+    may keep the file of a held lock.
 
     Raises:
-        InputError: another process is at work (the message says on what), or the parts are of other data.
+        InputError: another process works on the same samples (the message says which), or the parts hold other data.
     """
     job.parts.mkdir(parents=True, exist_ok=True)
     own = job.parts / f"shard-{job.shard}-of-{job.num_shards}.lock"
@@ -145,10 +150,10 @@ def _manifest(job: Job) -> Path:
 
 
 def check_manifest(job: Job) -> None:
-    """Check that the parts, if there are any, are those of this job.
+    """Check that the parts, if there are any, belong to this job.
 
     Raises:
-        InputError: they are of other data.
+        InputError: they belong to other data.
     """
     if _manifest(job).exists():
         require_same(json.loads(_manifest(job).read_text()), job.identity, job.parts)

@@ -1,7 +1,7 @@
-"""Finished samples on disk, one file each, and the store that they are merged into.
+"""Finished samples on disk, one file per sample, and their merging into the store.
 
-Owns the format of a part and the order of merging and removing, so that a kill at any moment loses nothing. It knows no
-process pool.
+Owns the file format of a part and the order of merging and removing: parts are removed only after the store that contains
+them is complete, so that a kill at any moment loses no sample. It knows no process pool.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
 from lsm.files import whole_file
 
-#: What is recorded of every sample besides its fields, and the numpy type.
+#: Recorded for every sample besides its fields, with the numpy type.
 BOOKKEEPING = {"attempt": "uint16", "residual": "float64", "iterations": "uint32"}
 
 _RECORDS = "_records"
 
-#: Index, attempt and reason of a draw that did not converge and was replaced.
+#: Sample index, attempt and reason of a draw that did not converge and was replaced.
 Redraw = tuple[int, int, str]
 
 
 def require_parts(job: Job) -> int:
-    """How many samples the store holds, after a look that the others are there as parts.
+    """Number of samples in the store, after checking that all other samples exist as parts.
 
     Raises:
-        InputError: some are not.
+        InputError: some samples are missing.
     """
     apart = [index for index in range(job.num_samples) if not job.part(index).exists()]
-    # The store is looked at last: another call that merges removes the parts only when the store is there.
+    # The store is read last: a call that merges at the same time removes the parts only after the store is complete.
     in_store = samples_in_store(job)
     missing = [index for index in apart if index >= in_store]
     if missing:
@@ -49,7 +49,7 @@ def require_parts(job: Job) -> int:
 def _describe_missing(job: Job, missing: Sequence[int]) -> str:
     counted = f"{len(missing)} of {job.num_samples} samples of {job.path} are missing"
     if job.num_shards == 1:
-        return f"{counted}: {_first_few(missing)}; finish the shards, or leave out merge=true to compute them here"
+        return f"{counted}: {_first_few(missing)}; finish the shards, or omit merge=true to compute them here"
     by_shard = {shard: [i for i in missing if i % job.num_shards == shard] for shard in range(job.num_shards)}
     lacking = ", ".join(
         f"shard {shard} lacks {len(some)} ({_first_few(some)})" for shard, some in by_shard.items() if some
@@ -62,13 +62,17 @@ def _first_few(indices: Sequence[int]) -> str:
 
 
 def samples_in_store(job: Job) -> int:
-    """How many samples of this very data set the store holds already."""
+    """Number of samples that the store already holds.
+
+    Raises:
+        InputError: the store holds another data set.
+    """
     if not job.path.exists():
         return 0
     with Store(job.path) as store:
         if store.provenance.get("source") == "published":
             raise InputError(
-                f"{job.path} was converted from published files, generated samples are not mixed with them; "
+                f"{job.path} was converted from published files and is never mixed with generated samples; "
                 "choose another data_dir or store (check=true compares it with the published figures)"
             )
         found = {key: store.provenance.get(key) for key in job.identity}
@@ -87,7 +91,7 @@ def write_part(job: Job, index: int, sample: Sample, attempt: int, failures: lis
 
 
 def merge_parts(job: Job) -> list[Redraw]:
-    """Put the samples that the store holds by now and the parts together; remove the parts."""
+    """Merge the samples of the store, if it exists, and those of the parts into a new store; remove the parts."""
     in_store = require_parts(job)
     redrawn: list[Redraw] = []
     if in_store < job.num_samples:
@@ -104,9 +108,9 @@ def _write_store(job: Job, in_store: int) -> list[Redraw]:
         if old:
             redrawn = [tuple(draw) for draw in old.provenance["redrawn"]] + redrawn
         provenance = {"source": "generated", **job.identity, "lsm_version": __version__, "redrawn": redrawn}
-        fields = job.generator.fields
+        fields, display = job.generator.fields, job.generator.display
         writer = stack.enter_context(
-            StoreWriter(job.path, job.benchmark, fields, job.num_samples, provenance, BOOKKEEPING)
+            StoreWriter(job.path, job.benchmark, fields, job.num_samples, provenance, BOOKKEEPING, display)
         )
         if old:
             bookkeeping = old.bookkeeping()
@@ -119,14 +123,17 @@ def _write_store(job: Job, in_store: int) -> list[Redraw]:
 
 
 def tidy_leftovers(job: Job, in_store: int) -> None:
-    """Tidy what a kill left between merging and tidying, unless another process is at work there or they are other data."""
+    """Remove parts that a kill after merging left behind, unless another process uses them or they hold other data."""
     if job.parts.exists():
         with suppress(InputError), claim(job.whole):
             _tidy(job, in_store)
 
 
 def _tidy(job: Job, in_store: int) -> None:
-    """Remove the parts that the store holds and then, unless there are more, all else: an empty folder ends with its claim."""
+    """Remove the parts that are in the store and, if no other parts remain, all other files of the folder.
+
+    The empty folder itself is removed when the claim on it ends.
+    """
     parts = list(job.parts.glob("*.npz"))
     stored = [part for part in parts if int(part.stem) < in_store]
     for part in stored:
@@ -148,10 +155,10 @@ def _read_fields(job: Job, index: int) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _open_part(job: Job, index: int) -> Iterator[Mapping[str, np.ndarray]]:
-    """A finished sample's file, whose arrays are read when asked for.
+    """Open the file of a finished sample; its arrays are read on access.
 
     Raises:
-        InputError: it is damaged.
+        InputError: the file is damaged.
     """
     path = job.part(index)
     try:

@@ -20,14 +20,25 @@ from multiprocessing.connection import Connection, wait
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from data_prep.generation.generator import SolverFailure
+from data_prep.generation.failure import SolverFailure
 from data_prep.generation.job import Job
 from data_prep.generation.parts import write_part
 from lsm.errors import InputError
 
 
 def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[int], None]) -> dict[int, str]:
-    """Solve samples in worker processes; return the reasons of those that failed."""
+    """Solve samples in worker processes.
+
+    Args:
+        job: the data set.
+        missing: indices of the samples to solve.
+        workers: number of processes.
+        on_done: called with the number of newly finished samples.
+    Returns:
+        For each sample that did not converge in any draw, by index, the reason of the last failure.
+    Raises:
+        InputError: a worker process was killed.
+    """
     size = job.generator.batch_size
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
     if not batches:
@@ -47,11 +58,11 @@ def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[i
         except BrokenProcessPool as error:
             raise InputError(
                 f"a worker process was killed (out of memory?); finished samples are kept in {job.parts}: "
-                "run the same command again, with fewer workers"
+                "run the same command again with fewer workers"
             ) from error
         except BaseException as error:
             if isinstance(error, KeyboardInterrupt):
-                ours.close()  # which ends the workers, whatever they are at
+                ours.close()  # ends the workers, even in the middle of a sample
             pool.shutdown(cancel_futures=True)
             raise
     return failed
@@ -59,13 +70,16 @@ def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[i
 
 @contextmanager
 def _deferring_interrupts() -> Iterator[None]:
-    """Ctrl-C waits for the end; processes started meanwhile never heed it: the parent, which gets it too, ends them."""
+    """Delay Ctrl-C until the end of the block, and make processes that are started in it ignore Ctrl-C.
+
+    The workers belong to the terminal's process group and would receive the signal, too; only the parent may end them.
+    """
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "pthread_sigmask"):
         yield
         return
     caught: list[int] = []
     handler = signal.signal(signal.SIGINT, lambda number, _: caught.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which processes inherit, unlike the handler
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit the mask, not the handler
     try:
         yield
     finally:
@@ -94,7 +108,7 @@ def _start_worker(job: Job, parent: Connection) -> None:
 
 
 def _exit_when_closed(parent: Connection) -> None:
-    """End this process, whatever it is at, when the parent closes its end or dies."""
+    """End this process at once when the parent closes its end of the pipe or dies."""
     wait([parent])
     os._exit(1)
 
@@ -102,7 +116,7 @@ def _exit_when_closed(parent: Connection) -> None:
 def _solve_and_write(indices: Sequence[int]) -> _BatchResult:
     job = _job
     if job is None:
-        raise RuntimeError("the worker was not started by the engine")
+        raise RuntimeError("this worker process has no job: it was not started by compute()")
     failures: dict[int, list[str]] = {index: [] for index in indices}
     pending, written = list(indices), 0
     for attempt in range(job.max_attempts):

@@ -1,4 +1,4 @@
-"""Draws the picture of the Navier-Stokes data card: python -m data_prep.navier_stokes.card"""
+"""Draw the picture of the Navier-Stokes data card: ``python -m data_prep.navier_stokes.card``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TIMES = (0, 1, 5, 10, 15, 20)
 
 
 def draw(samples: list[Sample], path: Path) -> None:
-    """A row a sample, a column a time; one colour scale a column, since the forcing makes the flow grow tenfold."""
+    """Draw one row per sample and one column per time; each column has its own colour scale, since the flow grows tenfold."""
     figure, axes = plt.subplots(
         len(samples), len(TIMES), figsize=(10.5, 6.1), sharex=True, sharey=True, layout="constrained"
     )

@@ -1,7 +1,7 @@
-"""Navier-Stokes benchmark: vorticity on the torus from a random initial field under a steady forcing.
+"""The Navier-Stokes benchmark: vorticity on the torus from a random initial field under a steady forcing.
 
-Owns the benchmark's distribution, its stored arrays and the figures known of the published data; the physics is in
-``data_prep.navier_stokes.solver``.
+Owns the distribution of the initial field, the stored fields and the statistics of the published data. The equation is
+solved in ``solver.py``.
 """
 
 from __future__ import annotations
@@ -9,21 +9,25 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Interval
 from torch import Tensor
 
-from data_prep.generation.generator import BatchGenerator, Sample, SolverFailure, Statistic, StoredField
-from data_prep.navier_stokes.solver import Breakdown, FlowOptions, Trajectory, solve
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
+from data_prep.navier_stokes.solver import FlowOptions, Trajectory, solve
 from data_prep.random_fields import periodic_field
-from lsm.errors import InputError, require_number, require_whole
+from lsm.errors import InputError
+from lsm.registry import Count
 
 FORCING_AMPLITUDE = 0.1
 
-#: By time: the figure, the range of the published set, and its deviation from sample to sample (measured on ours).
-#: The stated covariance has a standard deviation of 0.262, which the published mean modulus at t = 1 bears out, while
-#: 0.31 is quoted of the published initial fields; the range spans both.
+#: By time: name of the statistic, its range in the published data, and its standard deviation over samples (measured on
+#: our data). The stated covariance has a standard deviation of 0.262, which agrees with the published mean modulus at
+#: t = 1; 0.31 is quoted for the published initial fields. The range contains both.
 _PUBLISHED = {
     0: ("standard deviation of the vorticity at t = 0", 0.25, 0.33, 0.055),
     1: ("mean |vorticity| at t = 1", 0.20, 0.24, 0.045),
@@ -38,34 +42,31 @@ class NavierStokesGenerator(BatchGenerator):
     ``w_t + v . grad w = nu Laplace(w) + 0.1 (sin 2 pi (x + y) + cos 2 pi (x + y))`` from a Gaussian random field of
     covariance ``2 * 7^3 (-Laplace + 49)^(-2.5)``, drawn at the solver's resolution.
 
-    A sample's residual is the relative defect of its energy balance over the whole run (see ``Trajectory``), its
-    iterations are time steps.
+    ``Sample.residual`` is the relative defect of the energy balance over the whole run (see ``Trajectory``),
+    ``Sample.iterations`` the number of time steps.
 
     Args:
-        resolution: points a side of the solver's grid.
-        stored_resolution: points a side that are stored; divides ``resolution``.
-        num_frames: frames, one time unit apart.
+        resolution: points per side of the solver's grid.
+        stored_resolution: points per side of the stored fields; divides ``resolution``.
+        num_frames: number of frames, one time unit apart.
         viscosity: kinematic viscosity.
-        time_step: longest time step; a sample takes shorter ones in the frames where its Courant number asks for them.
-        device: where to solve, "cpu" or "cuda".
-        batch_size: samples solved together.
+        time_step: largest time step; a sample takes smaller steps in the frames where its Courant number requires them.
+        device: device of the solver, "cpu" or "cuda".
+        batch_size: number of samples solved together.
     Raises:
-        InputError: a number out of range, or ``stored_resolution`` does not divide ``resolution``.
+        InputError: ``stored_resolution`` does not divide ``resolution``.
     """
 
-    resolution: int = 256
-    stored_resolution: int = 64
-    num_frames: int = 20
-    viscosity: float = 1e-5
-    time_step: float = 4e-2
+    resolution: Annotated[int, Ge(4)] = 256
+    stored_resolution: Count = 64
+    num_frames: Count = 20
+    viscosity: Annotated[float, Ge(0)] = 1e-5
+    time_step: Annotated[float, Interval(gt=0, le=1)] = 4e-2
     device: str = "cpu"
-    batch_size: int = 1
+    batch_size: Count = 1
 
     def __post_init__(self) -> None:
-        for name, least in (("resolution", 4), ("stored_resolution", 1), ("num_frames", 1), ("batch_size", 1)):
-            require_whole(name, getattr(self, name), least)
-        require_number("viscosity", self.viscosity, least=0.0)
-        require_number("time_step", self.time_step, most=1.0, positive=True)
+        super().__post_init__()
         if self.resolution % self.stored_resolution:
             raise InputError(
                 f"stored_resolution {self.stored_resolution} does not divide resolution {self.resolution}: "
@@ -105,9 +106,9 @@ class NavierStokesGenerator(BatchGenerator):
         return [self._sample(field, result) for field, result in zip(drawn, results, strict=True)]
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Deviation of the initial field and mean modulus at t = 1 and t = 20, pooled over samples and points.
+        """Standard deviation of the initial field and mean modulus at t = 1 and t = 20, over all samples and points.
 
-        The ranges of ``_PUBLISHED`` widen by three standard errors for the number of samples at hand.
+        The ranges of ``_PUBLISHED`` are widened by three standard errors for the number of samples.
         """
         measured: dict[int, float] = {}
         if "initial_vorticity" in fields:
@@ -125,12 +126,9 @@ class NavierStokesGenerator(BatchGenerator):
     def _flow_options(self) -> FlowOptions:
         return FlowOptions(self.viscosity, self.time_step, self.num_frames)
 
-    def _sample(self, drawn: np.ndarray, result: Trajectory | Breakdown) -> Sample | SolverFailure:
-        if isinstance(result, Breakdown):
-            return SolverFailure(
-                f"no stable time step after t = {result.time:g} (Courant number {result.courant:g}); "
-                f"lower time_step {self.time_step:g}"
-            )
+    def _sample(self, drawn: np.ndarray, result: Trajectory | SolverFailure) -> Sample | SolverFailure:
+        if isinstance(result, SolverFailure):
+            return result
         stride = self.resolution // self.stored_resolution
         frames = result.frames[:, ::stride, ::stride].movedim(0, -1)
         fields = {

@@ -1,79 +1,87 @@
 """Two-dimensional incompressible flow on the unit torus in vorticity form: pseudo-spectral, batched, on CPU or CUDA.
 
-Owns the physics and its discretisation; knows no random number, no file and no data set.
+Owns the equation and its discretisation; it knows no random number, no file and no data set.
 
 Equation: ``w_t + v . grad w = nu Laplace(w) + f`` with ``v = (u, v) = (psi_y, -psi_x)`` and ``-Laplace(psi) = w``; all
-means are zero. Space: Fourier-Galerkin on the disc ``|k| <= K = (n - 1) // 3``, the products taken on ``n x n`` points,
-which is the 2/3 rule: no product of two kept modes aliases onto a kept one. (A square of modes would resolve its
-diagonals better than its axes, at the price of a time step shorter by ``sqrt(2)``.) Time: the classical fourth-order
-Runge-Kutta scheme on ``exp(-nu t Laplace) w``, so that viscosity is exact (integrating factor). Precision: the input's.
+means are zero. Space: Fourier-Galerkin on the disc ``|k| <= K = (n - 1) // 3``, with products computed on ``n x n``
+points (2/3 rule), so that no product of two kept modes aliases onto a kept mode. (A square of modes would resolve the
+diagonal directions better than the axes and would need a time step shorter by ``sqrt(2)``.) Time: the classical
+fourth-order Runge-Kutta scheme on ``exp(-nu t Laplace) w``, so that viscosity is exact (integrating factor). Precision:
+that of the input.
 
-Two transforms a stage suffice. With ``U = u + i v`` and ``D = d/dx - i d/dy``, incompressibility gives
+Two transforms per stage are enough. With ``U = u + i v`` and ``D = d/dx - i d/dy``, incompressibility gives
 
     v . grad w = (d_xx - d_yy)(u v) - d_xy(u^2 - v^2) = Im(D^2 U^2) / 2,
 
-so that one complex transform brings both velocities to the grid and one brings both products back.
+so that one complex transform evaluates both velocities on the grid, and one transforms both products back.
 
-Spectra are kept centred: ``modes[..., K + k_1, K + k_2]`` is the coefficient of ``exp(2 pi i (k_1 x + k_2 y))``, hence
-``-k`` is the flipped array and zero-padding is plain padding at the end. A transform that takes index 0 for the mode
-``-K`` carries ``U`` to the grid with a factor of modulus one; squared, the factor moves the mode ``k`` of ``U^2`` to
-the index ``2 K + k``, where the transform back finds it without wrapping round.
+Spectra are stored centred: ``modes[..., K + k_1, K + k_2]`` is the coefficient of ``exp(2 pi i (k_1 x + k_2 y))``, so
+``-k`` is the flipped array and zero-padding appends zeros at the end. A transform that treats index 0 as the mode ``-K``
+multiplies ``U`` on the grid by a factor of modulus one. Squaring this factor shifts the mode ``k`` of ``U^2`` to the index
+``2 K + k``, and the backward transform reads it there without wrap-around.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from torch import Tensor
 from torch.fft import fft, fft2, ifft, ifft2
 
-#: Largest ``dt 2 pi K max|v|``, the fastest phase that advection turns in a step. The scheme is stable below 2 sqrt(2).
+from data_prep.generation.failure import SolverFailure
+from lsm.errors import InputError
+from lsm.registry import Count, Index, Options, Positive
+
+#: Largest allowed Courant number ``dt 2 pi K max|v|``, the largest phase change by advection in one step. The scheme is
+#: stable below 2 sqrt(2).
 COURANT_LIMIT = 2.8
 
-#: How much a flow is expected to speed up within a frame when its time step is chosen.
+#: Growth of the largest velocity within a frame that the choice of the time step allows for.
 EXPECTED_SPEED_UP = 1.12
 
-#: Time steps to choose from between one and its half, each ``2^(1/8)`` times the next. Where the list is short, samples of
-#: a batch that are about equally fast advance together.
+#: Number of time steps to choose from between a step and half of it; neighbours differ by a factor of ``2^(1/8)``. With a
+#: short list, samples of a batch with similar velocities use the same step and advance together.
 STEPS_PER_OCTAVE = 8
 
 
 @dataclass(frozen=True)
-class FlowOptions:
-    """How a flow is advanced.
+class FlowOptions(Options):
+    """Viscosity, time steps and frames.
 
     Args:
         viscosity: kinematic viscosity nu.
-        time_step: longest time step; rounded down to a whole number of steps a frame. A sample takes shorter ones in
-            the frames where its Courant number asks for them.
+        time_step: largest time step; reduced so that a frame is a whole number of steps. A sample takes smaller steps in
+            the frames where its Courant number requires them.
         num_frames: frames to return, at the times ``frame_interval * (1, ..., num_frames)``.
         frame_interval: time between frames.
-        max_halvings: a sample that needs shorter steps than ``time_step / 2^max_halvings`` is given up.
-        samples_together: samples advanced as one batch; by default all on an accelerator and one on a CPU, where a
-            batch is no faster and a lone sample owes nothing to how the Fourier transforms treat its batch mates.
+        max_halvings: a sample that needs smaller steps than ``time_step / 2^max_halvings`` fails.
+        samples_together: number of samples advanced as one batch; None means all on an accelerator and one on a CPU. On a
+            CPU a batch is not faster, and the result of a single sample cannot depend on how the Fourier transforms
+            process the other samples.
+    Raises:
+        InputError: ``time_step`` is larger than ``frame_interval``.
     """
 
-    viscosity: float
-    time_step: float = 4e-2
-    num_frames: int = 20
-    frame_interval: float = 1.0
-    max_halvings: int = 5
-    samples_together: int | None = None
+    viscosity: Annotated[float, Ge(0)]
+    time_step: Positive = 4e-2
+    num_frames: Count = 20
+    frame_interval: Positive = 1.0
+    max_halvings: Index = 5
+    samples_together: Count | None = None
 
     def __post_init__(self) -> None:
-        if self.viscosity < 0:
-            raise ValueError(f"viscosity {self.viscosity} is negative")
-        if not 0 < self.time_step <= self.frame_interval:
-            raise ValueError(f"time_step {self.time_step} is not in (0, frame_interval = {self.frame_interval}]")
-        if self.num_frames < 1:
-            raise ValueError(f"num_frames {self.num_frames} is not positive")
+        super().__post_init__()
+        if self.time_step > self.frame_interval:
+            raise InputError(f"time_step is {self.time_step}, larger than frame_interval {self.frame_interval}")
 
     def step_counts(self) -> list[int]:
-        """Numbers of time steps a frame to choose from, fewest first."""
-        # A quotient that rounding lifts above a whole number must not cost a step.
+        """Numbers of time steps per frame to choose from, smallest first."""
+        # A quotient that rounding lifts slightly above a whole number must not add a step.
         fewest = math.ceil(self.frame_interval / self.time_step * (1 - 1e-12))
         octaves = np.arange(self.max_halvings * STEPS_PER_OCTAVE + 1) / STEPS_PER_OCTAVE
         return np.unique(np.round(fewest * 2**octaves).astype(int)).tolist()
@@ -85,10 +93,10 @@ class Trajectory:
 
     Args:
         frames: vorticity ``(num_frames, n, n)``, first grid axis x.
-        num_steps: time steps taken; the steps of a frame that was repeated count once.
-        courant: largest ``dt 2 pi K max|v|`` over the frames; ``COURANT_LIMIT`` bounds it.
+        num_steps: time steps; of a repeated frame only the last attempt is counted.
+        courant: largest ``dt 2 pi K max|v|`` over the frames, at most ``COURANT_LIMIT``.
         energy_defect: ``|E(T) - E(0) - W| / E(T)`` with the kinetic energy ``E`` and the time integral ``W`` of the
-            power of the forcing less the dissipation, by the trapezoidal rule over the steps.
+            power of the forcing minus the dissipation, by the trapezoidal rule over the steps.
     """
 
     frames: Tensor
@@ -97,25 +105,14 @@ class Trajectory:
     energy_defect: float
 
 
-@dataclass(frozen=True)
-class Breakdown:
-    """A sample given up: even the shortest allowed step was unstable or left a value that is not finite.
-
-    Args:
-        time: end of the last frame that was reached.
-        courant: the Courant number that the next frame would have had; NaN where it was not finite.
-    """
-
-    time: float
-    courant: float
-
-
 class Torus:
     """Fourier-Galerkin discretisation of the unit torus.
 
     Args:
-        resolution: points a side, ``n``.
-        like: a real tensor that gives the precision and the device.
+        resolution: points per side, ``n``.
+        like: a real tensor whose precision and device are used.
+    Raises:
+        ValueError: ``resolution`` is below 4.
     """
 
     def __init__(self, resolution: int, like: Tensor) -> None:
@@ -125,7 +122,7 @@ class Torus:
         self.largest = (resolution - 1) // 3
         k = torch.arange(-self.largest, self.largest + 1)
         self._index = (k % resolution).to(like.device)
-        # Constants are formed in double precision and rounded once.
+        # Constants are computed in double precision and rounded once.
         kappa = 2 * math.pi * k.double()
         kappa_x, kappa_y = torch.meshgrid(kappa, kappa, indexing="ij")
         minus_laplacian = kappa_x**2 + kappa_y**2
@@ -136,7 +133,7 @@ class Torus:
         self.inverse_laplacian = inverse.to(like)
         self._to_velocity = (torch.complex(kappa_x, kappa_y) * inverse).to(precision)
         self._kept = kept.to(precision)
-        # The transform of U^2 to modes is not normalised; its factor is included here.
+        # The transform of U^2 to modes is not normalised; this factor contains the normalisation.
         self._half_advection = (-0.25j / resolution**2 * torch.complex(kappa_x, -kappa_y) ** 2 * kept).to(precision)
 
     def transform(self, field: Tensor) -> Tensor:
@@ -152,18 +149,18 @@ class Torus:
         return ifft2(padded, norm="forward").real.contiguous()
 
     def tendency(self, modes: Tensor, half_source: Tensor) -> Tensor:
-        """``-v . grad w + f`` as Fourier coefficients of the shape of ``modes``, with ``f / 2`` handed in likewise."""
+        """``-v . grad w + f`` as Fourier coefficients ``(b, 2 K + 1, 2 K + 1)``, given those of ``w`` and of ``f / 2``."""
         kept = slice(self.largest, 3 * self.largest + 1)
         square = self._velocity(modes).square_()
-        # Every pass runs along the last axis, which is the contiguous one; hence the transpositions.
+        # All transforms run along the last axis, which is contiguous; hence the transpositions.
         over_x = fft(square, dim=-1)[..., kept]
         over_both = fft(over_x.mT, dim=-1)[..., kept]
-        # The real part of a field whose coefficients are `half`, doubled: c(k) + conj(c(-k)).
+        # Twice the real part of the field with coefficients `half`: c(k) + conj(c(-k)).
         half = torch.addcmul(half_source, over_both, self._half_advection)
         return torch.flip(half, (-2, -1)).conj_physical_().add_(half)
 
     def speed(self, modes: Tensor) -> Tensor:
-        """Largest ``|v|`` on the grid, ``(b,)``; NaN where a mode is not finite."""
+        """Largest ``|v|`` on the grid, ``(b,)``; NaN if a mode is not finite."""
         return self._velocity(modes).abs().amax((-2, -1))
 
     def energy(self, modes: Tensor) -> Tensor:
@@ -175,7 +172,7 @@ class Torus:
         return _inner(modes, modes) / 2
 
     def _velocity(self, modes: Tensor) -> Tensor:
-        """``u + i v`` on the grid, axes (b, y, x), times a factor of modulus one (see the module's docstring)."""
+        """``u + i v`` on the grid, axes (b, y, x), times a factor of modulus one (see the docstring of the module)."""
         over_y = ifft(modes * self._to_velocity, n=self.resolution, dim=-1, norm="forward")
         return ifft(over_y.mT, n=self.resolution, dim=-1, norm="forward")
 
@@ -205,12 +202,12 @@ class Flow:
             w <- E (E (w + dt/6 k_1) + dt/3 (k_2 + k_3)) + dt/6 k_4.
 
         Args:
-            modes: ``(b, 2 K + 1, 2 K + 1)``; not changed.
+            modes: ``(b, 2 K + 1, 2 K + 1)``; not modified.
             time_step: dt.
             num_steps: number of steps.
 
         Returns:
-            The modes at the end, and ``(b,)`` the energy gained: the trapezoidal rule on the power at the steps' ends.
+            The final modes, and the energy gain ``(b,)`` by the trapezoidal rule on the power at the ends of the steps.
         """
         decay = torch.exp(-self.viscosity * time_step / 2 * self.torus.minus_laplacian).to(modes)
         power = self._power(modes)
@@ -233,13 +230,13 @@ class Flow:
         return self.torus.tendency(modes, self._half_forcing)
 
     def _power(self, modes: Tensor) -> Tensor:
-        """Rate of change of the kinetic energy: work of the forcing less dissipation, ``(b,)``."""
+        """Rate of change of the kinetic energy: power of the forcing minus dissipation, ``(b,)``."""
         return _inner(modes, torch.sub(self._forcing_stream, modes, alpha=self.viscosity))
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """The samples of a batch one frame later; one that could not be advanced has NaN for its modes and its work."""
+    """The samples of a batch one frame later; modes and work of a sample that could not be advanced are NaN."""
 
     modes: Tensor
     work: Tensor
@@ -247,27 +244,27 @@ class _Frame:
     num_steps: Tensor
 
 
-def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajectory | Breakdown]:
-    """Advance flows from their initial vorticities, each as far as it goes.
+def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajectory | SolverFailure]:
+    """Advance flows from their initial vorticities over all frames.
 
-    In every frame a sample takes the longest time step of ``options.step_counts()`` with which its Courant number stays
-    below ``COURANT_LIMIT``, ``EXPECTED_SPEED_UP`` allowed for. Where it passes the limit all the same, or a value is not
-    finite, the sample repeats the frame with a shorter step. Its batch mates keep theirs.
+    In every frame a sample takes the largest time step of ``options.step_counts()`` for which its Courant number times
+    ``EXPECTED_SPEED_UP`` is at most ``COURANT_LIMIT``. If the Courant number exceeds the limit during the frame, or a value
+    is not finite, only this sample repeats the frame with a smaller step.
 
     Args:
-        initial: vorticity ``(b, n, n)`` at the points ``(i, j) / n``, first grid axis x; of zero mean.
-        forcing: steady forcing of the vorticity, ``(n, n)``; of zero mean; precision and device of ``initial``.
+        initial: vorticity ``(b, n, n)`` at the points ``(i, j) / n``, first grid axis x; zero mean.
+        forcing: steady forcing of the vorticity, ``(n, n)``; zero mean; precision and device of ``initial``.
         options: viscosity, steps and frames.
 
     Returns:
-        One result a sample, in order.
+        For each sample its trajectory, or a failure if no allowed time step was stable, in the order of ``initial``.
 
     Raises:
-        ValueError: a shape is not as stated, or a mean is not zero (no periodic velocity has such a vorticity).
+        ValueError: a shape is wrong, or a mean is not zero (the vorticity of a periodic velocity has zero mean).
     """
     resolution = initial.shape[-1]
     if initial.ndim != 3 or initial.shape[1] != resolution or forcing.shape != initial.shape[1:]:
-        raise ValueError(f"initial {tuple(initial.shape)}, forcing {tuple(forcing.shape)}: not (b, n, n) and (n, n)")
+        raise ValueError(f"shapes are {tuple(initial.shape)} and {tuple(forcing.shape)}, not (b, n, n) and (n, n)")
     _check_mean("initial", initial)
     _check_mean("forcing", forcing)
     flow = Flow(Torus(resolution, initial), options.viscosity, forcing)
@@ -275,7 +272,7 @@ def solve(initial: Tensor, forcing: Tensor, options: FlowOptions) -> list[Trajec
     return [result for batch in initial.split(together) for result in _solve_together(flow, batch, options)]
 
 
-def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[Trajectory | Breakdown]:
+def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[Trajectory | SolverFailure]:
     modes = flow.torus.transform(initial)
     energy = flow.torus.energy(modes)
     fields, works, courants, steps = [], [], [], []
@@ -290,10 +287,10 @@ def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[T
     imbalance = (final_energy - energy - torch.stack(works).sum(0)).abs()
     defects = imbalance / final_energy.clamp_min(torch.finfo(final_energy.dtype).tiny)
     num_reached = torch.stack(works).isfinite().sum(0)
-    results: list[Trajectory | Breakdown] = []
+    results: list[Trajectory | SolverFailure] = []
     for i, reached in enumerate(num_reached.tolist()):
         if reached < options.num_frames:
-            results.append(Breakdown(reached * options.frame_interval, courants[reached][i].item()))
+            results.append(_failure(reached * options.frame_interval, courants[reached][i].item(), options))
             continue
         num_steps = sum(int(count[i]) for count in steps)
         courant = max(courant[i].item() for courant in courants)
@@ -301,8 +298,21 @@ def _solve_together(flow: Flow, initial: Tensor, options: FlowOptions) -> list[T
     return results
 
 
+def _failure(time: float, courant: float, options: FlowOptions) -> SolverFailure:
+    """Failure of a sample for which even the smallest allowed step was unstable or gave a value that is not finite.
+
+    Args:
+        time: time of the last frame that was reached.
+        courant: Courant number of the next frame at the smallest step; NaN if it was not finite.
+        options: options of the computation.
+    """
+    return SolverFailure(
+        f"no stable time step after t = {time:g} (Courant number {courant:g}); lower time_step {options.time_step:g}"
+    )
+
+
 def _next_frame(flow: Flow, modes: Tensor, options: FlowOptions) -> _Frame:
-    """Advance every sample by ``frame_interval``, each with the longest time step of the list that suits it."""
+    """Advance every sample by ``frame_interval``, each with the largest time step that is stable for it."""
     torus = flow.torus
     frame = _Frame(
         modes=torch.full_like(modes, torch.nan),
@@ -318,7 +328,7 @@ def _next_frame(flow: Flow, modes: Tensor, options: FlowOptions) -> _Frame:
     for num_steps in step_counts:
         time_step = options.frame_interval / num_steps
         if num_steps == step_counts[-1]:
-            speed = initial_speed  # Nothing is left to spare.
+            speed = initial_speed  # the smallest step is tried without a margin
         frame.courant[pending] = time_step * wavenumber * initial_speed[pending]
         tried = pending[time_step * wavenumber * speed[pending] <= COURANT_LIMIT]
         if len(tried):
@@ -329,7 +339,7 @@ def _next_frame(flow: Flow, modes: Tensor, options: FlowOptions) -> _Frame:
             frame.modes[tried[done]] = advanced[done]
             frame.work[tried[done]] = work[done]
             frame.num_steps[tried[done]] = num_steps
-            # Of a flow that blew up nothing is known but that the step was too long by far.
+            # The speed of a flow that blew up is unknown; the step was much too large.
             speed[tried] = torch.where(reached.isfinite(), torch.maximum(speed[tried], reached), 2 * speed[tried])
             pending = pending[frame.work[pending].isnan()]
         if not len(pending):
@@ -338,7 +348,7 @@ def _next_frame(flow: Flow, modes: Tensor, options: FlowOptions) -> _Frame:
 
 
 def _inner(left: Tensor, right: Tensor) -> Tensor:
-    """Mean over the torus of the product of two real fields, given by their modes ``(b, m, m)``; ``(b,)``."""
+    """Mean over the torus, ``(b,)``, of the product of two real fields with the modes ``(b, m, m)``."""
     return torch.linalg.vecdot(torch.view_as_real(left).flatten(1), torch.view_as_real(right).flatten(1))
 
 
@@ -346,5 +356,5 @@ def _check_mean(name: str, field: Tensor) -> None:
     mean, scale = field.mean((-2, -1)).abs().max().item(), field.abs().max().item()
     if mean > 1e-5 * scale:
         raise ValueError(
-            f"{name} has mean {mean:g} beside values up to {scale:g}; subtract it, vorticity has zero mean"
+            f"{name} has mean {mean:g} and values up to {scale:g}; subtract the mean: vorticity has zero mean"
         )

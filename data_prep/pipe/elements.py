@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from data_prep.generation.failure import SolverFailure
 from data_prep.pipe.mesh import FloatArray, IndexArray
 
 #: Body force: positions ``x, y`` of any shape to its two components there.
@@ -35,10 +36,6 @@ def quadratic_shapes(t: FloatArray) -> tuple[FloatArray, FloatArray]:
 def linear_shapes(t: FloatArray) -> FloatArray:
     """The two Q1 shape functions of one axis at ``t`` in [-1, 1]; ``(points, 2)``."""
     return np.stack([1.0 - t, 1.0 + t], axis=1) / 2.0
-
-
-class FoldedMesh(ValueError):
-    """An element's map has a non-positive Jacobian determinant."""
 
 
 class ElementTables(NamedTuple):
@@ -64,7 +61,7 @@ def tabulate(x: FloatArray, y: FloatArray, element_nodes: IndexArray) -> Element
         x, y: node coordinates ``(n, n)``.
         element_nodes: ``(elements, 9)`` flat node indices.
     Raises:
-        FoldedMesh: at a Gauss point of some element.
+        SolverFailure: an element is folded: its Jacobian determinant is not positive at a Gauss point.
     """
     points, weights = np.polynomial.legendre.leggauss(GAUSS_POINTS_PER_AXIS)
     q2, dq2 = quadratic_shapes(points)
@@ -75,7 +72,7 @@ def tabulate(x: FloatArray, y: FloatArray, element_nodes: IndexArray) -> Element
     y_along, y_across = y_nodes @ along.T, y_nodes @ across.T
     determinant = x_along * y_across - x_across * y_along
     if determinant.min() <= 0.0:
-        raise FoldedMesh(f"folded mesh: smallest Jacobian determinant {determinant.min():.3e}, must be positive")
+        raise SolverFailure(f"folded mesh: smallest Jacobian determinant {determinant.min():.3e}, must be positive")
     gradient = np.empty((*determinant.shape, 2, 9))
     gradient[:, :, 0] = (y_across / determinant)[..., None] * along - (y_along / determinant)[..., None] * across
     gradient[:, :, 1] = (x_along / determinant)[..., None] * across - (x_across / determinant)[..., None] * along

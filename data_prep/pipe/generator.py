@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge
 from scipy.integrate import simpson
 
-from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from data_prep.pipe.mesh import NUM_CENTRE_NODES, pipe_mesh
-from data_prep.pipe.solver import FlowOptions, NewtonFailure, solve_pipe
-from lsm.errors import InputError, require_number, require_whole
+from data_prep.pipe.solver import FlowOptions, solve_pipe
+from lsm.errors import InputError
+from lsm.registry import Positive
 
 #: Relative deviation of the flux tolerated by the check against the published data.
 FLUX_TOLERANCE = 0.004
@@ -35,19 +38,17 @@ class PipeGenerator(Generator):
         viscosity: kinematic viscosity.
         inlet_peak: largest inlet velocity.
     Raises:
-        InputError: ``resolution`` is even or below 5, or a physical option is not positive.
+        InputError: ``resolution`` is even.
     """
 
-    resolution: int = 129
-    viscosity: float = 0.005
-    inlet_peak: float = 0.25
+    resolution: Annotated[int, Ge(5)] = 129
+    viscosity: Positive = 0.005
+    inlet_peak: Positive = 0.25
 
     def __post_init__(self) -> None:
-        require_whole("resolution", self.resolution, 5)
+        super().__post_init__()
         if self.resolution % 2 == 0:
-            raise InputError(f"resolution is {self.resolution}: give an odd number, of nodes per axis")
-        require_number("viscosity", self.viscosity, positive=True)
-        require_number("inlet_peak", self.inlet_peak, positive=True)
+            raise InputError(f"resolution is {self.resolution}, expected an odd number of nodes per axis")
 
     @property
     def fields(self) -> Mapping[str, StoredField]:
@@ -87,10 +88,7 @@ class PipeGenerator(Generator):
         parameters[1:] = rng.uniform(-1.0, 1.0, size=parameters.size - 1)
         centre_line = parameters.reshape(NUM_CENTRE_NODES, 2)
         x, y = pipe_mesh(centre_line, self.resolution)
-        try:
-            flow = solve_pipe(x, y, FlowOptions(viscosity=self.viscosity, inlet_peak=self.inlet_peak))
-        except NewtonFailure as failure:
-            raise SolverFailure(str(failure)) from failure
+        flow = solve_pipe(x, y, FlowOptions(viscosity=self.viscosity, inlet_peak=self.inlet_peak))
         arrays = {
             "x": x,
             "y": y,

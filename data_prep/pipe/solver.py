@@ -20,10 +20,10 @@ import numpy as np
 from scipy.sparse import csc_matrix
 from scipy.sparse.linalg import SuperLU, splu
 
+from data_prep.generation.failure import SolverFailure
 from data_prep.pipe.elements import (
     BodyForce,
     ElementTables,
-    FoldedMesh,
     add_jacobian,
     add_residual,
     linear_shapes,
@@ -32,6 +32,7 @@ from data_prep.pipe.elements import (
     tabulate,
 )
 from data_prep.pipe.mesh import FloatArray, Numbering, numbering
+from lsm.registry import Count, Options, Positive
 
 #: Meshes are halved down to this many nodes per axis; a coarser mesh no longer resolves the bends.
 COARSEST_RESOLUTION = 17
@@ -47,12 +48,8 @@ KEEP_FACTORS_BELOW = 0.2
 DIVERGED_ABOVE = 1e4
 
 
-class NewtonFailure(RuntimeError):
-    """Newton's method did not converge; the message gives mesh, step and residual."""
-
-
 @dataclass(frozen=True)
-class FlowOptions:
+class FlowOptions(Options):
     """Physical and numerical options.
 
     Args:
@@ -62,10 +59,10 @@ class FlowOptions:
         max_iterations: Newton steps allowed on each mesh.
     """
 
-    viscosity: float = 0.005
-    inlet_peak: float = 0.25
-    tolerance: float = 1e-10
-    max_iterations: int = 40
+    viscosity: Positive = 0.005
+    inlet_peak: Positive = 0.25
+    tolerance: Positive = 1e-10
+    max_iterations: Count = 40
 
 
 @dataclass(frozen=True)
@@ -99,8 +96,7 @@ def solve_pipe(
         force: body force, none by default; lets a flow be manufactured.
     Raises:
         ValueError: coordinates of unequal or non-square shape, or an even or too small ``n``.
-        FoldedMesh: an element is folded.
-        NewtonFailure: no convergence.
+        SolverFailure: an element is folded, or Newton's method did not converge.
     """
     if x.shape != y.shape or x.ndim != 2 or x.shape[0] != x.shape[1]:
         raise ValueError(f"coordinates must be two equal square arrays, got {x.shape} and {y.shape}")
@@ -126,7 +122,7 @@ def _start(problem: _Problem, x: FloatArray, y: FloatArray, force: BodyForce | N
     options = replace(problem.options, tolerance=max(problem.options.tolerance, COARSE_TOLERANCE))
     try:
         coarse, _, _ = _solve_nested(x[::2, ::2], y[::2, ::2], options, force)
-    except (FoldedMesh, NewtonFailure):
+    except SolverFailure:
         # A good mesh may be too crooked for half its nodes; the start is then only less good.
         return problem.from_profile()
     return problem.from_coarse(coarse)
@@ -209,7 +205,7 @@ class _Problem:
         """Newton's method with kept factors, from ``state``: solution, relative residual and number of steps.
 
         Raises:
-            NewtonFailure: divergence, a singular Jacobian or too many steps.
+            SolverFailure: divergence, a singular Jacobian or too many steps.
         """
         state = state.copy()
         scale = float(np.linalg.norm(self._residual(self.at_rest())))
@@ -228,7 +224,7 @@ class _Problem:
             size, previous = float(np.linalg.norm(residual)) / scale, size
         n = self.numbers.resolution
         missed = f"relative residual {size:.2e} exceeds {self.options.tolerance:g}"
-        raise NewtonFailure(f"{n} x {n} nodes: {missed} after {iteration} Newton steps")
+        raise SolverFailure(f"{n} x {n} nodes: {missed} after {iteration} Newton steps")
 
     def _profile(self) -> FloatArray:
         """Parabola across every section, ``(n, n)``: zero on the walls, the inlet's peak in the middle."""
@@ -250,4 +246,4 @@ class _Problem:
         try:
             return splu(jacobian, permc_spec="NATURAL", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
         except RuntimeError as error:
-            raise NewtonFailure(f"singular Jacobian on {numbers.resolution} x {numbers.resolution} nodes") from error
+            raise SolverFailure(f"singular Jacobian on {numbers.resolution} x {numbers.resolution} nodes") from error

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from data_prep.generation.generator import Generator, Sample, SolverFailure, Statistic, StoredField
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from data_prep.plasticity.solver import Die, ForgingError, ForgingOptions, solve_forging
 from lsm.errors import require_whole
 
@@ -69,6 +71,12 @@ class PlasticityGenerator(Generator):
             ),
             "knots": StoredField((NUM_KNOTS,), "mm", "drawn knot heights, from left to right", "float64"),
         }
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        """The block moves with its target positions, and the die above it comes down."""
+        span = [ORIGIN[0] - 0.5 * WIDTH, ORIGIN[0] + 0.5 * WIDTH]
+        return {"positions": ["x", "y"], "tool": {"height": "die", "span": span, "travel": TRAVEL_PER_FRAME}}
 
     @property
     def provenance(self) -> Mapping[str, str | float | int]:

@@ -1,7 +1,7 @@
-"""Published data files -> store, and back.
+"""Conversion of published data files to a store, and back.
 
-Reads ``.npy`` and MATLAB ``.mat`` files (v5, and v7.3, which is HDF5 with reversed axes) as distributed. A benchmark's
-configuration says which files there are and which stored field each array is; this module knows no benchmark.
+The configuration of a benchmark lists the published files and the stored field that each array contains. This module
+owns the conversion and its checks; the file formats are in ``formats.py``. It knows no benchmark.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from lsm import __version__
 from lsm.data.store import Store, StoredField, StoreWriter
 from lsm.errors import InputError
 
-#: Samples that are converted at a time.
+#: Number of samples that are converted at a time.
 BLOCK = 64
 
 Progress = Callable[[int], None]
@@ -31,8 +31,8 @@ class PublishedArray:
     """One array of a published file.
 
     Args:
-        fields: the stored field that it is; several if its axis ``c`` runs over fields.
-        axes: names of its axes in order, such as "n x y" or "x y n"; ``n`` runs over samples.
+        fields: the stored field that it contains; several if it has an axis ``c`` over fields.
+        axes: names of its axes in order, such as "n x y" or "x y n"; ``n`` is the sample axis.
         variable: its name in a ``.mat`` file.
     """
 
@@ -42,7 +42,7 @@ class PublishedArray:
 
     @property
     def sample_axes(self) -> tuple[str, ...]:
-        """Axes of one sample of one field, in published order."""
+        """Axes of one sample of one field, in the published order."""
         return tuple(axis for axis in self.axes if axis not in ("n", "c"))
 
 
@@ -51,10 +51,10 @@ class PublishedFile:
     """One published file.
 
     Args:
-        name: path below the folder that the user names.
-        samples: ``[first, end)`` of the store's samples that it holds.
-        arrays: what is in it.
-        sha256: checksum of the published file, where known.
+        name: path relative to the folder that the user gives.
+        samples: range ``[first, end)`` of the store's samples that it contains.
+        arrays: its arrays.
+        sha256: checksum of the published file, if known.
     """
 
     name: str
@@ -74,20 +74,20 @@ class PublishedFile:
 
     @property
     def fields(self) -> set[str]:
-        """Stored fields that are in it."""
+        """Names of the stored fields that it contains."""
         return {name for array in self.arrays for name in array.fields}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A benchmark's published files and what is known of their content.
+    """The published files of a benchmark and the properties of their content.
 
     Args:
         benchmark: its name.
         files: the files.
-        fields: name, shape, unit and description of every stored field.
-        required: stored fields without which nothing can be trained; files that hold none of them are optional.
-        ranges: least and greatest plausible value of a field, where known.
+        fields: shape, unit and description of every stored field, by name.
+        required: stored fields that training needs; files without any of them are optional.
+        ranges: smallest and largest plausible value of a field, where known.
     """
 
     benchmark: str
@@ -95,11 +95,12 @@ class Layout:
     fields: Mapping[str, StoredField]
     required: frozenset[str]
     ranges: Mapping[str, tuple[float, float]]
+    display: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Source:
-    """One field of one opened file: a view that is read a block of samples at a time."""
+    """One field of an opened file, read in blocks of samples."""
 
     field: str
     data: Any
@@ -124,7 +125,7 @@ class _Source:
 
 
 def sha256(path: Path) -> str:
-    """Checksum of a file, read in pieces."""
+    """SHA-256 checksum of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(1 << 22):
@@ -139,36 +140,40 @@ def _open_sources(path: Path, file: PublishedFile) -> Iterator[list[_Source]]:
         for array in file.arrays:
             where = f"{path}" + (f" ({array.variable})" if array.variable else "")
             data, axes = stack.enter_context(open_array(path, array.variable, array.axes))
-            if len(data.shape) != len(axes):
-                raise InputError(f"{where} has shape {data.shape}, expected {len(axes)} axes: {' '.join(axes)}")
-            if "c" in axes and data.shape[axes.index("c")] != len(array.fields):
-                raise InputError(
-                    f"{where} has shape {data.shape}, expected {len(array.fields)} fields along axis c of {axes}"
-                )
-            if data.dtype.kind not in "iuf" or 0 in data.shape:
-                raise InputError(
-                    f"{where} holds {data.shape} of {data.dtype}, expected real numbers; is it the published file?"
-                )
+            if problem := _find_problem(data, axes, array):
+                raise InputError(f"{where} has shape {data.shape} and type {data.dtype}, {problem}")
             sources += [_Source(field, data, axes, array, where) for field in array.fields]
         yield sources
+
+
+def _find_problem(data: Any, axes: tuple[str, ...], array: PublishedArray) -> str | None:
+    """What is expected instead of an array that does not fit its description."""
+    if len(data.shape) != len(axes):
+        return f"expected {len(axes)} axes: {' '.join(axes)}"
+    if "c" in axes and data.shape[axes.index("c")] != len(array.fields):
+        return f"expected {len(array.fields)} fields along axis c of {' '.join(axes)}"
+    if data.dtype.kind not in "iuf" or 0 in data.shape:
+        return "expected real numbers; is it the published file?"
+    return None
 
 
 def import_files(
     layout: Layout, folder: Path, path: Path, strict: bool, on_start: Progress, on_done: Progress
 ) -> list[str]:
-    """Convert published files to a store, losslessly: values keep their type.
+    """Convert published files to a store without loss: values keep their type.
 
     Args:
-        layout: which files, and what they hold.
-        folder: where they lie.
-        path: the store to make.
-        strict: refuse files whose sizes are not the published ones.
-        on_start, on_done: told how many samples there are, and how many were just converted.
+        layout: the files and their content.
+        folder: the folder that contains them.
+        path: the store to write.
+        strict: refuse files with sizes other than the published ones.
+        on_start: called with the total number of samples.
+        on_done: called with the number of newly converted samples.
     Returns:
-        What was found, a line each: checksums, shapes, types, smallest and largest values.
+        Lines of a report: checksums, and shape, type and range of the values of each field.
     Raises:
-        FileNotFoundError: a file that is needed is missing.
-        InputError: an array is missing, has another shape, or holds values that cannot be right.
+        FileNotFoundError: a required file is missing.
+        InputError: an array is missing, has another shape, or holds implausible values.
     """
     files = _present_files(layout, folder)
     checksums = {file.name: sha256(folder / file.name) for file in files}
@@ -183,7 +188,9 @@ def import_files(
         num_samples = max(end for _, end in rows.values())
         on_start(sum(end - first for first, end in rows.values()))
         provenance = {"source": "published", "files": checksums, "lsm_version": __version__}
-        writer = stack.enter_context(StoreWriter(path, layout.benchmark, fields, num_samples, provenance))
+        writer = stack.enter_context(
+            StoreWriter(path, layout.benchmark, fields, num_samples, provenance, display=layout.display)
+        )
         extremes: dict[str, tuple[float, float]] = {}
         for file, sources in opened.items():
             _copy(sources, rows[file], writer, layout.ranges, extremes, on_done)
@@ -199,7 +206,7 @@ def _present_files(layout: Layout, folder: Path) -> list[PublishedFile]:
     if missing:
         raise FileNotFoundError(
             f"{folder} lacks {', '.join(missing)}; put the published files of {layout.benchmark} there under these names, "
-            f"or make the data with `lsm-generate benchmark={layout.benchmark}`"
+            f"or generate the data with `lsm-generate benchmark={layout.benchmark}`"
         )
     return [file for file in layout.files if (folder / file.name).is_file()]
 
@@ -225,7 +232,7 @@ def _check_shape(where: str, name: str, found: tuple[int, ...], expected: tuple[
 
 
 def _rows(opened: Mapping[PublishedFile, list[_Source]]) -> dict[PublishedFile, tuple[int, int]]:
-    """Rows of the store for each file: files of one published range side by side, the ranges one after another."""
+    """Rows of the store for each file: files with the same range share their rows, different ranges follow each other."""
     rows: dict[PublishedFile, tuple[int, int]] = {}
     first = 0
     for samples in sorted({file.samples for file in opened}):
@@ -247,7 +254,7 @@ def _stored_fields(
     for source in (source for sources in opened.values() for source in sources):
         field = replace(described[source.field], shape=source.shape, dtype=str(source.data.dtype))
         if stored.setdefault(source.field, field) != field:
-            raise InputError(f"{source.where} has shape or type unlike the other file of {source.field}")
+            raise InputError(f"{source.where} differs in shape or type from the other file with {source.field}")
     return stored
 
 
@@ -281,7 +288,7 @@ def _check_values(
     if limits and not limits[0] <= low <= high <= limits[1]:
         raise InputError(
             f"{source.where}: {source.field} runs from {low:.6g} to {high:.6g}, plausible is {limits[0]} to {limits[1]}; "
-            "is it the right file, and are its axes in the published order?"
+            "is it the right file, with its axes in the published order?"
         )
     return low, high
 
@@ -296,36 +303,37 @@ def export_files(
     on_start: Progress,
     on_done: Progress,
 ) -> list[str]:
-    """Write a store as published files.
+    """Write the samples of a store in the format of the published files.
 
-    A store smaller or larger than the published set is spread over the files in the published proportion.
+    A store smaller or larger than the published data set is divided among the files in the published proportion.
 
     Args:
-        layout: which files, and what they hold.
+        layout: the files and their content.
         path: the store.
-        folder: where the files go.
-        mat_version: which kind of ``.mat`` file.
-        strict: refuse a store of samples of other sizes than the generator makes, which may be another benchmark's.
-        overwrite: replace files that are there.
-        on_start, on_done: told how many files there are, and that one was just written.
+        folder: folder for the files.
+        mat_version: version of ``.mat`` files.
+        strict: refuse a store whose fields have other shapes than the generator's; it may belong to another benchmark.
+        overwrite: replace existing files.
+        on_start: called with the number of files.
+        on_done: called with 1 after each file.
     Returns:
-        What was written, a line each.
+        Lines of a report: each file with its number of samples.
     Raises:
-        InputError: the store lacks a field that is needed or holds another benchmark's, or a file is there already.
+        InputError: the store lacks a required field, holds another benchmark, or a file exists already.
     """
     lines = []
     with Store(path) as store:
         files = [file for file in layout.files if file.fields <= set(store.fields)]
         if not layout.required <= {name for file in files for name in file.fields}:
             raise InputError(
-                f"{path} holds only {', '.join(store.fields)}, needed are {', '.join(sorted(layout.required))}"
+                f"{path} holds only {', '.join(store.fields)}, required are {', '.join(sorted(layout.required))}"
             )
         for name in sorted({name for file in files for name in file.fields}):
             _check_shape(f"{path}", name, store.fields[name].shape, layout.fields[name].shape, strict)
         present = [file.name for file in files if (folder / file.name).exists()]
         if present and not overwrite:
             raise InputError(
-                f"{folder} holds {', '.join(present)} already; add overwrite=true to replace them, or choose another folder"
+                f"{folder} already holds {', '.join(present)}; add overwrite=true to replace them, or choose another folder"
             )
         total = max(file.samples[1] for file in files)
         on_start(len(files))
@@ -339,7 +347,7 @@ def export_files(
 
 
 def _publish(store: Store, array: PublishedArray, first: int, end: int) -> np.ndarray:
-    """One array in published axis order."""
+    """Samples ``[first, end)`` of one array, with its axes in the published order."""
     columns = [store.field(name)[first:end] for name in array.fields]
     stored_axes = ("n", *array.sample_axes)
     if "c" not in array.axes:

@@ -16,7 +16,7 @@ from data_prep.airfoil.generator import AirfoilGenerator
 from data_prep.airfoil.gmres import solve_roughly
 from data_prep.airfoil.mesh import MeshOptions, c_mesh, deform, naca0012
 from data_prep.airfoil.solver import AirfoilFlow, FlowFailure, FlowOptions, Problem, continuation_stages, solve_airfoil
-from data_prep.generation.generator import SolverFailure
+from data_prep.generation.failure import SolverFailure
 from lsm.errors import InputError
 
 GAMMA = kernels.GAMMA

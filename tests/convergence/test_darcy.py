@@ -10,7 +10,7 @@ from scipy import sparse
 
 from data_prep.darcy import solver as darcy
 from data_prep.darcy.generator import TOLERANCE, DarcyGenerator
-from data_prep.generation.generator import SolverFailure
+from data_prep.generation.failure import SolverFailure
 from data_prep.random_fields import neumann_field
 from lsm.errors import InputError
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy.interpolate import CubicSpline
 
-from data_prep.generation.generator import Sample, SolverFailure
+from data_prep.generation.failure import SolverFailure
+from data_prep.generation.generator import Sample
 from data_prep.plasticity import kernels as layout
 from data_prep.plasticity.block import Block, ForgingError
 from data_prep.plasticity.die import Die

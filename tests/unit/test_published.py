@@ -251,7 +251,7 @@ def test_a_store_of_other_fields_cannot_be_published(layout, tmp_path):
     fields = {"pressure": layout.fields["pressure"]}
     with StoreWriter(tmp_path / "store.h5", "darcy", fields, 1, {}) as writer:
         writer.write(0, {"pressure": np.zeros((7, 7))})
-    with pytest.raises(InputError, match="only pressure, needed are permeability, pressure"):
+    with pytest.raises(InputError, match="only pressure, required are permeability, pressure"):
         publish(layout, tmp_path / "store.h5", tmp_path / "published", "5")
 
 
@@ -329,7 +329,11 @@ def test_blocks_of_any_size_give_one_store(block, flow, flow_folder, monkeypatch
 def test_a_wrong_number_of_fields_is_refused(flow, flow_folder):
     np.save(flow_folder / "a/state.npy", np.zeros((5, 3, 4, 3), "f4"))
     assert_refused(
-        InputError, r"state.npy has shape \(5, 3, 4, 3\), expected 2 fields", flow, flow_folder, strict=False
+        InputError,
+        r"state.npy has shape \(5, 3, 4, 3\) .*, expected 2 fields along axis c",
+        flow,
+        flow_folder,
+        strict=False,
     )
 
 
@@ -370,9 +374,9 @@ def test_pickled_and_zipped_arrays_are_refused(flow, flow_folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (np.zeros((4, 3, 5), complex), "of complex128, expected real numbers"),
-        (np.full((4, 3, 5), "1"), "of <U1, expected real numbers"),
-        (np.zeros((4, 3, 0), "f4"), r"holds \(4, 3, 0\) of float32, expected real numbers"),
+        (np.zeros((4, 3, 5), complex), "type complex128, expected real numbers"),
+        (np.full((4, 3, 5), "1"), "type <U1, expected real numbers"),
+        (np.zeros((4, 3, 0), "f4"), r"has shape \(4, 3, 0\) and type float32, expected real numbers"),
     ],
 )
 def test_arrays_of_a_wrong_kind_are_refused(content, named, flow, flow_folder):
@@ -387,7 +391,7 @@ def test_what_is_no_full_array_in_a_matlab_file_is_refused(layout, tmp_path):
     with h5py.File(tmp_path / FILES[1], "w", userblock_size=512) as file:
         file.create_group("coeff")
         file["sol"] = np.zeros((7, 7, 3))
-    assert_refused(InputError, r"\(coeff\) holds .* of object, expected real numbers", layout, tmp_path)
+    assert_refused(InputError, r"\(coeff\) has .* type object, expected real numbers", layout, tmp_path)
     scipy.io.savemat(tmp_path / FILES[0], {"coeff": np.ones((3, 7, 7)), "sol": np.zeros((3, 7, 7))})
     assert_refused(InputError, r"\(coeff\) is a cell, a struct or sparse", layout, tmp_path)
 
@@ -405,7 +409,7 @@ def test_whole_numbers_come_back_as_they_were(layout, tmp_path):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_files_that_are_there_are_not_replaced(version, layout, store, tmp_path):
     (tmp_path / FILES[1]).write_bytes(b"hard to come by")
-    with pytest.raises(InputError, match=rf"holds {FILES[1]} already; add overwrite=true"):
+    with pytest.raises(InputError, match=rf"already holds {FILES[1]}; add overwrite=true"):
         publish(layout, store, tmp_path, version)
     assert (tmp_path / FILES[1]).read_bytes() == b"hard to come by"
     assert not (tmp_path / FILES[0]).exists()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import pytest
-from annotated_types import Ge, Gt, Interval, Le
+from annotated_types import Ge, Gt, Interval, Le, Lt, MultipleOf
 
 from lsm.errors import InputError, OptionError
 from lsm.registry import Config, Count, Names, Options, Registry, check_value
@@ -63,13 +63,31 @@ def test_a_wrong_option_is_named_with_its_value_and_what_is_expected(options, me
     assert str(caught.value.within("group")) == f"group.{message}"
 
 
+@dataclass(frozen=True)
+class Flow(Options):
+    """A dataclass of options."""
+
+    mach: Annotated[float, Gt(0)] = 0.8
+    steps: Count = 3
+    follows: Flow | None = None
+
+
 @pytest.mark.parametrize(
     ("value", "annotation", "message"),
     [
         (9, Annotated[int, Interval(ge=1, le=8)], "n is 9, expected a whole number from 1 to 8"),
         (-1e-3, Annotated[float, Ge(0)], "n is -0.001, expected a finite number of at least 0"),
         (0.1, Annotated[float, Gt(0), Le(0.05)], "n is 0.1, expected a positive number of at most 0.05"),
+        (1.0, Annotated[float, Gt(0), Lt(1)], "n is 1.0, expected a positive number below 1"),
+        (-1.0, Annotated[float, Gt(-1)], "n is -1.0, expected a finite number above -1"),
+        (7, Annotated[int, Ge(4), MultipleOf(2)], "n is 7, expected a multiple of 2 of at least 4"),
+        (
+            30,
+            Annotated[int, Interval(ge=20, le=200), MultipleOf(20)],
+            "n is 30, expected a multiple of 20 from 20 to 200",
+        ),
         (True, float, "n is True, expected a finite number"),
+        (3, Flow, "n is 3, expected Flow"),
     ],
 )
 def test_limits_are_said(value, annotation, message):
@@ -99,15 +117,8 @@ def test_a_package_registers_its_modules_on_the_first_look(tmp_path, monkeypatch
     assert house_of_parts.PARTS.make({"name": "mine", "size": 4}) == 4
 
 
-@dataclass(frozen=True)
-class Flow(Options):
-    """A dataclass of options."""
-
-    mach: Annotated[float, Gt(0)] = 0.8
-    steps: Count = 3
-
-
 def test_dataclasses_of_options_check_themselves():
     assert Flow(mach=1).mach == 1
+    assert Flow(follows=Flow()).follows == Flow()
     with pytest.raises(OptionError, match="steps is 0, expected a whole number of at least 1"):
         Flow(steps=0)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from pathlib import Path
@@ -14,7 +13,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import plain
-from lsm.errors import InputError, OptionError
+from lsm.errors import InputError, OptionError, option_group
 from lsm.registry import check_options
 
 if TYPE_CHECKING:
@@ -26,15 +25,6 @@ if TYPE_CHECKING:
     from lsm.data.datamodule import FieldDataModule
     from lsm.solver import NeuralSolver
     from lsm.training.module import SolverModule
-
-
-@contextmanager
-def option_group(name: str) -> Iterator[None]:
-    """Complete the name of a refused option by the group under which the command offers it."""
-    try:
-        yield
-    except OptionError as error:
-        raise error.within(name) from error
 
 
 def make_generator(cfg: DictConfig) -> Generator:

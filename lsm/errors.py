@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
@@ -41,6 +42,15 @@ class OptionError(InputError):
     def within(self, group: str) -> OptionError:
         """The same error with the option's name as a caller knows it, ``GROUP.OPTION``."""
         return OptionError(f"{group}.{self.option}", self.problem)
+
+
+@contextmanager
+def option_group(name: str) -> Iterator[None]:
+    """Complete the name of an option that is refused inside by the group to which it belongs."""
+    try:
+        yield
+    except OptionError as error:
+        raise error.within(name) from error
 
 
 def require_whole(name: str, value: Any, least: int, most: int | None = None) -> None:

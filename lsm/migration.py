@@ -27,12 +27,17 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
 def _from_schema_1(old: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "schema": 2,
-        "solver": {"model": _model(old["config"]["model"]), "normalization": dict(old["config"]["normalization"])},
+        "solver": {"model": _model(old["config"]["model"]), "normalization": _normalization(old["config"])},
         "spec": _spec(old["spec"]),
         # Schema 1 did not keep the options that the user typed, from which a resumed run is composed.
         "run": {"config": _config(old["run"]), "overrides": None, "choices": dict(old["run"].get("choices", {}))},
         "data": dict(old.get("data", {})),
     }
+
+
+def _normalization(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 took the coordinates of a point cloud as they were."""
+    return {**old["normalization"], "coords": "none"}
 
 
 def _model(old: Mapping[str, Any]) -> dict[str, Any]:

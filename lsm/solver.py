@@ -11,31 +11,40 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.data.normalize import Normalization, Normalizer
-from lsm.errors import InputError, OptionError
+from lsm.data.normalize import BoundingBox, CoordinateNormalization, Normalization, Normalizer
+from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, shapes
 from lsm.model import MODELS
+from lsm.registry import check_options
 from lsm.rollout import rollout
 
 
 class Normalizers(NamedTuple):
-    """Normalisers of a solver's inputs, targets and scalar parameters."""
+    """Normalisers of a solver's inputs, targets, scalar parameters, and of the coordinates of a point cloud."""
 
     inputs: Normalizer
     targets: Normalizer
     parameters: Normalizer | None = None
+    coords: BoundingBox | None = None
 
     @classmethod
-    def for_spec(cls, spec: FieldSpec, inputs: Normalization, targets: Normalization) -> Normalizers:
+    def for_spec(
+        cls,
+        spec: FieldSpec,
+        inputs: Normalization = "channel",
+        targets: Normalization = "channel",
+        coords: CoordinateNormalization = "box",
+    ) -> Normalizers:
         """Normalisers of these kinds for some fields, not yet fitted; parameters are normalised one by one.
 
         The frames of a roll-out return as inputs: they share one mean and deviation.
         """
-        parameters = Normalizer("channel", (), len(spec.parameters)) if spec.parameters else None
+        boxed = coords == "box" and spec.geometry == "points"
         return cls(
             Normalizer(inputs, spec.sites, spec.input_channels),
             Normalizer(targets, spec.sites, spec.out_channels),
-            parameters,
+            Normalizer("channel", (), len(spec.parameters)) if spec.parameters else None,
+            BoundingBox(spec.space) if boxed else None,
         )
 
 
@@ -62,10 +71,10 @@ class NeuralSolver(nn.Module):
         super().__init__()
         self.model, self.spec, self.config = model, spec, dict(config or {})
         self.input_normalizer, self.target_normalizer = normalizers.inputs, normalizers.targets
-        self.parameter_normalizer = normalizers.parameters
+        self.parameter_normalizer, self.coordinate_normalizer = normalizers.parameters, normalizers.coords
 
     def fit_normalizers(self, batches: Callable[[], Iterable[FieldBatch]]) -> None:
-        """Compute the statistics of inputs, targets and parameters.
+        """Compute the statistics of inputs, targets, parameters and coordinates.
 
         Args:
             batches: returns, each time it is called, every training sample once.
@@ -74,6 +83,8 @@ class NeuralSolver(nn.Module):
         self.target_normalizer.fit(self._model_outputs(batch.targets) for batch in batches())
         if self.parameter_normalizer is not None:
             self.parameter_normalizer.fit(batch.parameters for batch in batches() if batch.parameters is not None)
+        if self.coordinate_normalizer is not None:
+            self.coordinate_normalizer.fit(batch.coords for batch in batches() if batch.coords is not None)
 
     def _model_outputs(self, targets: Tensor) -> Tensor:
         """Targets as single calls of the model return them: the frames of a roll-out become samples."""
@@ -104,6 +115,8 @@ class NeuralSolver(nn.Module):
     ) -> Tensor:
         """One call of the model in physical units: ``(b, *sites, c_in)`` to ``(b, *sites, out_channels)``."""
         features = self.features(inputs, parameters)
+        if self.coordinate_normalizer is not None and coords is not None:
+            coords = self.coordinate_normalizer.encode(coords)
         outputs = self.target_normalizer.decode(self.model(features, coords, code))
         return outputs if self.spec.mask is None else outputs * inputs[..., self.spec.mask, None]
 
@@ -157,21 +170,25 @@ class NeuralSolver(nn.Module):
         return checked
 
 
+def _normalization(*, inputs: Normalization, targets: Normalization, coords: CoordinateNormalization) -> None:
+    """Signature of a configuration's normalisation, for its check."""
+
+
 def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
     """An untrained solver from plain data, as a configuration or a checkpoint holds them.
 
     Args:
         config: ``model``, a name of :data:`lsm.model.MODELS` and the family's options, and ``normalization``, the kinds of
-            ``inputs`` and ``targets`` (:data:`lsm.data.normalize.Normalization`), "channel" by default.
+            ``inputs`` and ``targets`` ("none", "channel" or "site") and of a cloud's ``coords`` ("none" or "box").
         spec: the fields.
     Raises:
         InputError: a name is unknown, an option does not fit, or the family does not serve these fields.
     """
-    kinds: dict[str, Any] = {"inputs": "channel", "targets": "channel"} | dict(config.get("normalization") or {})
-    try:
+    kinds = {"inputs": "channel", "targets": "channel", "coords": "box"} | dict(config.get("normalization") or {})
+    with option_group("normalization"):
+        check_options(_normalization, kinds)
+    with option_group("model"):
         model = MODELS.make(config["model"], spec)
-    except OptionError as error:
-        raise error.within("model") from error
     return NeuralSolver(model, Normalizers.for_spec(spec, **kinds), spec, {**config, "normalization": kinds})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lsm.errors import InputError
 
 Normalization = Literal["none", "channel", "site"]
+CoordinateNormalization = Literal["none", "box"]
 
 
 class Normalizer(nn.Module):
@@ -32,9 +33,6 @@ class Normalizer(nn.Module):
 
     def __init__(self, kind: Normalization, sites: tuple[int, ...], channels: int) -> None:
         super().__init__()
-        if kind not in get_args(Normalization):
-            kinds = ", ".join(get_args(Normalization))
-            raise InputError(f"normalisation {kind!r} is unknown; choose one of: {kinds}", options=("normalization",))
         self.kind = kind
         shape = (*sites, channels) if kind == "site" else (channels,)
         self.register_buffer("mean", torch.zeros(shape))
@@ -98,3 +96,38 @@ class Normalizer(nn.Module):
         """Map normalised to physical units, ``(b, *sites, c)``."""
         self._check(field)
         return field if self.kind == "none" else field * self.deviation + self.mean
+
+
+class BoundingBox(nn.Module):
+    """Map coordinates to the unit cube by the bounding box of the training samples, so that no unit of length matters.
+
+    A direction in which no sample extends is only shifted.
+
+    Args:
+        dimensions: number of coordinates.
+    """
+
+    low: Tensor
+    span: Tensor
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(dimensions))
+        self.register_buffer("span", torch.ones(dimensions))
+
+    @torch.no_grad()
+    def fit(self, coords: Iterable[Tensor]) -> None:
+        """Measure the box.
+
+        Args:
+            coords: batches ``(b, *sites, d)``; every training sample once.
+        """
+        corners = [(batch.flatten(0, -2).amin(dim=0), batch.flatten(0, -2).amax(dim=0)) for batch in coords]
+        low, high = (torch.stack(ends) for ends in zip(*corners, strict=True))
+        span = high.amax(dim=0) - low.amin(dim=0)
+        self.low.copy_(low.amin(dim=0))
+        self.span.copy_(torch.where(span > 0, span, torch.ones_like(span)))
+
+    def encode(self, coords: Tensor) -> Tensor:
+        """Map ``(b, *sites, d)`` in units of length to the unit cube."""
+        return (coords - self.low) / self.span

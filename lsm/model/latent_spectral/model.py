@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lsm.errors import OptionError
+from lsm.errors import OptionError, option_group
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import make_head
@@ -90,7 +90,5 @@ class LatentSpectralModel(nn.Module):
 
 def _make(group: str, registry: Registry, config: Mapping[str, Any], *context: Any) -> nn.Module:
     """A nested part; a wrong option is named ``GROUP.OPTION``."""
-    try:
+    with option_group(group):
         return registry.make(config, *context)
-    except OptionError as error:
-        raise error.within(group) from error

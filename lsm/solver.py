@@ -184,7 +184,8 @@ def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
     Raises:
         InputError: a name is unknown, an option does not fit, or the family does not serve these fields.
     """
-    kinds = {"inputs": "channel", "targets": "channel", "coords": "box"} | dict(config.get("normalization") or {})
+    kinds: dict[str, Any] = {"inputs": "channel", "targets": "channel", "coords": "box"}
+    kinds |= dict(config.get("normalization") or {})
     with option_group("normalization"):
         check_options(_normalization, kinds)
     with option_group("model"):

@@ -51,12 +51,12 @@ class Model(Protocol):
         """
 
 
-def require_geometry(geometries: frozenset[Geometry], spec: FieldSpec, family: str) -> None:
-    """Check that a family serves the geometry of some fields.
+def require_geometry(geometries: frozenset[Geometry], spec: FieldSpec, what: str) -> None:
+    """Check that a family or a part of it serves the geometry of some fields.
 
     Raises:
         InputError: it does not; the message names the families that do.
     """
     if spec.geometry not in geometries:
         fitting = [name for name in MODELS.names() if spec.geometry in MODELS[name].geometries]
-        raise InputError(f"model {family!r} does not serve {spec.geometry!r} sites; these do: {', '.join(fitting)}")
+        raise InputError(f"{what} does not serve {spec.geometry!r} sites; models that do: {', '.join(fitting)}")

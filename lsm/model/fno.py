@@ -100,7 +100,7 @@ class FourierNeuralOperator(nn.Module):
         head_width: Count = 128,
     ) -> None:
         super().__init__()
-        require_geometry(self.geometries, spec, "fno")
+        require_geometry(self.geometries, spec, "model fno")
         rank = len(spec.sites)
         kept = [modes] * rank if isinstance(modes, int) else list(modes)
         if len(kept) != rank:

@@ -38,7 +38,7 @@ class UNet(nn.Module):
 
     def __init__(self, spec: FieldSpec, *, width: Count = 32, num_scales: Count = 5, head_width: Count = 128) -> None:
         super().__init__()
-        require_geometry(self.geometries, spec, "unet")
+        require_geometry(self.geometries, spec, "model unet")
         rank = len(spec.sites)
         self.lift = nn.Linear(spec.in_channels + rank, width)
         self.trunk = MultiscaleTrunk(rank, width, (1,) * rank, IdentityBlock, num_scales)

@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lsm.errors import InputError
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS
 from lsm.model.grid import append_coordinates
@@ -20,14 +19,14 @@ class GridProjection(nn.Module):
     A structured mesh is a grid too; its physical coordinates are among its input channels.
 
     Args:
-        spec: the fields, on a grid or mesh without a shape code.
+        spec: the fields, on a grid or mesh.
         width: channels of the trunk.
     """
 
+    geometries = GRIDS
+
     def __init__(self, spec: FieldSpec, width: int) -> None:
         super().__init__()
-        if spec.geometry not in GRIDS or spec.code:
-            raise InputError("the grid projection serves grids and meshes without a shape code; points need 'fourier'")
         self.lift = nn.Linear(spec.in_channels + len(spec.sites), width)
 
     def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:

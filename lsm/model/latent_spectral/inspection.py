@@ -62,15 +62,16 @@ def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[ScaleLatent
         InputError: the solver has no neural spectral blocks, or none with a latent space.
     """
     model = solver.model
-    if not isinstance(model, LatentSpectralModel):
-        raise InputError(f"a solver with {type(model).__name__} has no latent tokens to inspect")
+    blocks = model.trunk.blocks if isinstance(model, LatentSpectralModel) else [model]
+    if not all(isinstance(block, NeuralSpectralBlock) and block.latent for block in blocks):
+        raise InputError(
+            f"a solver with {type(model).__name__} and {type(blocks[0]).__name__} has no latent tokens to inspect"
+        )
     features = solver.features(batch.inputs, batch.parameters)
     grid, _ = model.projection.project(features, batch.coords, batch.code)
     trunk = model.trunk
     scales = []
     for scale, (features, block) in enumerate(zip(trunk.encode(grid), trunk.blocks, strict=True)):
-        if not isinstance(block, NeuralSpectralBlock):
-            raise InputError(f"a solver with {type(block).__name__} has no latent tokens to inspect")
         sites = tuple(-(-size // 2**scale) for size in grid.shape[2:])
         scales.append(_inspect_block(block, features, trunk.patch, sites))
     return scales

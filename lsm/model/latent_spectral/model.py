@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lsm.errors import OptionError, option_group
 from lsm.fields import FieldSpec
-from lsm.model import ANY_GEOMETRY, MODELS
+from lsm.model import ANY_GEOMETRY, MODELS, require_geometry
 from lsm.model.grid import make_head
 from lsm.model.latent_spectral.parts import BLOCKS, PROJECTIONS, Projection
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
@@ -67,6 +67,7 @@ class LatentSpectralModel(nn.Module):
             raise OptionError("patch", f"is {list(sizes)}, expected {rank} sizes for a grid of rank {rank}")
         name = "fourier" if spec.geometry == "points" else "grid"
         options = {"name": name, **(projection or {})}
+        require_geometry(PROJECTIONS[options["name"]].geometries, spec, f"projection {options['name']}")
         self.add_module("projection", _make("projection", PROJECTIONS, options, spec, width))
         make_block = {"name": "neural_spectral", **(block or {})}
         self.trunk = MultiscaleTrunk(

@@ -6,7 +6,7 @@ Learned Deformations for PDEs on General Geometries", 2022.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -42,7 +42,6 @@ class Deformation(nn.Module):
         super().__init__()
         features = width + 8 * bands
         self.position = nn.Linear(4, width)
-        self.code_size = code
         if code:
             self.code = nn.Linear(code, width)
         else:
@@ -61,14 +60,7 @@ class Deformation(nn.Module):
         return torch.cat([self.position(polar), waves.sin(), waves.cos()], dim=-1)
 
     def forward(self, coords: Tensor, code: Tensor | None = None) -> Tensor:
-        """Map points ``(b, n, 2)``, with a shape code ``(b, k)``, to deformed points ``(b, n, 2)``.
-
-        Raises:
-            InputError: the code is missing, unexpected or of another length.
-        """
-        found = 0 if code is None else code.shape[-1]
-        if found != self.code_size:
-            raise InputError(f"the shape code has {found} numbers, this model was built for {self.code_size}")
+        """Map points ``(b, n, 2)``, with a shape code ``(b, k)``, to deformed points ``(b, n, 2)``."""
         features = self.features(coords)
         if code is not None:
             shape = self.code(code).unsqueeze(1).expand(-1, coords.shape[1], -1)
@@ -130,6 +122,7 @@ class FourierProjection(nn.Module):
             makes the series real. "reference" repeats the published code, which takes it at row ``-k1 - 1``.
     """
 
+    geometries: ClassVar = frozenset({"points"})
     wave_numbers: Tensor
 
     def __init__(
@@ -142,8 +135,8 @@ class FourierProjection(nn.Module):
         rows: Rows = "symmetric",
     ) -> None:
         super().__init__()
-        if spec.geometry != "points" or spec.space != 2:
-            raise InputError("the fourier projection serves point clouds in the plane; grids and meshes need 'grid'")
+        if spec.space != 2:
+            raise InputError(f"the Fourier projection serves clouds in the plane, not in {spec.space} dimensions")
         if modes > resolution // 2:
             raise OptionError("modes", f"is {modes}, expected 1 to half the resolution, {resolution // 2}")
         self.modes, self.resolution, self.rows = modes, resolution, rows
@@ -169,8 +162,6 @@ class FourierProjection(nn.Module):
         self, inputs: Tensor, coords: Tensor | None, code: Tensor | None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
-        if coords is None:
-            raise InputError("a point cloud needs the coordinates of its points, coords (b, n, 2)")
         kind = self.grid_bias.weight.dtype
         if kind not in (torch.float32, torch.float64):
             raise InputError(

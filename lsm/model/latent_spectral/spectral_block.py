@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.errors import InputError, OptionError
+from lsm.errors import OptionError
 from lsm.model.latent_spectral.attention import attention_weights
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.latent_spectral.spectral_sum import SpectralSum
@@ -103,13 +103,7 @@ class NeuralSpectralBlock(nn.Module):
 
     @torch.no_grad()
     def inspect(self, points: Tensor) -> Latents:
-        """Tokens and attention maps for ``(n, p, c)``.
-
-        Raises:
-            InputError: the block was built without a latent space.
-        """
-        if not self.latent:
-            raise InputError("a block built without its latent space has no latent tokens to inspect")
+        """Tokens and attention maps for ``(n, p, c)`` of a block with a latent space."""
         tokens, gathering = self.gather(points)
         solved = self.solve(tokens)
         return Latents(tokens, solved, gathering, self.spread(points, solved)[1])

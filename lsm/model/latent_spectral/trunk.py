@@ -114,13 +114,7 @@ class MultiscaleTrunk(nn.Module):
         return from_patches(points, self.patch, tuple(features.shape[2:]))
 
     def forward(self, grid: Tensor) -> Tensor:
-        """Map ``(b, w, *n)`` to ``(b, w, *n)``.
-
-        Raises:
-            InputError: the grid's rank is not that of the trunk.
-        """
-        if grid.dim() - 2 != len(self.patch):
-            raise InputError(f"a grid of shape {tuple(grid.shape[2:])} does not fit a model of rank {len(self.patch)}")
+        """Map ``(b, w, *n)`` to ``(b, w, *n)``."""
         scales = self.encode(grid)
         features = self.apply_block(len(scales) - 1, scales[-1])
         for scale in reversed(range(len(self.up))):

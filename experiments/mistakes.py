@@ -32,6 +32,7 @@ OPTION_NAMES = {
     "width": "model.width",
     "patch": "model.patch",
     "deformation": "deformation=FILE",
+    "animate": "animate=false",
 }
 
 

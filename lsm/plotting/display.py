@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
+import numpy as np
+
 from lsm.errors import InputError
+from lsm.fields import FieldSpec
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A rigid tool above sites that move, which comes down as time passes.
+    """A rigid tool above a mesh that moves; it comes down as time passes.
 
     Args:
         height: name of the input field with the height of its underside in frame 0, along the first axis.
@@ -32,6 +36,8 @@ class Display:
         window: the part of the plane to show, ``((x_low, x_high), (y_low, y_high))``; all of it by default.
         positions: for a mesh that moves, names of the two target fields that say where its sites lie.
         tool: the tool that moves such a mesh.
+    Raises:
+        ValueError: the window is empty or not finite.
 
     Example:
         >>> Display.from_dict(Display(window=((0.0, 1.0), (0.0, 2.0))).to_dict()).window
@@ -42,6 +48,10 @@ class Display:
     positions: tuple[str, str] | None = None
     tool: Tool | None = None
 
+    def __post_init__(self) -> None:
+        if self.window is not None and not all(-inf < low < high < inf for low, high in self.window):
+            raise ValueError(f"window {self.window} is empty or not finite; expected low < high along both axes")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as a store holds it."""
         return asdict(self)
@@ -51,17 +61,35 @@ class Display:
         """The inverse of :meth:`to_dict`; missing entries take their defaults.
 
         Raises:
-            InputError: the entries are of another form.
+            InputError: an entry is missing or of another form.
         """
+        # Imported on first use, as in the registry.
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            window, positions, tool = (plain.get(name) for name in ("window", "positions", "tool"))
-            return cls(
-                window=window and tuple((float(low), float(high)) for low, high in window),
-                positions=positions and (str(positions[0]), str(positions[1])),
-                tool=tool
-                and Tool(str(tool["height"]), (float(tool["span"][0]), float(tool["span"][1])), float(tool["travel"])),
-            )
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+            return TypeAdapter(cls).validate_python(plain)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"])) or "record"
             raise InputError(
-                f"the display record of this data set is malformed ({error!r}); write the store again"
+                f"the display record of this data set is malformed ({place}: {first['msg']}); write the store again"
             ) from error
+
+    def restricted_to(self, spec: FieldSpec) -> Display:
+        """The entries that apply to ``spec``, for a reader need not decode every stored field.
+
+        Positions need both of their target fields; a tool needs positions, its input field and a time axis; a window needs
+        sites that have positions in the plane, unlike those of a regular lattice.
+        """
+        targets, inputs = ({channel.name for channel in channels} for channels in (spec.targets, spec.inputs))
+        positions = self.positions if targets.issuperset(self.positions or ()) else None
+        tool = self.tool if positions and self.tool and "time" in spec.axes and self.tool.height in inputs else None
+        has_plane = positions or (spec.geometry != "grid" and spec.space_dim > 1)
+        return Display(self.window if has_plane else None, positions, tool)
+
+    def in_window(self, coords: np.ndarray | None) -> np.ndarray | slice:
+        """Index of the sites at ``coords`` ``(*sites, 2)`` that lie in the window; of all sites without a window."""
+        if self.window is None or coords is None:
+            return slice(None)
+        low, high = np.array(self.window).T
+        return ((coords >= low) & (coords <= high)).all(axis=-1)

@@ -6,12 +6,13 @@ from lsm.fields import Channel, FieldBatch, FieldSpec
 
 
 def spec(geometry="grid", sites=(6, 5), inputs=1, targets=1, **more):
-    """A specification with channels ``in0, in1, ...`` and ``out0, out1, ...``."""
+    """A specification with channels ``in0, in1, ...`` and ``out0, out1, ...``; in a roll-out, ``out0, ...`` only."""
+    given = ("out", targets) if more.get("frames") else ("in", inputs)
     return FieldSpec(
         geometry=geometry,
         sites=tuple(sites),
-        axes=("point",) if geometry == "points" else ("x", "y", "z")[: len(sites)],
-        inputs=tuple(Channel(f"in{i}") for i in range(inputs)),
+        axes=more.pop("axes", ("point",) if geometry == "points" else ("x", "y", "z")[: len(sites)]),
+        inputs=tuple(Channel(f"{given[0]}{i}") for i in range(given[1])),
         targets=tuple(Channel(f"out{i}") for i in range(targets)),
         **more,
     )
@@ -25,12 +26,13 @@ def batch(fields, size=3, seed=0):
         return torch.randn(size, *shape, generator=generator)
 
     return FieldBatch(
-        inputs=draw(*fields.sites, fields.in_channels),
-        targets=draw(*fields.sites, len(fields.targets)),
+        inputs=draw(*fields.sites, fields.input_channels),
+        targets=draw(*fields.sites, fields.target_channels),
         coords=None
         if fields.geometry == "grid"
         else torch.rand(size, *fields.sites, fields.space_dim, generator=generator),
         code=draw(fields.code) if fields.code else None,
+        parameters=draw(len(fields.parameters)) if fields.parameters else None,
     )
 
 

@@ -12,11 +12,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import Module
 
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
@@ -62,24 +63,21 @@ def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[ScaleLatent
         InputError: the solver has no neural spectral blocks, or none with a latent space.
     """
     model = solver.model
-    blocks = model.trunk.blocks if isinstance(model, LatentSpectralModel) else [model]
-    if not all(isinstance(block, NeuralSpectralBlock) and block.latent for block in blocks):
-        raise InputError(
-            f"a solver with {type(model).__name__} and {type(blocks[0]).__name__} has no latent tokens to inspect"
-        )
-    features = solver.features(batch.inputs, batch.parameters)
-    grid, _ = model.projection.project(features, batch.coords, batch.code)
-    trunk = model.trunk
+    if not isinstance(model, LatentSpectralModel) or not all(map(_has_latents, model.trunk.blocks)):
+        raise InputError("only a Latent Spectral Model with latent tokens at every scale can be inspected")
+    grid, _ = model.projection.project(solver.features(batch.inputs, batch.parameters), batch.coords, batch.code)
     scales = []
-    for scale, (features, block) in enumerate(zip(trunk.encode(grid), trunk.blocks, strict=True)):
+    for scale, (features, block) in enumerate(zip(model.trunk.encode(grid), model.trunk.blocks, strict=True)):
         sites = tuple(-(-size // 2**scale) for size in grid.shape[2:])
-        scales.append(_inspect_block(block, features, trunk.patch, sites))
+        scales.append(_inspect_block(block, features, model.trunk.patch, sites))
     return scales
 
 
-def _inspect_block(
-    block: NeuralSpectralBlock, features: Tensor, patch: tuple[int, ...], sites: tuple[int, ...]
-) -> ScaleLatents:
+def _has_latents(block: Module) -> bool:
+    return isinstance(block, NeuralSpectralBlock) and block.latent
+
+
+def _inspect_block(block: Any, features: Tensor, patch: tuple[int, ...], sites: tuple[int, ...]) -> ScaleLatents:
     """One block on features ``(b, c, *padded)``; maps are cropped to ``sites``."""
     seen = block.inspect(to_patches(features, patch))
     batch, padded = len(features), tuple(features.shape[2:])

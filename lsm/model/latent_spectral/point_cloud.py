@@ -6,7 +6,7 @@ Learned Deformations for PDEs on General Geometries", 2022.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -158,9 +158,7 @@ class FourierProjection(nn.Module):
         waves = torch.polar(torch.ones_like(phases), phases)
         return waves[..., 0, :], waves[..., 1, : self.modes]
 
-    def project(
-        self, inputs: Tensor, coords: Tensor | None, code: Tensor | None
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
         kind = self.grid_bias.weight.dtype
         if kind not in (torch.float32, torch.float64):

@@ -30,6 +30,7 @@ demo: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/pytest --quiet $(PYTEST_ARGS)
+	$(BIN)/python tests/kernels.py
 
 # Uses the virtual environment where it is there, else the packages of PYTHON, torch for CUDA among them, and those in WHEELS;
 # ends with 75 while there is more to do.

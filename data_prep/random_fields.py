@@ -1,10 +1,10 @@
 """Gaussian random fields on the unit square, drawn mode by mode from a stated covariance.
 
-Owns the random inputs of the benchmarks that start from a random field; knows no benchmark, solver or file.
+Owns the random fields; it knows no benchmark, no solver and no file.
 
-Both fields are Karhunen-Loeve sums over the eigenfunctions of a Laplacian. The normal deviates are dealt to the modes
-from the largest scale to the smallest, in an order that does not depend on the resolution. So one seed names one
-continuous field: a finer grid adds modes to it and leaves the coarser ones as they were.
+Both fields are Karhunen-Loeve sums over the eigenfunctions of a Laplacian. The normal deviates are assigned to the modes
+from the largest scale to the smallest, in an order that does not depend on the resolution. A seed therefore gives the
+same continuous field on every grid: a finer grid adds modes and keeps those of the coarser grid.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ def periodic_field(
 
         spectrum(k) = amplitude^2 tau^(2 alpha - 2) (4 pi^2 |k|^2 + tau^2)^(-alpha).
 
-    Modes with ``max(|k_1|, |k_2|) < resolution / 2`` are drawn; the Nyquist modes, which no real grid function can
-    represent, are zero. The default parameters are those of the Navier-Stokes benchmark (Li et al., Fourier Neural
+    Modes with ``max(|k_1|, |k_2|) < resolution / 2`` are drawn; the Nyquist modes are zero, since a real grid function
+    cannot represent them. The default parameters are those of the Navier-Stokes benchmark (Li et al., Fourier Neural
     Operator, 2021, section 5.3 and the code published with it); they give a standard deviation of 0.262.
 
     Args:
-        rng: source of all randomness.
-        resolution: grid points a side.
+        rng: the random number generator.
+        resolution: grid points per side.
         alpha: smoothness; the spectrum falls as ``|k|^(-2 alpha)``.
         tau: inverse length scale.
-        amplitude: factor on the field.
+        amplitude: factor of the field.
 
     Returns:
         ``(resolution, resolution)``, first axis x; in the unit of ``amplitude``.
@@ -42,7 +42,7 @@ def periodic_field(
     first, second = _half_plane(resolution)
     spectrum = amplitude**2 * tau ** (2 * alpha - 2) * (4 * np.pi**2 * (first**2 + second**2) + tau**2) ** -alpha
     deviates = rng.standard_normal((first.size, 2))
-    # The modes k and -k share one complex coefficient, E|c_k|^2 = spectrum(k); doubling the real part supplies -k.
+    # The coefficients of k and -k are complex conjugates with E|c_k|^2 = spectrum(k); twice the real part includes -k.
     coefficients = np.zeros((resolution, resolution), dtype=np.complex128)
     coefficients[first, second] = np.sqrt(spectrum / 2) * (deviates[:, 0] + 1j * deviates[:, 1])
     return 2 * np.fft.ifft2(coefficients, norm="forward").real
@@ -61,8 +61,8 @@ def neumann_field(rng: np.random.Generator, resolution: int, alpha: float, tau: 
     code published with it).
 
     Args:
-        rng: source of all randomness.
-        resolution: cells a side.
+        rng: the random number generator.
+        resolution: cells per side.
         alpha: smoothness; the spectrum falls as ``|k|^(-2 alpha)``.
         tau: inverse length scale.
 
@@ -74,12 +74,12 @@ def neumann_field(rng: np.random.Generator, resolution: int, alpha: float, tau: 
     spectrum = tau ** (2 * alpha - 2) * (np.pi**2 * (first**2 + second**2) + tau**2) ** -alpha
     coefficients = np.zeros((resolution, resolution))
     coefficients[first, second] = np.sqrt(spectrum) * rng.standard_normal(first.size)
-    # The orthonormal discrete cosine is the sampled phi_k over the resolution.
+    # The orthonormal discrete cosine is phi_k at the grid points divided by the resolution.
     return resolution * idctn(coefficients, norm="ortho")
 
 
 def _half_plane(resolution: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Wavenumbers of one of each pair ``k, -k``, below Nyquist, by growing ``max(|k_1|, |k_2|)``."""
+    """Wavenumbers below Nyquist, one of each pair ``k, -k``, ordered by ``max(|k_1|, |k_2|)``."""
     largest = (resolution - 1) // 2
     first, second = np.mgrid[0 : largest + 1, -largest : largest + 1]
     chosen = (first > 0) | (second > 0)
@@ -87,7 +87,7 @@ def _half_plane(resolution: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _quarter_plane(resolution: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Wavenumbers of all cosines of the grid but the constant, by growing ``max(k_1, k_2)``."""
+    """Wavenumbers of all cosines of the grid except the constant, ordered by ``max(k_1, k_2)``."""
     first, second = (index.ravel()[1:] for index in np.mgrid[:resolution, :resolution])
     return _by_shell(first, second)
 
@@ -100,4 +100,4 @@ def _by_shell(first: NDArray[np.int64], second: NDArray[np.int64]) -> tuple[NDAr
 
 def _check_resolution(resolution: int) -> None:
     if resolution < 2:
-        raise ValueError(f"resolution {resolution} holds no mode besides the mean; it must be at least 2")
+        raise ValueError(f"resolution is {resolution}, which has no mode besides the mean; expected at least 2")

@@ -1,6 +1,6 @@
-"""Draws the picture of the elasticity card: ``python -m data_prep.elasticity.card``.
+"""Draw the picture of the elasticity card: ``python -m data_prep.elasticity.card``.
 
-Each column is one sample; above is the point cloud, triangulated with the void left open, below the grid version.
+Each column is one sample: above the point cloud, triangulated outside the void, below the grid version.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ Fields = Mapping[str, np.ndarray]
 
 
 def open_triangulation(points: np.ndarray, modes: np.ndarray) -> Triangulation:
-    """Delaunay triangles of the sites, without any that reaches into the void."""
+    """Delaunay triangles of the sites, without those that reach into the void."""
     triangles = Triangulation(*points.T)
     corners = points[triangles.triangles]
-    # A triangle across the hole has all corners in the solid; its edges, sampled, and its middle show it.
+    # A triangle across the hole has all corners in the solid; points on its edges and its centre are tested.
     ends = corners[:, [1, 2, 0]]
     along = [corners + share * (ends - corners) for share in np.linspace(0, 1, 9)]
     probes = np.concatenate([*along, corners.mean(1, keepdims=True)], axis=1)
@@ -42,7 +42,7 @@ def open_triangulation(points: np.ndarray, modes: np.ndarray) -> Triangulation:
 
 
 def draw_cell(axes: Axes, modes: np.ndarray) -> None:
-    """Edges of the sheet and the void, the clamp below and the traction above."""
+    """Draw the edges of the sheet and the void, the clamp at the bottom and the traction at the top."""
     angle = np.linspace(0, 2 * np.pi, 400)
     radius = void_radius(modes, angle)
     axes.plot(0.5 + radius * np.cos(angle), 0.5 + radius * np.sin(angle), color="black", linewidth=0.9)
@@ -67,14 +67,14 @@ def draw_grid(axes: Axes, fields: Fields, scale: Normalize) -> None:
     solid = np.ma.masked_where(fields["grid_mask"] == 0, fields["grid_stress"])
     line = np.linspace(0, 1, 41)
     cells = axes.pcolormesh(line, line, solid.T, shading="nearest", norm=scale, cmap=COLOURS)
-    # The outermost cells are centred on the sheet's edge; only their inner halves belong to it.
+    # The outermost cells are centred on the edge of the sheet; only their inner halves belong to it.
     cells.set_clip_path(Rectangle((0, 0), 1, 1, transform=axes.transData))
     draw_cell(axes, fields["modes"])
 
 
 def main() -> None:
     samples = [ElasticityGenerator().solve(np.random.default_rng(seed)).fields for seed in SEEDS]
-    # A root scale, since the stress at the void is several times that of the bulk.
+    # A square-root scale, since the stress at the void is several times that of the bulk.
     scale = PowerNorm(0.5, 0, max(float(fields["stress"].max()) for fields in samples), clip=True)
     figure, grid = plt.subplots(2, 3, figsize=(9.4, 6.6), sharex=True, sharey=True, layout="constrained")
     for column, (seed, fields) in enumerate(zip(SEEDS, samples, strict=True)):

@@ -1,4 +1,8 @@
-"""Random samples of the elasticity benchmark; one solve gives both the point cloud (P) and the grid version (G)."""
+"""The Elasticity benchmarks: unit cells with random voids; one solution gives both Elasticity-P and Elasticity-G.
+
+Owns the distribution of the voids, the stored fields and the statistics of the published data. The equations are solved
+in ``solver.py``.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,10 @@ from data_prep.generation.generator import Generator, Sample, Statistic, StoredF
 from lsm.registry import Count
 
 MODE_DEVIATION = 16.0
-"""Standard deviation of every coefficient of a void."""
+"""Standard deviation of each coefficient of a void."""
 
 MEAN_DEVIATION = 15.2
-"""Standard deviation over samples of a sample's mean stress, measured on 2000 samples of this generator."""
+"""Standard deviation over samples of the mean stress, measured on 2000 samples of this generator."""
 
 FIELDS = {
     "points": StoredField((972, 2), "1", "sites of the point cloud: Gauss points of 108 elements, undeformed"),
@@ -30,14 +34,14 @@ FIELDS = {
 
 @dataclass(frozen=True)
 class ElasticityGenerator(Generator):
-    """Unit cell with a random void, clamped at the bottom, pulled at the top; Mooney-Rivlin, plane stress.
+    """Unit cell with a random void, clamped at the bottom, loaded at the top; Mooney-Rivlin solid in plane stress.
 
-    A sample's ``residual`` is the norm of the forces out of balance over that of the load, its ``iterations`` are the
-    Newton steps.
+    ``Sample.residual`` is the norm of the unbalanced forces relative to that of the load, ``Sample.iterations`` the number
+    of Newton steps.
 
     Args:
-        refinement: parts into which each side of the 108 elements is cut; the 972 sites belong to the same base
-            elements whatever the refinement. 1 is the published data set.
+        refinement: number of parts into which each side of the 108 elements is divided; the 972 sites are the same points
+            of the base elements for every refinement. 1 gives the published data set.
     """
 
     refinement: Count = 1
@@ -62,10 +66,10 @@ class ElasticityGenerator(Generator):
         }
 
     def solve(self, rng: np.random.Generator) -> Sample:
-        """Draw a void and solve for it.
+        """Draw a void and solve for the equilibrium.
 
         Raises:
-            SolverFailure: Newton's method failed, or the void folds an element.
+            SolverFailure: Newton's method did not converge, or the void folds an element.
         """
         modes = rng.normal(0.0, MODE_DEVIATION, NUM_MODES)
 
@@ -85,10 +89,10 @@ class ElasticityGenerator(Generator):
         return Sample(self.stored(values), residual=residuals[-1], iterations=len(residuals) - 1)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Stress and radius beside the published figures, which are ranges over an unknown number of samples.
+        """Statistics of stress and radius with the published ranges, which refer to an unknown number of samples.
 
-        Hence the spread over samples is compared by its quartiles, since extremes grow with the number of samples. The
-        range of the mean allows three standard errors for this set's size.
+        The distribution over samples is compared by its quartiles, since extremes depend on the number of samples. The
+        range of the mean allows for three standard errors.
         """
         if not {"stress", "radius"} <= set(fields):
             return []
@@ -101,7 +105,7 @@ class ElasticityGenerator(Generator):
                 quartile = float(np.percentile(values, share))
                 figures.append(Statistic(f"{name} stress of a sample, percentile {share}, Pa", quartile, low, high))
         extremes = (("smallest", radius.min()), ("largest", radius.max()))
-        # The radius is stored in single precision, whose 0.2 and 0.4 differ from those of double precision.
+        # The radius is stored in single precision, where 0.2 and 0.4 are rounded.
         figures += [
             Statistic(f"{name} radius of a void", float(value), 0.2 - 1e-7, 0.4 + 1e-7) for name, value in extremes
         ]

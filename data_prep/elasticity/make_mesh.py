@@ -1,7 +1,7 @@
-"""Makes the base mesh of the elasticity benchmark, ``mesh.npz``; needs gmsh, which no other module does.
+"""Create the base mesh of the elasticity benchmark, ``mesh.npz``, with gmsh, which only this module needs.
 
-``python -m data_prep.elasticity.make_mesh`` writes the stored mesh anew. Generating data never calls this
-module: the mesh is part of the project, so that a sample never depends on the version of gmsh.
+``python -m data_prep.elasticity.make_mesh`` recreates the stored mesh. The mesh is a file of the project, so that samples
+do not depend on the version of gmsh.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ QUAD9 = 10
 
 
 def _outline() -> None:
-    """Unit square with a circular hole of four arcs, every point asking for elements of the same size."""
+    """Unit square with a circular hole of four arcs; all points prescribe the same element size."""
     geo = gmsh.model.geo
     corners = [geo.addPoint(x, y, 0.0, SIZE) for x, y in ((0, 0), (1, 0), (1, 1), (0, 1))]
     sides = [geo.addLine(corners[i], corners[(i + 1) % 4]) for i in range(4)]
     centre = geo.addPoint(0.5, 0.5, 0.0, SIZE)
-    # The compass points without a cosine, so that they lie exactly on the axes of symmetry.
+    # Written without cosines, so that the points are exactly on the axes of symmetry.
     compass = ((1, 0), (0, 1), (-1, 0), (0, -1))
     rim = [geo.addPoint(0.5 + HOLE_RADIUS * x, 0.5 + HOLE_RADIUS * y, 0.0, SIZE) for x, y in compass]
     arcs = [geo.addCircleArc(rim[i], centre, rim[(i + 1) % 4]) for i in range(4)]
@@ -34,9 +34,9 @@ def _outline() -> None:
 
 
 def _snap(nodes: np.ndarray, elements: np.ndarray) -> np.ndarray:
-    """Nodes with those of the outer sides exactly on 0 and 1, and those of the hole exactly on its circle."""
+    """Move the nodes of the outer sides to exactly 0 and 1, and those of the hole to its circle."""
     snapped = np.where(np.abs(nodes) < 1e-9, 0.0, np.where(np.abs(nodes - 1) < 1e-9, 1.0, nodes))
-    # An edge of only one element belongs to the boundary; so does its middle node, which no other edge has.
+    # An edge that belongs to only one element is on the boundary; its middle node identifies it.
     edges = elements[:, [[0, 1, 4], [1, 2, 5], [2, 3, 6], [3, 0, 7]]].reshape(-1, 3)
     middles, counts = np.unique(edges[:, 2], return_counts=True)
     boundary = np.unique(edges[np.isin(edges[:, 2], middles[counts == 1])])
@@ -51,10 +51,10 @@ def make() -> tuple[np.ndarray, np.ndarray]:
     """Mesh the unit square with a hole of radius 0.3 by nine-node quadrilaterals.
 
     Returns:
-        ``(nodes, elements)``: ``(n, 2)`` coordinates, and ``(m, 9)`` node numbers in gmsh's order (four corners
-        counterclockwise, the four mid-sides that follow them, the centre).
+        ``(nodes, elements)``: coordinates ``(n, 2)``, and node indices ``(m, 9)`` in the order of gmsh (four corners
+        counterclockwise, the four midpoints of the sides, the centre).
     Raises:
-        RuntimeError: gmsh left elements other than nine-node quadrilaterals.
+        RuntimeError: the mesh contains elements other than nine-node quadrilaterals.
     """
     gmsh.initialize(interruptible=False)
     try:

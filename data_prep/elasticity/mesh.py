@@ -1,6 +1,6 @@
-"""Geometry of the elasticity benchmark: the stored base mesh, its refinement, and its morph to a given void.
+"""Geometry of the elasticity benchmark: the stored base mesh, its refinement, and its deformation to a given void.
 
-Owns shapes only: it knows no material, no load and no displacement.
+Owns the geometry only: it knows no material, no load and no displacement.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ BASE_RADIUS = 0.3
 """Radius of the circular hole in the stored base mesh."""
 
 NUM_MODES = 10
-"""Coefficients of a void: cosine and sine of five angular modes."""
+"""Number of coefficients of a void: cosine and sine of five angular modes."""
 
 Radius = Callable[[np.ndarray], np.ndarray]
-"""A void that is star-shaped about the cell's centre: angle -> distance of its edge from the centre."""
+"""A void that is star-shaped about the centre of the cell: angle -> distance of its edge from the centre."""
 
 
 def void_radius(modes: np.ndarray, angle: np.ndarray) -> np.ndarray:
@@ -34,10 +34,10 @@ def void_radius(modes: np.ndarray, angle: np.ndarray) -> np.ndarray:
         modes: ``(10,)``, the coefficients t.
         angle: phi in radians, any shape.
     Returns:
-        Radius in lengths of the cell's side, shaped as ``angle``.
+        Radius relative to the side of the cell, in the shape of ``angle``.
     """
     if modes.shape != (NUM_MODES,):
-        raise ValueError(f"modes have shape {modes.shape}, expected ({NUM_MODES},): cosine and sine of five modes")
+        raise ValueError(f"modes have shape {modes.shape}, expected ({NUM_MODES},): cosines and sines of five modes")
     order = np.arange(1, NUM_MODES // 2 + 1)
     phase = np.asarray(angle)[..., None] * order
     damping = 1 / (np.sqrt(np.pi) * (order**2 + 9))
@@ -46,7 +46,7 @@ def void_radius(modes: np.ndarray, angle: np.ndarray) -> np.ndarray:
 
 
 def rim(radius: Radius, num_angles: int = 42) -> np.ndarray:
-    """Radii at ``linspace(0, 2 pi, num_angles)``; the last repeats the first exactly.
+    """Radii at the angles ``linspace(0, 2 pi, num_angles)``; the last value is a copy of the first.
 
     Returns:
         ``(num_angles,)``.
@@ -56,7 +56,7 @@ def rim(radius: Radius, num_angles: int = 42) -> np.ndarray:
 
 
 def solid_mask(radius: Radius, num_nodes: int = 41) -> np.ndarray:
-    """One in the solid and zero in the void, on a regular lattice over the unit square; axis 0 is x.
+    """1 in the solid and 0 in the void, on a regular lattice over the unit square; axis 0 is x.
 
     Returns:
         ``(num_nodes, num_nodes)``.
@@ -73,12 +73,12 @@ def lattice(num_nodes: int = 41) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def base_mesh(refinement: int = 1) -> MeshQuad2:
-    """Unit square with a circular hole of radius 0.3: 108 nine-node quadrilaterals, each cut into refinement^2.
+    """Unit square with a circular hole of radius 0.3: 108 nine-node quadrilaterals, each divided into refinement^2.
 
-    Callers share the mesh returned: it must not be changed in place.
+    The mesh is cached and shared: callers must not modify it.
 
     Args:
-        refinement: parts into which each side of an element is cut.
+        refinement: number of parts into which each side of an element is divided.
     Raises:
         OptionError: ``refinement`` is not a whole number of at least 1.
     """
@@ -89,27 +89,28 @@ def base_mesh(refinement: int = 1) -> MeshQuad2:
 
 
 def morph(mesh: MeshQuad2, radius: Radius) -> MeshQuad2:
-    """Move the nodes of a base mesh along rays from the centre, so that its circular hole takes the shape of a void.
+    """Move the nodes of a base mesh along rays from the centre, so that its circular hole becomes the given void.
 
-    ``rho' = rho + (r(phi) - 0.3) (R - rho) / (R - 0.3)``, R the ray's length to the square: the sides stay in place.
+    ``rho' = rho + (r(phi) - 0.3) (R - rho) / (R - 0.3)``, with R the length of the ray to the square. Nodes on the sides of
+    the square do not move.
     """
     distance, angle = _polar(mesh.doflocs)
     reach = 0.5 / np.maximum(np.abs(np.cos(angle)), np.abs(np.sin(angle)))
     stretch = 1 + (radius(angle) - BASE_RADIUS) * (reach - distance) / ((reach - BASE_RADIUS) * distance)
-    # Assigned where the square's sides were left exactly alone: rounding would push a node off the line y = 0.
+    # Nodes on the sides are copied, since rounding would move them off the line y = 0.
     moved = np.where(distance < reach * (1 - 1e-12), 0.5 + (mesh.doflocs - 0.5) * stretch, mesh.doflocs)
     return MeshQuad2(moved, mesh.t)
 
 
 def site_locations(refinement: int, local: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where given points of the 108 base elements lie in a refined mesh.
+    """Position of given points of the 108 base elements in a refined mesh.
 
     Args:
-        refinement: that of the mesh asked about.
+        refinement: refinement of the mesh.
         local: ``(2, q)``, reference coordinates in a base element.
     Returns:
-        ``(elements, local)``: ``(108 q,)`` numbers of refined elements, ``(2, 108 q)`` coordinates within them; the
-        points of one base element follow each other.
+        ``(elements, local)``: indices ``(108 q,)`` of the refined elements, and reference coordinates ``(2, 108 q)`` in
+        them, ordered by base element.
     """
     child = np.minimum(np.floor(local * refinement), refinement - 1).astype(np.int32)
     num_parents = base_mesh().nelements
@@ -123,7 +124,7 @@ def _polar(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _subdivide(mesh: MeshQuad2, refinement: int) -> MeshQuad2:
-    """Cut the reference square of each element into refinement^2 and give every part nine nodes of its own map."""
+    """Divide the reference square of each element into refinement^2 parts with nine nodes each, mapped by the element."""
     num_lines = 2 * refinement + 1
     line = np.linspace(0, 1, num_lines)
     local = np.stack(np.meshgrid(line, line, indexing="xy")).reshape(2, -1)
@@ -132,13 +133,41 @@ def _subdivide(mesh: MeshQuad2, refinement: int) -> MeshQuad2:
     offsets = np.array([*corners, 1, num_lines + 2, 2 * num_lines + 1, num_lines, num_lines + 1])
     start = 2 * (np.arange(refinement)[:, None] * num_lines + np.arange(refinement)).ravel()
     children = (start[:, None] + offsets)[None] + np.arange(mesh.nelements)[:, None, None] * num_lines**2
-    # Nodes that neighbours share differ by rounding only; ten digits are far below any distance of nodes.
-    _, kept, number = np.unique(positions.reshape(2, -1).round(10), axis=1, return_index=True, return_inverse=True)
+    _, kept, number = np.unique(_lattice_numbers(mesh, num_lines), return_index=True, return_inverse=True)
     return MeshQuad2(positions.reshape(2, -1)[:, kept], number.ravel()[children].reshape(-1, 9).T)
 
 
+def _lattice_numbers(mesh: MeshQuad2, num_lines: int) -> np.ndarray:
+    """Number each point of a regular ``num_lines x num_lines`` lattice in every element; shared points have one number.
+
+    The numbers follow from corners and sides of the elements alone. Coordinates are no criterion, since two elements may
+    round the position of a shared point differently.
+
+    Returns:
+        ``(elements, num_lines**2)``, in the order of the reference coordinates x (fastest), y.
+    """
+    num_inner = num_lines - 2
+    numbers = np.empty((mesh.nelements, num_lines, num_lines), dtype=np.int64)
+    corners = mesh.t.T
+    first_side = corners.max() + 1
+    first_inside = first_side + mesh.facets.shape[1] * num_inner
+    numbers[:, 1:-1, 1:-1] = first_inside + np.arange(mesh.nelements * num_inner**2).reshape(-1, num_inner, num_inner)
+    numbers[:, [0, 0, -1, -1], [0, -1, -1, 0]] = corners
+    # The sides with their first and last corner in the direction of growing x or y.
+    sides = (
+        (numbers[:, 0, 1:-1], 0, 1),
+        (numbers[:, 1:-1, -1], 1, 2),
+        (numbers[:, -1, 1:-1], 3, 2),
+        (numbers[:, 1:-1, 0], 0, 3),
+    )
+    for k, (points, first, last) in enumerate(sides):
+        along = first_side + mesh.t2f[k][:, None] * num_inner + np.arange(num_inner)
+        points[:] = np.where(corners[:, [first]] < corners[:, [last]], along, along[:, ::-1])
+    return numbers.reshape(mesh.nelements, -1)
+
+
 def _round_hole(mesh: MeshQuad2) -> MeshQuad2:
-    """Put the nodes of the hole's edge on its circle, from which the parabolic edges of a coarser mesh stray."""
+    """Move the nodes on the edge of the hole to its circle, since the parabolic edges of the coarser mesh deviate from it."""
     sides = mesh.boundary_facets()
     boundary = np.unique(np.concatenate([mesh.facets[:, sides].ravel(), mesh.dofs.facet_dofs[0, sides]]))
     distance, _ = _polar(mesh.doflocs[:, boundary])

@@ -1,7 +1,8 @@
 """Finite-strain statics of a thin hyperelastic sheet on nine-node quadrilaterals.
 
-Owns the material, the discrete equations and Newton's method, for any mesh and load. scikit-fem gives the shape
-functions, the mapping and the numbering of unknowns. It does not know the benchmark.
+Equation: ``Div P = 0`` with the first Piola-Kirchhoff stress ``P = dW/dF``, in total Lagrangian form; order 2 in the
+stress. Owns the material, the discrete equations and Newton's method, for any mesh and load. scikit-fem provides the
+shape functions, the mapping and the numbering of unknowns. This module does not know the benchmark.
 """
 
 from __future__ import annotations
@@ -17,35 +18,35 @@ from skfem import Basis, ElementQuad2, FacetBasis, MeshQuad2
 from data_prep.generation.failure import SolverFailure
 
 GAUSS_ORDER = 5
-"""Polynomial degree that the quadrature integrates exactly: 3 x 3 Gauss points an element."""
+"""Polynomial degree that the quadrature integrates exactly: 3 x 3 Gauss points per element."""
 
 COFACTOR = np.array([[0, 0, 0, 1], [0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0]], dtype=float)
-"""The cofactor of a 2 x 2 matrix is linear in its four entries (row by row): this is the map."""
+"""The linear map from the four entries of a 2 x 2 matrix, row by row, to those of its cofactor matrix."""
 
 Traction = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Points and outward normals, each ``(2, ...)`` -> force on a unit of undeformed edge, ``(2, ...)``."""
+"""Points and outward normals, each ``(2, ...)`` -> force per unit length of undeformed edge, ``(2, ...)``."""
 
 
 @dataclass(frozen=True)
 class MooneyRivlin:
     """Incompressible Mooney-Rivlin solid in plane stress, ``W = c1 (I1 - 3) + c2 (I2 - 3)``.
 
-    Incompressibility fixes the stretch across the sheet, ``1 / J`` with J the determinant of the in-plane deformation
-    gradient F, and the free faces fix the pressure. With ``s = F : F`` this leaves, without a further unknown,
+    By incompressibility the stretch across the sheet is ``1 / J``, with J the determinant of the in-plane deformation
+    gradient F; the condition of zero stress on the faces eliminates the pressure. With ``s = F : F``,
 
         I1 = s + 1 / J^2,    I2 = J^2 + s / J^2.
 
-    Every method takes F as ``(..., 4)``, row by row (xx, xy, yx, yy).
+    All methods take F as ``(..., 4)``, row by row (xx, xy, yx, yy).
 
     Args:
-        c1, c2: constants, in units of stress.
+        c1, c2: constants, in the unit of stress.
     """
 
     c1: float = 1.863e5
     c2: float = 9.79e3
 
     def energy(self, gradient: np.ndarray) -> np.ndarray:
-        """Energy of a unit of undeformed volume, ``(...)``."""
+        """Energy per unit of undeformed volume, ``(...)``."""
         s, j, _ = self._invariants(gradient)
         return self.c1 * (s + j**-2 - 3) + self.c2 * (j**2 + s * j**-2 - 3)
 
@@ -71,7 +72,7 @@ class MooneyRivlin:
         )
 
     def cauchy_stress(self, gradient: np.ndarray) -> np.ndarray:
-        """True stress in the plane, ``P F^T`` (the volume is preserved), ``(..., 4)``."""
+        """In-plane Cauchy stress ``P F^T`` (the volume is preserved), ``(..., 4)``."""
         shape = (*gradient.shape[:-1], 2, 2)
         nominal = self.nominal_stress(gradient).reshape(shape)
         return (nominal @ gradient.reshape(shape).swapaxes(-1, -2)).reshape(gradient.shape)
@@ -97,14 +98,14 @@ def von_mises(stress: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Operators:
-    """What the discrete equations need of a mesh: the map from nodal displacements to gradients, and weights.
+    """The discretisation of a mesh: the map from nodal displacements to gradients, and the quadrature weights.
 
     Args:
-        gradient: ``(e, q, 4, 18)``, displacement gradient at the q Gauss points of an element (rows xx, xy, yx, yy)
+        gradient: ``(e, q, 4, 18)``, displacement gradient (rows xx, xy, yx, yy) at the q Gauss points of an element
             for each of its 18 displacements.
-        weights: ``(e, q)``, area that each Gauss point stands for.
-        unknowns: ``(e, 18)``, numbers of an element's displacements: twice the node's number, plus one for y.
-        num_unknowns: displacements of the whole mesh.
+        weights: ``(e, q)``, quadrature weight times the Jacobian determinant.
+        unknowns: ``(e, 18)``, indices of the displacements of an element: twice the index of the node, plus one for y.
+        num_unknowns: number of displacements of the mesh.
     """
 
     gradient: np.ndarray
@@ -118,9 +119,9 @@ class Equilibrium:
     """A solution of the discrete equations.
 
     Args:
-        displacement: ``(2 n,)``, x and y of each node in turn.
-        internal: ``(2 n,)``, forces that the solid exerts on its nodes' supports and loads.
-        residuals: norm of the forces out of balance over that of the load, before each iteration and after the last.
+        displacement: ``(2 n,)``, x and y components, node by node.
+        internal: ``(2 n,)``, internal nodal forces; they balance the load at the free unknowns.
+        residuals: norm of the unbalanced forces relative to that of the load, before each iteration and after the last.
     """
 
     displacement: np.ndarray
@@ -145,7 +146,7 @@ def discretise(mesh: MeshQuad2) -> Operators:
 
 
 def edge_load(mesh: MeshQuad2, edges: np.ndarray, traction: Traction) -> np.ndarray:
-    """Nodal forces ``(2 n,)`` of a dead traction on some edges of the undeformed mesh."""
+    """Nodal forces ``(2 n,)`` of a dead traction on the given edges of the undeformed mesh."""
     basis = FacetBasis(mesh, ElementQuad2(), facets=edges, intorder=GAUSS_ORDER)
     force = traction(np.asarray(basis.global_coordinates()), np.asarray(basis.normals)) * basis.dx
     load = np.zeros((basis.N, 2))
@@ -166,15 +167,15 @@ def equilibrium(
     """Solve ``int P(F) : grad v = load . v`` for every v that vanishes at the fixed unknowns, by full Newton steps.
 
     Args:
-        operators: those of the mesh.
-        material: the solid.
+        operators: discretisation of the mesh.
+        material: constants of the solid.
         load: ``(2 n,)``, nodal forces; not all zero.
-        fixed: numbers of the unknowns that keep their value in ``start``.
-        start: ``(2 n,)``, first guess; zero if not given.
-        tolerance: largest norm of the forces out of balance, relative to that of the load.
-        max_iterations: linear systems solved before giving up.
+        fixed: indices of the unknowns that keep their value in ``start``.
+        start: ``(2 n,)``, initial guess; zero if not given.
+        tolerance: largest norm of the unbalanced forces relative to that of the load.
+        max_iterations: largest number of Newton steps.
     Raises:
-        SolverFailure: no equilibrium within the permitted iterations, or a stiffness that is singular.
+        SolverFailure: no equilibrium within ``max_iterations`` steps, or a singular stiffness.
     """
     displacement = np.zeros(operators.num_unknowns) if start is None else start.copy()
     free = np.setdiff1d(np.arange(operators.num_unknowns), fixed)
@@ -200,7 +201,7 @@ def deformation_gradient(operators: Operators, displacement: np.ndarray) -> np.n
 
 
 def _gradient_operator(shapes: np.ndarray) -> np.ndarray:
-    """Map ``(e, q, 4, 18)`` from nodal displacements to the gradient, of shape gradients ``(9, 2, e, q)``."""
+    """The map ``(e, q, 4, 18)`` from nodal displacements to the gradient, given shape gradients ``(9, 2, e, q)``."""
     nodal = np.moveaxis(shapes, (0, 1), (3, 2))
     operator = np.einsum("eqja,ik->eqijak", nodal, np.eye(2))
     return operator.reshape(*operator.shape[:2], 4, 18)
@@ -212,9 +213,9 @@ def _internal_forces(operators: Operators, nominal: np.ndarray) -> np.ndarray:
 
 
 def _stiffness(operators: Operators, tangent: np.ndarray, free: np.ndarray) -> csc_matrix:
-    """Derivative of the internal forces at the free unknowns by the free unknowns, sparse."""
+    """Derivative of the internal forces with respect to the displacements, sparse, at the free unknowns."""
     num_elements, num_local = operators.unknowns.shape
-    # The sums over Gauss points and gradient entries are one product of matrices for each element.
+    # The sums over Gauss points and gradient entries are one matrix product per element.
     weighted = tangent * operators.weights[..., None, None]
     rows = (weighted @ operators.gradient).reshape(num_elements, -1, num_local)
     columns = operators.gradient.reshape(num_elements, -1, num_local)
@@ -231,21 +232,23 @@ def _solve_symmetric(matrix: csc_matrix, right: np.ndarray) -> np.ndarray:
     try:
         factors = splu(matrix, permc_spec="MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options={"SymmetricMode": True})
     except RuntimeError as error:
-        raise SolverFailure(f"the stiffness cannot be factorised: {error}") from error
+        raise SolverFailure(f"the stiffness matrix cannot be factorised: {error}") from error
     return factors.solve(right)
 
 
 def stress_at(
     mesh: MeshQuad2, material: MooneyRivlin, displacement: np.ndarray, elements: np.ndarray, local: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position and Cauchy stress at chosen points of a mesh.
+    """Position and Cauchy stress at given points of a mesh.
 
     Args:
+        mesh: the undeformed mesh.
+        material: constants of the solid.
         displacement: ``(2 n,)``.
         elements: ``(p,)``, the element of each point.
-        local: ``(2, p)``, the point's reference coordinates in its element.
+        local: ``(2, p)``, reference coordinates of each point in its element.
     Returns:
-        ``(points, stress)``: ``(p, 2)`` undeformed positions, and ``(p, 4)`` row by row.
+        ``(points, stress)``: undeformed positions ``(p, 2)``, and stress ``(p, 4)``, row by row.
     """
     mapping = mesh.mapping()
     reference = local[:, :, None]

@@ -1,7 +1,7 @@
-"""The elasticity benchmark: a sheet with a void, clamped at the bottom and pulled at the top.
+"""The unit cell of the elasticity benchmark: a sheet with a void, clamped at the bottom and loaded at the top.
 
-Owns the boundary conditions and what is read from a solution. The mesh is that of ``elasticity_mesh``, the equations
-are those of ``elasticity_solid``. No randomness and no files here.
+Owns the boundary conditions and the evaluation of a solution at the sites. The mesh is in ``mesh.py``, the equations are
+in ``solid.py``. It draws no random number and reads no file.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from lsm.registry import Count, Options
 
 @dataclass(frozen=True)
 class UnitCell(Options):
-    """Options of the benchmark.
+    """Load, material and mesh of the unit cell.
 
     Args:
-        traction: force on a unit of undeformed top edge, upwards, in the unit of the material's constants.
-        material: the solid.
-        refinement: parts into which each side of the 108 base elements is cut. The 972 sites stay the Gauss points of
-            the base elements.
+        traction: upward force per unit length of the undeformed top edge, in the unit of the material constants.
+        material: constants of the solid.
+        refinement: number of parts into which each side of the 108 base elements is divided. The 972 sites remain the
+            Gauss points of the base elements.
     """
 
     traction: float = 100.0
@@ -52,7 +52,7 @@ class CellState:
         points: ``(972, 2)``, sites in the undeformed sheet.
         stress: ``(972,)``, von Mises stress (Cauchy, plane stress) at the sites.
         load: ``(2 n,)``, nodal forces of the traction.
-        clamped: numbers of the unknowns on the bottom edge.
+        clamped: indices of the unknowns on the bottom edge.
         equilibrium: displacement, nodal forces and residuals.
     """
 
@@ -64,16 +64,16 @@ class CellState:
 
 
 def solve(radius: Radius, cell: UnitCell | None = None, tolerance: float = 1e-10) -> CellState:
-    """Equilibrium of the unit cell ``[0, 1]^2`` with a void about its centre.
+    """Equilibrium of the unit cell ``[0, 1]^2`` with a void around its centre.
 
-    The bottom edge is held, the top edge carries a dead traction along y, the sides and the void are free.
+    The bottom edge is fixed, the top edge carries a dead traction along y, the sides and the void are free.
 
     Args:
-        radius: the void, angle -> radius.
-        cell: options; those of the benchmark if not given.
-        tolerance: largest force out of balance that is accepted, relative to the load.
+        radius: radius of the void as a function of the angle.
+        cell: load, material and mesh; by default those of the benchmark.
+        tolerance: largest norm of the unbalanced forces relative to that of the load.
     Raises:
-        SolverFailure: Newton's method failed, or the void folds an element.
+        SolverFailure: Newton's method did not converge, or the void folds an element.
     """
     cell = cell or UnitCell()
     mesh = morph(base_mesh(cell.refinement), radius)
@@ -85,15 +85,16 @@ def solve(radius: Radius, cell: UnitCell | None = None, tolerance: float = 1e-10
 
 
 def to_lattice(points: np.ndarray, values: np.ndarray, radius: Radius, num_nodes: int = 41) -> np.ndarray:
-    """Values at scattered points brought to a regular lattice by radial basis functions, zero in the void.
+    """Interpolate values at scattered points to a regular lattice by radial basis functions; zero in the void.
 
-    Multiquadrics ``sqrt((r / eps)^2 + 1)`` through all points, eps about their mean distance (scipy's ``Rbf`` as it
-    comes), as the published grid version is understood to have been made.
+    Multiquadrics ``sqrt((r / eps)^2 + 1)`` through all points, with eps about their mean distance (the defaults of scipy's
+    ``Rbf``). To our knowledge the published grid version was made in this way.
 
     Args:
         points: ``(p, 2)``.
         values: ``(p,)``.
-        radius: the void.
+        radius: radius of the void as a function of the angle.
+        num_nodes: nodes per side of the lattice.
     Returns:
         ``(num_nodes, num_nodes)``; axis 0 is x.
     """
@@ -103,7 +104,7 @@ def to_lattice(points: np.ndarray, values: np.ndarray, radius: Radius, num_nodes
 
 @lru_cache(maxsize=8)
 def _boundary_conditions(refinement: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clamped unknowns, and nodal forces of a unit traction; the morph leaves the outer edges as they are."""
+    """Clamped unknowns, and nodal forces of a unit traction; the same for every void, which leaves the outer edges unchanged."""
     mesh = base_mesh(refinement)
     bottom = np.flatnonzero(mesh.doflocs[1] == 0)
     top = mesh.facets_satisfying(lambda x: x[1] > 1 - 1e-9, boundaries_only=True)

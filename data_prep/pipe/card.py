@@ -1,4 +1,4 @@
-"""Draw the data card's picture, three samples in physical space: ``python -m data_prep.pipe.card``."""
+"""Draw the picture of the pipe data card, three samples in physical space: ``python -m data_prep.pipe.card``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ QUANTITIES = {
 
 
 def draw(path: Path) -> None:
-    """Solve samples 0, 1, 2 and draw each field of each, on shared colour scales and undistorted axes."""
+    """Solve samples 0, 1, 2 and draw all fields, with one colour scale per field and equal axes."""
     generator = PipeGenerator()
     samples = [generator.solve(np.random.default_rng(seed)).fields for seed in range(NUM_SAMPLES)]
     heights = [float(np.ptp(sample["y"])) + 0.5 for sample in samples]

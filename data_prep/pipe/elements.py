@@ -1,12 +1,12 @@
 """Q2-Q1 elements: shape functions, Gauss points, and the element sums of residual and Jacobian.
 
-Owns the weak form of the steady incompressible Navier-Stokes equations; knows neither boundary conditions nor Newton.
-With test functions ``w`` (velocity, Q2) and ``q`` (pressure, Q1) the residual is
+Owns the weak form of the steady incompressible Navier-Stokes equations; it knows neither boundary conditions nor Newton's
+method. With test functions ``w`` (velocity, Q2) and ``q`` (pressure, Q1) the residual is
 
     R(w) = int  nu grad u : grad w + ((u . grad) u) . w - p div w - f . w,        R(q) = - int q div u.
 
 Four Gauss points per axis integrate it exactly on the mesh of a bent pipe (vertical sections, constant Jacobian
-determinant), where the convective integrand has degree 7 along the pipe.
+determinant), where the convective term is of degree 7 along the pipe.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numba import njit
 from data_prep.generation.failure import SolverFailure
 from data_prep.pipe.mesh import FloatArray, IndexArray
 
-#: Body force: positions ``x, y`` of any shape to its two components there.
+#: Body force: positions ``x, y`` of any shape -> its two components at these positions.
 BodyForce = Callable[[FloatArray, FloatArray], tuple[FloatArray, FloatArray]]
 
 GAUSS_POINTS_PER_AXIS = 4
@@ -72,7 +72,7 @@ def tabulate(x: FloatArray, y: FloatArray, element_nodes: IndexArray) -> Element
     y_along, y_across = y_nodes @ along.T, y_nodes @ across.T
     determinant = x_along * y_across - x_across * y_along
     if determinant.min() <= 0.0:
-        raise SolverFailure(f"folded mesh: smallest Jacobian determinant {determinant.min():.3e}, must be positive")
+        raise SolverFailure(f"folded mesh: smallest Jacobian determinant {determinant.min():.3e}, expected above 0")
     gradient = np.empty((*determinant.shape, 2, 9))
     gradient[:, :, 0] = (y_across / determinant)[..., None] * along - (y_along / determinant)[..., None] * across
     gradient[:, :, 1] = (x_along / determinant)[..., None] * across - (x_across / determinant)[..., None] * along
@@ -82,7 +82,7 @@ def tabulate(x: FloatArray, y: FloatArray, element_nodes: IndexArray) -> Element
 def load_vector(
     x: FloatArray, y: FloatArray, dofs: IndexArray, tables: ElementTables, force: BodyForce, size: int
 ) -> FloatArray:
-    """Full vector ``int f . w`` of a body force; arrays as for :func:`tabulate` and :func:`add_residual`."""
+    """Load vector ``(size,)``, ``int f . w``, of a body force; arguments as in :func:`tabulate` and :func:`add_residual`."""
     nodes = dofs[:, :9] // 2
     components = force(x.ravel()[nodes] @ tables.velocity.T, y.ravel()[nodes] @ tables.velocity.T)
     load = np.zeros(size)
@@ -114,10 +114,10 @@ def add_residual(
 
     Args:
         state: full vector of unknowns.
-        dofs: ``(elements, 22)`` full indices of each element's unknowns: nine ``u``, nine ``v``, four pressures.
+        dofs: ``(elements, 22)``, full indices of the unknowns of each element: nine ``u``, nine ``v``, four pressures.
         tables: shape functions of the elements.
         viscosity: kinematic viscosity.
-        residual: full vector, added to in place.
+        residual: full vector, modified in place.
     """
     for e in range(dofs.shape[0]):
         local = state[dofs[e]]
@@ -147,9 +147,9 @@ def add_jacobian(
     """Add the derivative of :func:`add_residual` to the entries of a sparse matrix.
 
     Args:
-        state, dofs, tables, viscosity: as for :func:`add_residual`.
-        slots: ``(elements, 22, 22)``, position in ``data`` of each element's entries.
-        data: matrix entries, added to in place.
+        state, dofs, tables, viscosity: as in :func:`add_residual`.
+        slots: ``(elements, 22, 22)``, position in ``data`` of the entries of each element.
+        data: matrix entries, modified in place.
     """
     block = np.empty((22, 22))
     for e in range(dofs.shape[0]):

@@ -1,10 +1,10 @@
 """Geometry and numbering of the bent pipe: centre line, mesh nodes, elements, elimination order, sparsity pattern.
 
-Everything here is combinatorics and coordinates; the flow and its equations live in ``pipe.py``. What depends on the
-number of nodes alone, not on the shape of the pipe, is in ``Numbering`` and is built once per resolution.
+Owns coordinates and indices; the equations are in ``elements.py`` and ``solver.py``. ``Numbering`` contains everything that
+depends only on the number of nodes, and not on the shape of the pipe; it is built once per resolution.
 
-Index conventions: node ``(i, j)`` of the ``n x n`` grid, ``i`` streamwise, ``j`` from the lower to the upper wall.
-An element owns 3 x 3 nodes (local node ``3 a + b``) and 2 x 2 pressure corners (local corner ``2 a + b``).
+Index conventions: node ``(i, j)`` of the ``n x n`` grid, ``i`` streamwise, ``j`` from the lower to the upper wall. An
+element has 3 x 3 nodes (local node ``3 a + b``) and 2 x 2 pressure corners (local corner ``2 a + b``).
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ PIPE_LENGTH = 10.0
 PIPE_WIDTH = 1.0
 NUM_CENTRE_NODES = 5
 
-#: Sub-domains at most this many nodes wide are eliminated without further dissection.
+#: Subdomains of at most this many nodes per side are eliminated without further dissection.
 LEAF_NODES = 4
 
 
 def centre_line_height(nodes: FloatArray, x: FloatArray) -> FloatArray:
     """Height ``d(x)`` of the centre line, piecewise cubic Hermite on equal intervals.
 
-    On the interval from node ``k``, of length ``h`` and with ``t`` in [0, 1] along it,
+    On the interval that starts at node ``k``, of length ``h`` and with the coordinate ``t`` in [0, 1],
 
         d = d_k + (d_{k+1} - d_k) t^2 (3 - 2t) + s_k t (1 - t)^2 - s_{k+1} t^2 (1 - t).
 
-    The slope parameters ``s`` belong to ``t``, not to ``x``: the geometric slope at a node is ``s_k / h``.
+    The slope parameters ``s`` are derivatives by ``t``, not by ``x``: the slope of the centre line at a node is ``s_k / h``.
 
     Args:
         nodes: ``(k, 2)``, value and slope parameter at ``k`` equidistant nodes from 0 to ``PIPE_LENGTH``.
         x: positions in [0, ``PIPE_LENGTH``].
     Returns:
-        heights, shaped as ``x``.
+        Heights, in the shape of ``x``.
     """
     num_intervals = len(nodes) - 1
     scaled = x / (PIPE_LENGTH / num_intervals)
@@ -70,16 +70,16 @@ def pipe_mesh(nodes: FloatArray, resolution: int) -> tuple[FloatArray, FloatArra
 class Numbering:
     """Unknowns of the Q2-Q1 discretisation on an ``n x n`` node grid, and the pattern of its Jacobian.
 
-    The full vector holds ``u, v`` of every node (``2 (n i + j)`` and ``+ 1``) and then the pressure of every corner.
-    The reduced vector holds the unknowns without Dirichlet value, in elimination order.
+    The full vector contains ``u, v`` of every node (indices ``2 (n i + j)`` and ``+ 1``), then the pressure of every corner.
+    The reduced vector contains the unknowns without Dirichlet values, in elimination order.
 
     Args:
         resolution: ``n``.
-        element_dofs: ``(elements, 22)`` full indices: nine ``u``, nine ``v``, four pressures.
-        order: full indices of the reduced vector.
+        element_dofs: ``(elements, 22)``, full indices: nine ``u``, nine ``v``, four pressures.
+        order: full indices of the unknowns of the reduced vector.
         indptr, indices: compressed columns of the reduced Jacobian (structurally symmetric).
-        slots: ``(elements, 22, 22)``: where an element's entry is added in the matrix data; entries that vanish or
-            belong to Dirichlet unknowns go to one surplus slot at the end.
+        slots: ``(elements, 22, 22)``, position of each entry of an element in the data of the matrix; entries that vanish
+            or belong to Dirichlet unknowns share one additional position at the end.
     """
 
     resolution: int
@@ -95,20 +95,20 @@ class Numbering:
         return 2 * self.resolution**2 + (self.resolution // 2 + 1) ** 2
 
     def split(self, state: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Views of a full vector as velocity ``(n, n, 2)`` and corner pressure ``(m, m)``, ``m = n // 2 + 1``."""
+        """Views of a full vector: velocity ``(n, n, 2)`` and corner pressure ``(m, m)`` with ``m = n // 2 + 1``."""
         n, m = self.resolution, self.resolution // 2 + 1
         return state[: 2 * n * n].reshape(n, n, 2), state[2 * n * n :].reshape(m, m)
 
 
 @lru_cache(maxsize=8)
 def numbering(resolution: int) -> Numbering:
-    """Build the :class:`Numbering` of a square node grid; cached, since the shape of the pipe has no part in it.
+    """The :class:`Numbering` of a square node grid; cached, since it does not depend on the shape of the pipe.
 
     Raises:
         ValueError: ``resolution`` is even or below 5.
     """
     if resolution < 5 or resolution % 2 == 0:
-        raise ValueError(f"resolution {resolution}: Q2 elements need an odd number of nodes per axis, at least 5")
+        raise ValueError(f"resolution is {resolution}: Q2 elements need an odd number of nodes per axis, at least 5")
     element_dofs = _element_dofs(resolution)
     order = _elimination_order(resolution)
     indptr, indices, slots = _sparsity(element_dofs, order, 2 * resolution**2 + (resolution // 2 + 1) ** 2)
@@ -116,7 +116,7 @@ def numbering(resolution: int) -> Numbering:
 
 
 def _element_dofs(n: int) -> IndexArray:
-    """Full indices of each element's 22 unknowns."""
+    """Full indices ``(elements, 22)`` of the unknowns of each element."""
     num_elements, m = n // 2, n // 2 + 1
     first = np.arange(num_elements)
     local3, local2 = np.arange(3), np.arange(2)
@@ -128,15 +128,15 @@ def _element_dofs(n: int) -> IndexArray:
 
 
 def _elimination_order(n: int) -> IndexArray:
-    """Full indices of the unknowns without Dirichlet value, by geometric nested dissection.
+    """Full indices of the unknowns without Dirichlet values, ordered by geometric nested dissection.
 
-    Separators are lines of element edges (even indices), so a pressure is eliminated with its own separator or leaf and
-    after the velocities there: its zero diagonal has filled in by then, and no pivoting is needed.
+    Separators are lines of element edges (even indices). A pressure is eliminated with its own separator or leaf, after the
+    velocities there; by then its zero diagonal entry has been filled, so that no pivoting is needed.
     """
     blocks: list[IndexArray] = []
 
     def dissect(i0: int, i1: int, j0: int, j1: int) -> None:
-        """Order nodes ``i0 <= i < i1``, ``j0 <= j < j1``: both halves, then the separator between them."""
+        """Order the nodes ``i0 <= i < i1``, ``j0 <= j < j1``: first both halves, then the separator between them."""
         if i0 >= i1 or j0 >= j1:
             return
         if max(i1 - i0, j1 - j0) <= LEAF_NODES:
@@ -164,7 +164,7 @@ def _even_middle(start: int, stop: int) -> int:
 def _block_unknowns(n: int, rows: range, columns: range) -> IndexArray:
     """Unknowns of a rectangle of nodes: first the free velocities, then the pressures."""
     i, j = (index.ravel() for index in np.meshgrid(rows, columns, indexing="ij"))
-    # The inlet (i = 0) and the walls carry Dirichlet values; the outlet is free.
+    # The inlet (i = 0) and the walls have Dirichlet values; the outlet is free.
     free = (i > 0) & (j > 0) & (j < n - 1)
     node = (n * i + j)[free]
     velocities = np.stack([2 * node, 2 * node + 1], axis=1).ravel()
@@ -174,14 +174,14 @@ def _block_unknowns(n: int, rows: range, columns: range) -> IndexArray:
 
 
 def _sparsity(element_dofs: IndexArray, order: IndexArray, num_dofs: int) -> tuple[IndexArray, IndexArray, IndexArray]:
-    """Compressed-column pattern in elimination order, and each element entry's slot in it."""
+    """Compressed-column pattern in elimination order, and the position of each entry of the elements in it."""
     size = len(order)
     reduced = np.full(num_dofs, -1, dtype=np.int64)
     reduced[order] = np.arange(size)
     local = reduced[element_dofs]
     row, column = np.broadcast_arrays(local[:, :, None], local[:, None, :])
     is_pressure = np.arange(22) >= 18
-    # Pressures do not couple with one another, but the factorisation wants every diagonal entry in the pattern.
+    # Pressures are not coupled with each other, but the factorisation needs every diagonal entry in the pattern.
     couples = ~(is_pressure[:, None] & is_pressure[None, :]) | np.eye(22, dtype=bool)
     stored = (row >= 0) & (column >= 0) & couples
     keys, inverse = np.unique(column[stored] * size + row[stored], return_inverse=True)

@@ -1,15 +1,15 @@
 """Steady laminar flow through a bent pipe: Newton's method on Q2-Q1 finite elements, from coarse to fine meshes.
 
-Owns boundary conditions, Newton iteration and nested iteration. The weak form is in ``pipe_elements.py``, geometry and
-numbering are in ``pipe_mesh.py``.
+Owns boundary conditions, Newton's method and nested iteration. The weak form is in ``elements.py``; geometry and numbering
+are in ``mesh.py``.
 
     (u . grad) u - nu lap u + grad p = f,   div u = 0,      f = 0 unless a body force is given,
-    u = (4 peak s (1 - s), 0) at the inlet (s: fraction of the way from lower to upper wall),   u = 0 on the walls,
+    u = (4 peak s (1 - s), 0) at the inlet (s: relative distance from the lower to the upper wall),   u = 0 on the walls,
     nu du/dn - p n = 0 at the outlet.
 
-Most of the time goes into factorising the Jacobian of the finest mesh, so that is done once: the solution of the mesh
-with half the elements is so close that the factors at this starting point serve for all steps (chord iteration). They
-are renewed where they do not contract the residual fast enough, as happens on the coarse meshes.
+Factorising the Jacobian of the finest mesh takes most of the time and is done once: the solution of the mesh with half
+the elements per side is a starting point so close that its factors serve for all steps (chord iteration). The Jacobian is
+factorised again when a step does not reduce the residual enough, as happens on the coarse meshes.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from lsm.registry import Count, Options, Positive
 #: Meshes are halved down to this many nodes per axis; a coarser mesh no longer resolves the bends.
 COARSEST_RESOLUTION = 17
 
-#: A coarse solution needs no more digits than its discretisation error leaves.
+#: Tolerance on coarse meshes, below their discretisation error.
 COARSE_TOLERANCE = 1e-5
 
-#: Factors are kept while a step reduces the residual below this fraction. A fresh factorisation of the finest mesh
-#: costs as much as some fifteen to twenty steps.
+#: Factors are kept while a step reduces the residual below this fraction. A factorisation on the finest mesh costs as much
+#: as fifteen to twenty steps.
 KEEP_FACTORS_BELOW = 0.2
 
-#: A residual this many times that of the fluid at rest will not come down again.
+#: A residual larger than this, relative to that of the fluid at rest, counts as divergence.
 DIVERGED_ABOVE = 1e4
 
 
@@ -54,9 +54,9 @@ class FlowOptions(Options):
 
     Args:
         viscosity: kinematic viscosity ``nu`` (density 1).
-        inlet_peak: largest inlet velocity; on a pipe of width 1 the flux is two thirds of it.
+        inlet_peak: largest inlet velocity; in a pipe of width 1 the flux is two thirds of it.
         tolerance: final residual relative to that of the fluid at rest, Euclidean norm over all unknowns.
-        max_iterations: Newton steps allowed on each mesh.
+        max_iterations: largest number of Newton steps on each mesh.
     """
 
     viscosity: Positive = 0.005
@@ -71,7 +71,7 @@ class PipeFlow:
 
     Args:
         velocity: ``(n, n, 2)``, horizontal and vertical component at the mesh nodes.
-        pressure: ``(n, n)``, the Q1 pressure evaluated at the mesh nodes; zero level set by the outlet condition.
+        pressure: ``(n, n)``, the Q1 pressure at the mesh nodes; the outlet condition defines its zero.
         residual: final relative residual, see :class:`FlowOptions`.
         iterations: Newton steps on the finest mesh.
     """
@@ -87,13 +87,13 @@ def solve_pipe(
 ) -> PipeFlow:
     """Solve the steady incompressible Navier-Stokes equations on a structured mesh.
 
-    Taylor-Hood Q2-Q1 isoparametric quadrilaterals: on smooth flows velocity is accurate to order 3 and pressure to
-    order 2 in L2.
+    Taylor-Hood Q2-Q1 isoparametric quadrilaterals: for smooth flows order 3 in the velocity and order 2 in the pressure, in
+    the L2 norm.
 
     Args:
         x, y: node coordinates ``(n, n)``, ``n`` odd; axis 0 from inlet to outlet, axis 1 from lower to upper wall.
         options: defaults to :class:`FlowOptions`.
-        force: body force, none by default; lets a flow be manufactured.
+        force: body force, for manufactured solutions; none by default.
     Raises:
         ValueError: coordinates of unequal or non-square shape, or an even or too small ``n``.
         SolverFailure: an element is folded, or Newton's method did not converge.
@@ -109,13 +109,13 @@ def solve_pipe(
 def _solve_nested(
     x: FloatArray, y: FloatArray, options: FlowOptions, force: BodyForce | None
 ) -> tuple[FloatArray, float, int]:
-    """Full solution vector, relative residual and steps, started from the solution on every second node."""
+    """Full solution vector, relative residual and number of steps, starting from the solution on every second node."""
     problem = _Problem.on_mesh(x, y, options, force)
     return problem.converge(_start(problem, x, y, force))
 
 
 def _start(problem: _Problem, x: FloatArray, y: FloatArray, force: BodyForce | None) -> FloatArray:
-    """Starting vector: the coarse solution where there is one, else a developed profile."""
+    """Initial guess: the solution on every second node if that mesh is fine enough and solvable, else the inlet profile."""
     n = len(x)
     if n % 4 != 1 or n // 2 + 1 < COARSEST_RESOLUTION:
         return problem.from_profile()
@@ -123,13 +123,13 @@ def _start(problem: _Problem, x: FloatArray, y: FloatArray, force: BodyForce | N
     try:
         coarse, _, _ = _solve_nested(x[::2, ::2], y[::2, ::2], options, force)
     except SolverFailure:
-        # A good mesh may be too crooked for half its nodes; the start is then only less good.
+        # Elements of the coarse mesh may be folded although those of the fine mesh are not.
         return problem.from_profile()
     return problem.from_coarse(coarse)
 
 
 def refine_velocity(coarse: FloatArray) -> FloatArray:
-    """Q2 interpolation of nodal values ``(n, n, 2)`` to the mesh with twice the elements, ``(2n - 1, 2n - 1, 2)``."""
+    """Q2 interpolation of nodal values ``(n, n, 2)`` to the mesh with twice the elements per side, ``(2n - 1, 2n - 1, 2)``."""
     along = np.repeat(coarse, 2, axis=0)[:-1]
     along[1::2] = _quadratic_midpoints(coarse)
     fine = np.repeat(along, 2, axis=1)[:, :-1]
@@ -138,7 +138,7 @@ def refine_velocity(coarse: FloatArray) -> FloatArray:
 
 
 def _quadratic_midpoints(values: FloatArray) -> FloatArray:
-    """Values of the Q2 interpolant halfway between successive nodes of axis 0."""
+    """Values of the Q2 interpolant at the midpoints between neighbouring nodes of axis 0."""
     shapes, _ = quadratic_shapes(np.array([-0.5, 0.5]))
     elements = np.stack([values[:-2:2], values[1:-1:2], values[2::2]])
     halves = np.tensordot(shapes, elements, axes=1)
@@ -177,14 +177,14 @@ class _Problem:
         return cls(numbers, tables, load, options, x, y)
 
     def at_rest(self) -> FloatArray:
-        """Full vector with the Dirichlet values and zero elsewhere."""
+        """Full vector with the Dirichlet values, and zero elsewhere."""
         state = np.zeros(self.numbers.num_dofs)
         velocity, _ = self.numbers.split(state)
         velocity[0, :, 0] = self._profile()[0]
         return state
 
     def from_profile(self) -> FloatArray:
-        """Starting vector: the inlet profile carried along, parallel to the mesh lines."""
+        """Initial guess: the inlet profile in every section, with velocities parallel to the mesh lines."""
         state = self.at_rest()
         velocity, _ = self.numbers.split(state)
         slope = np.gradient(self.y, axis=0) / np.gradient(self.x, axis=0)
@@ -193,7 +193,7 @@ class _Problem:
         return state
 
     def from_coarse(self, coarse: FloatArray) -> FloatArray:
-        """Starting vector: a solution of the mesh with half the elements, interpolated."""
+        """Initial guess: the interpolated solution of the mesh with half the elements per side."""
         coarse_velocity, coarse_pressure = numbering(self.numbers.resolution // 2 + 1).split(coarse)
         state = self.at_rest()
         velocity, pressure = self.numbers.split(state)
@@ -202,8 +202,12 @@ class _Problem:
         return state
 
     def converge(self, state: FloatArray) -> tuple[FloatArray, float, int]:
-        """Newton's method with kept factors, from ``state``: solution, relative residual and number of steps.
+        """Newton's method with reused factors.
 
+        Args:
+            state: full vector, the initial guess.
+        Returns:
+            Solution, relative residual and number of steps.
         Raises:
             SolverFailure: divergence, a singular Jacobian or too many steps.
         """
@@ -227,7 +231,7 @@ class _Problem:
         raise SolverFailure(f"{n} x {n} nodes: {missed} after {iteration} Newton steps")
 
     def _profile(self) -> FloatArray:
-        """Parabola across every section, ``(n, n)``: zero on the walls, the inlet's peak in the middle."""
+        """Parabola across every section, ``(n, n)``: zero on the walls, ``inlet_peak`` in the middle."""
         fraction = (self.y - self.y[:, :1]) / (self.y[:, -1:] - self.y[:, :1])
         return 4.0 * self.options.inlet_peak * fraction * (1.0 - fraction)
 
@@ -238,7 +242,7 @@ class _Problem:
         return residual[self.numbers.order]
 
     def _factorise(self, state: FloatArray) -> SuperLU:
-        """LU factors of the reduced Jacobian, eliminated in the stored order without pivoting."""
+        """LU factors of the reduced Jacobian, in the stored elimination order and without pivoting."""
         numbers = self.numbers
         data = np.zeros(len(numbers.indices) + 1)
         add_jacobian(state, numbers.element_dofs, self.tables, self.options.viscosity, numbers.slots, data)

@@ -323,13 +323,7 @@ def export_files(
     """
     lines = []
     with Store(path) as store:
-        files = [file for file in layout.files if file.fields <= set(store.fields)]
-        if not layout.required <= {name for file in files for name in file.fields}:
-            raise InputError(
-                f"{path} holds only {', '.join(store.fields)}, required are {', '.join(sorted(layout.required))}"
-            )
-        for name in sorted({name for file in files for name in file.fields}):
-            _check_shape(f"{path}", name, store.fields[name].shape, layout.fields[name].shape, strict)
+        files = _files_of(layout, store, path, strict)
         present = [file.name for file in files if (folder / file.name).exists()]
         if present and not overwrite:
             raise InputError(
@@ -344,6 +338,19 @@ def export_files(
             lines.append(f"{folder / file.name}: {end - first} samples")
             on_done(1)
     return lines
+
+
+def _files_of(layout: Layout, store: Store, path: Path, strict: bool) -> list[PublishedFile]:
+    """The published files whose fields are in the store, after a check of the fields."""
+    files = [file for file in layout.files if file.fields <= set(store.fields)]
+    names = sorted({name for file in files for name in file.fields})
+    if not layout.required <= set(names):
+        raise InputError(
+            f"{path} holds only {', '.join(store.fields)}, required are {', '.join(sorted(layout.required))}"
+        )
+    for name in names:
+        _check_shape(f"{path}", name, store.fields[name].shape, layout.fields[name].shape, strict)
+    return files
 
 
 def _publish(store: Store, array: PublishedArray, first: int, end: int) -> np.ndarray:

@@ -84,6 +84,7 @@ def test_layers_across_the_flow_have_the_face_means_that_are_stated() -> None:
     np.testing.assert_allclose(matrix, expected, rtol=1e-15)
 
 
+@pytest.mark.numerics
 def test_operator_is_symmetric_and_positive_definite() -> None:
     matrix = operator_matrix(two_phase(12))
     np.testing.assert_array_equal(matrix, matrix.T)
@@ -103,13 +104,24 @@ def test_three_linear_solvers_agree() -> None:
     assert np.linalg.norm(direct - iterative) / np.linalg.norm(iterative) < 1e-10
 
 
-def test_a_sample_does_not_depend_on_those_solved_beside_it() -> None:
-    """Not by one bit, though a uniform medium converges in a step and would divide by its zero residual afterwards."""
+@pytest.mark.numerics
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_sample_does_not_depend_on_the_other_samples(batch: int | None) -> None:
+    """A uniform medium converges in one step and would divide by its zero residual afterwards.
+
+    Solved one by one, as is the default on a CPU, samples agree to the last bit. In a batch the bits are those of the
+    batched matrix products: the single-precision preconditioner may differ in its last bits.
+    """
     media = [two_phase(40), np.full((40, 40), 3.0), two_phase(40, seed=1)]
-    together = darcy.solve(torch.from_numpy(np.stack(media)))
+    together = darcy.solve(torch.from_numpy(np.stack(media)), samples_together=batch)
     alone = [darcy.solve(torch.from_numpy(medium)[None]) for medium in media]
-    assert torch.equal(together.pressure, torch.cat([solution.pressure for solution in alone]))
-    assert torch.equal(together.iterations, torch.cat([solution.iterations for solution in alone]))
+    expected = torch.cat([solution.pressure for solution in alone])
+    steps = torch.cat([solution.iterations for solution in alone])
+    if batch is None:
+        assert torch.equal(together.pressure, expected)
+        assert torch.equal(together.iterations, steps)
+    torch.testing.assert_close(together.pressure, expected, rtol=0, atol=1e-9 * expected.max().item())
+    assert (together.iterations - steps).abs().max() <= 1
     assert together.iterations[1] < together.iterations[0] < 40
     assert together.residual.max() < 1e-10
 
@@ -194,6 +206,7 @@ class TestGenerator:
         assert 10 < sample.iterations < 40
         assert sample.fields["pressure"].mean() > 0
 
+    @pytest.mark.numerics
     def test_pressure_is_that_of_the_permeability(self) -> None:
         """Stored together: the pressure solves the problem of the very permeability beside it."""
         fields = self.generator.solve(np.random.default_rng(3)).fields
@@ -216,6 +229,7 @@ class TestGenerator:
             "high": 2.0,
         }
 
+    @pytest.mark.numerics
     def test_a_batch_gives_the_samples_that_one_by_one_gives(self) -> None:
         rngs = [[np.random.default_rng((5, index, 0)) for index in range(3)] for _ in range(2)]
         batch = DarcyGenerator(resolution=41, batch_size=3).solve_batch(rngs[0])

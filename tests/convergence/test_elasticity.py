@@ -158,6 +158,7 @@ def test_newton_converges_quadratically_at_large_strain(traction: float) -> None
     assert np.abs(state.displacement).max() > 0.1
 
 
+@pytest.mark.numerics
 def test_three_newton_steps_suffice_for_the_benchmark() -> None:
     residuals = cell_solver.solve(random_void(2)).equilibrium.residuals
     assert len(residuals) - 1 <= 3
@@ -194,6 +195,7 @@ def test_reactions_balance_the_load_in_force_and_moment(traction: float) -> None
     assert abs((x * force[:, 1] - y * force[:, 0]).sum()) < 1e-9 * traction
 
 
+@pytest.mark.numerics
 def test_bottom_is_clamped_in_both_directions() -> None:
     displacement = cell_solver.solve(random_void(3)).equilibrium.displacement.reshape(-1, 2)
     bottom = base_mesh().doflocs[1] == 0
@@ -370,12 +372,14 @@ class TestGeometry:
         expected = 0.2 + 0.2 / (1 + np.exp(-7 * np.cos(5 * 0.7) / np.sqrt(np.pi) / (25 + 9)))
         assert void_radius(modes, np.array(0.7)) == pytest.approx(expected, abs=1e-15)
 
+    @pytest.mark.numerics
     def test_rim_closes_exactly(self) -> None:
         radii = rim(random_void(7))
         assert radii.shape == (42,)
         assert radii[0] == radii[41]
         assert radii[10] == random_void(7)(np.array([2 * np.pi * 10 / 41]))[0]
 
+    @pytest.mark.numerics
     @pytest.mark.parametrize("seed", range(5))
     def test_morph_puts_the_hole_on_the_void_and_keeps_the_square(self, seed: int) -> None:
         radius, base = random_void(seed), base_mesh()
@@ -411,6 +415,7 @@ class TestGeometry:
         with pytest.raises(SolverFailure, match="folded"):
             discretise(MeshQuad2(nodes, mesh.t))
 
+    @pytest.mark.numerics
     @pytest.mark.parametrize("refinement", [2, 3])
     def test_refined_mesh_covers_the_same_cell_with_a_rounder_hole(self, refinement: int) -> None:
         mesh = base_mesh(refinement)
@@ -488,6 +493,7 @@ class TestGenerator:
         assert (np.abs(fields["points"] - 0.5) < 0.5).all()
         assert len(np.unique(fields["points"], axis=0)) == 972
 
+    @pytest.mark.numerics
     def test_same_seed_is_bitwise_equal_whatever_was_solved_before(self) -> None:
         generator = ElasticityGenerator()
         first = generator.solve(np.random.default_rng(1)).fields

@@ -68,6 +68,17 @@ def stated_in(failure: object) -> tuple[float, float]:
     return float(found[1]), float(found[2])
 
 
+def assert_equal(found: Tensor, expected: Tensor, together: int | None) -> None:
+    """Frames of a batch and of a single sample: equal bits one by one, equal up to rounding if transformed together.
+
+    No Fourier transform promises the same bits in a batch. Single precision: 1e-5 of the largest value is about a hundred
+    roundings.
+    """
+    if together is None:
+        assert torch.equal(found, expected)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5 * expected.abs().max().item())
+
+
 def relative(difference: Tensor, reference: Tensor) -> float:
     return (torch.linalg.vector_norm(difference) / torch.linalg.vector_norm(reference)).item()
 
@@ -251,6 +262,7 @@ class TestDiscretisation:
         assert defects[0] / defects[1] == pytest.approx(4, abs=0.2)
 
 
+@pytest.mark.numerics
 class TestBatch:
     """A calm sample, one too fast for the time step, and another calm one."""
 
@@ -261,20 +273,18 @@ class TestBatch:
         return torch.stack([calm, 12 * fast, other])
 
     @pytest.mark.parametrize("together", [None, 2, 3])
-    def test_samples_do_not_depend_on_their_batch_mates(self, together: int | None):
-        """Bitwise, although the fast sample takes shorter time steps."""
+    def test_samples_do_not_depend_on_the_other_samples(self, together: int | None):
+        """Although the fast sample takes smaller time steps; to the last bit where samples advance one by one."""
         options = FlowOptions(1e-4, time_step=2e-2, num_frames=2, samples_together=together)
         initial, forcing = self.initial(), swirling_forcing(48).float()
         batched = solve(initial, forcing, options)
         for field, result in zip(initial, batched, strict=True):
             alone = trajectory(field, forcing, self.options)
             assert isinstance(result, Trajectory)
-            assert torch.equal(result.frames, alone.frames)
-            assert (result.num_steps, result.courant, result.energy_defect) == (
-                alone.num_steps,
-                alone.courant,
-                alone.energy_defect,
-            )
+            assert_equal(result.frames, alone.frames, together)
+            assert result.num_steps == alone.num_steps
+            assert result.courant == pytest.approx(alone.courant, rel=1e-5)
+            assert result.energy_defect == pytest.approx(alone.energy_defect, abs=1e-5)
         assert batched[0].num_steps == batched[2].num_steps == 100
         assert batched[1].num_steps > 100
 
@@ -311,7 +321,7 @@ class TestBatch:
         assert isinstance(down, Trajectory)
         # The fewest steps of the list that bring 2 pi 5 * 1.5 below the limit of 2.8.
         assert (up.num_steps, down.num_steps) == (17, 12)
-        assert torch.equal(down.frames, trajectory(initial[1], forcing, options).frames)
+        assert_equal(down.frames, trajectory(initial[1], forcing, options).frames, together)
 
     @pytest.mark.parametrize("together", [None, 3])
     def test_a_lost_sample_is_reported_and_its_mates_are_kept(self, together: int | None):
@@ -324,7 +334,7 @@ class TestBatch:
         assert courant > COURANT_LIMIT
         for field, result in ((initial[0], first), (initial[2], last)):
             assert isinstance(result, Trajectory)
-            assert torch.equal(result.frames, trajectory(field, forcing, self.options).frames)
+            assert_equal(result.frames, trajectory(field, forcing, self.options).frames, together)
 
     def test_a_value_that_is_not_finite_is_lost(self):
         initial = self.initial()
@@ -387,6 +397,7 @@ class TestGenerator:
         shapes = {name: field.shape for name, field in NavierStokesGenerator().fields.items()}
         assert shapes == {"initial_vorticity": (64, 64), "vorticity": (64, 64, 20)}
 
+    @pytest.mark.numerics
     def test_same_seed_same_bits_in_any_batch_and_order(self):
         small = NavierStokesGenerator(resolution=32, stored_resolution=16, num_frames=2)
         seeds = (3, 1, 2)

@@ -383,7 +383,7 @@ def test_a_mesh_that_half_its_nodes_cannot_carry_is_solved() -> None:
 
 def test_errors_name_the_cause() -> None:
     x, y = pipe_mesh(np.zeros((5, 2)), 17)
-    with pytest.raises(SolverFailure, match="Jacobian determinant"):
+    with pytest.raises(SolverFailure, match="Jacobian determinant .*, expected above 0"):
         solve_pipe(x, y[:, ::-1])
     with pytest.raises(ValueError, match="odd number"):
         solve_pipe(x[:-1, :-1], y[:-1, :-1])

@@ -113,5 +113,5 @@ def test_the_generator_handed_in_is_the_only_randomness():
 
 
 def test_a_grid_without_modes_is_refused():
-    with pytest.raises(ValueError, match="resolution 1"):
+    with pytest.raises(ValueError, match="resolution is 1,"):
         periodic_field(np.random.default_rng(0), 1)

@@ -103,7 +103,10 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "none.ckpt")
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, {"lsm": 3}, {"lsm": {"schema": 1}}, {"lsm": 3, "state_dict": {}}, [1], torch.ones(2)])
+@pytest.mark.parametrize(
+    "content",
+    [{"state_dict": {}}, {"lsm": 3}, {"lsm": {"schema": 1}}, {"lsm": 3, "state_dict": {}}, [1], torch.ones(2)],
+)
 def test_a_file_of_something_else_is_named(content, tmp_path):
     path = tmp_path / "other.ckpt"
     torch.save(content, path)

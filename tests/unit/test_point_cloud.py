@@ -11,7 +11,9 @@ from lsm.model.latent_spectral.point_cloud import Deformation, FourierProjection
 
 def plain(width=2, modes=4, resolution=16, rows="symmetric"):
     """Both transforms with unit weights, neither deformation nor bias."""
-    projection = FourierProjection(spec("points", (9,), inputs=2), width, modes=modes, resolution=resolution, rows=rows).double()
+    projection = FourierProjection(
+        spec("points", (9,), inputs=2), width, modes=modes, resolution=resolution, rows=rows
+    ).double()
     projection.deformation.out.weight.data.zero_()
     projection.deformation.out.bias.data.zero_()
     unit = torch.eye(width, dtype=torch.complex128)[:, :, None, None].expand(-1, -1, modes, modes)

@@ -230,7 +230,10 @@ def test_unknown_readers_and_options_are_named():
         ({"name": "grid", "inputs": ["a"], "targets": ["b", "e"]}, r"holds e of shape \(4,\) and b of shape \(4, 3\)"),
         ({"name": "grid", "inputs": ["d"], "targets": ["d"]}, r"holds d of shape \(2, 2, 2, 2\) per .* 1 to 3 axes"),
         ({"name": "grid", "inputs": ["a"], "targets": ["b"], "axes": ["x"]}, "axes is x, expected 2 names"),
-        ({"name": "frames", "targets": ["e"], "num_inputs": 1, "num_targets": 1}, r"holds e of shape \(4,\) .* 2 to 4 axes"),
+        (
+            {"name": "frames", "targets": ["e"], "num_inputs": 1, "num_targets": 1},
+            r"holds e of shape \(4,\) .* 2 to 4 axes",
+        ),
         ({"name": "mesh", "coordinates": ["a", "c"], "targets": ["b"]}, r"holds c of shape \(5, 3\)"),
         ({"name": "points", "points": "a", "targets": ["b"]}, r"takes points \(n, d\) of 1 to 3 .* arrays \(n,\)"),
         ({"name": "points", "points": "f", "targets": ["e"]}, r"takes points \(n, d\) of 1 to 3 coordinates"),

@@ -171,7 +171,9 @@ def test_arrays_with_parameters_are_predicted(kind):
 def test_parameters_that_a_solver_does_not_take_are_left_out():
     samples = physical(spec())
     solver = solver_of(spec(), samples)
-    np.testing.assert_array_equal(solver.predict(samples.inputs, parameters=[[1.0]] * 3), solver.predict(samples.inputs))
+    np.testing.assert_array_equal(
+        solver.predict(samples.inputs, parameters=[[1.0]] * 3), solver.predict(samples.inputs)
+    )
 
 
 def test_configurations_that_do_not_fit_are_named():

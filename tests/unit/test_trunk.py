@@ -95,7 +95,9 @@ def test_statistics_of_a_single_value_are_refused():
     """A batch of one sample whose deepest scale has one site; running statistics, more sites or samples will do."""
     trunk = MultiscaleTrunk(2, 4, (1, 1), IdentityBlock, num_scales=3)
     lone = torch.randn(1, 4, 4, 3)
-    with pytest.raises(InputError, match=r"one sample .* deepest of 3 scales.* choose a batch size .* or fewer scales") as bad:
+    with pytest.raises(
+        InputError, match=r"one sample .* deepest of 3 scales.* choose a batch size .* or fewer scales"
+    ) as bad:
         trunk(lone)
     assert bad.value.options == ("batch_size", "num_scales")
     assert trunk(lone.expand(2, -1, -1, -1)).shape == (2, 4, 4, 3)

@@ -31,7 +31,8 @@ def test_it_is_the_latent_spectral_model_without_blocks(fields, training):
     """The same weights give the same output."""
     model = make(fields)
     other = MODELS.make(
-        model_config(patch=[1] * len(fields.sites), width=4, num_scales=3, head_width=10) | {"block": {"name": "identity"}},
+        model_config(patch=[1] * len(fields.sites), width=4, num_scales=3, head_width=10)
+        | {"block": {"name": "identity"}},
         fields,
     )
     state = {name.replace("lift.", "projection.lift."): value for name, value in model.state_dict().items()}

@@ -73,6 +73,7 @@ def relative_l2_of_batch(prediction: Tensor, batch: FieldBatch, spec: FieldSpec)
 @METRICS.register("relative_l2_by_frame")
 def relative_l2_by_frame(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Sum over the frames of a roll-out of each frame's relative L2 error, ``(b,)``; :func:`relative_l2` without frames."""
+    _check_shapes(prediction, batch.targets)
     count = spec.frames.targets if spec.frames else 1
     frames = [
         rearrange(field, "b ... (t c) -> (b t) ... c", t=count, c=spec.out_channels)

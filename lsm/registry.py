@@ -221,7 +221,8 @@ def describe(annotation: Any) -> str:
         items = dict.fromkeys(describe(kind) for kind in get_args(annotation) if kind is not Ellipsis)
         return f"a list, each item {' or '.join(items)}"
     if inspect.isclass(get_origin(annotation)) and issubclass(get_origin(annotation), Mapping):
-        return "a group of options"
+        value = get_args(annotation)[1]
+        return "a group of options" + ("" if value is Any else f", each {describe(value)}")
     return _KINDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -52,17 +52,19 @@ class SpectralConvolution(nn.Module):
             return torch.fft.irfftn(mixed, s=field.shape[2:], dim=axes)
 
     def _corners(self, sizes: Sequence[int]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-        """Indices into the spectrum and into the weights, per combination of signs; a coarse lattice has fewer modes."""
+        """Indices into the spectrum and into the weights, per combination of signs; a coarse lattice has fewer modes.
+
+        Weights of negative wave numbers are stored from ``-m`` to ``-1``, as a spectrum has them.
+        """
         counts = [min(mode, max(size // 2, 1)) for mode, size in zip(self.modes[:-1], sizes[:-1], strict=True)]
-        last = min(self.modes[-1], sizes[-1])
+        last = slice(min(self.modes[-1], sizes[-1]))
         every = (slice(None), slice(None))
         corners = []
         for signs in product((False, True), repeat=len(counts)):
-            kept = tuple(
-                slice(-m, None) if negative else slice(0, m) for m, negative in zip(counts, signs, strict=True)
-            )
-            used = tuple(slice(0, m) for m in counts)
-            corners.append(((*every, *kept, slice(0, last)), (*every, *used, slice(0, last))))
+            ends = list(zip(signs, counts, self.modes, strict=False))
+            kept = (slice(-count, None) if negative else slice(count) for negative, count, _ in ends)
+            used = (slice(mode - count, None) if negative else slice(count) for negative, count, mode in ends)
+            corners.append(((*every, *kept, last), (*every, *used, last)))
         return corners
 
 

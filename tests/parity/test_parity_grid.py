@@ -6,7 +6,7 @@ from compare import close, compare_state, imported_names, make_model
 from oracle import differentiable, grid_model, grid_shapes, random_state, trunk, upsample
 from torch.nn import functional
 
-from lsm.reference import import_state
+from lsm.model.latent_spectral.reference import import_state
 
 # rank, sites (none a multiple of 2^4 * patch along every axis), patch, samples, channels in and out
 CASES = [

@@ -1,18 +1,17 @@
 import pytest
 import torch
-from tiny import batch, solver_config, spec
+from tiny import batch, make_solver, solver_config, spec
 
 from lsm.errors import InputError
-from lsm.inspection import inspect_latents
-from lsm.solver import NeuralSolver
+from lsm.model.latent_spectral.inspection import inspect_latents
+from lsm.solver import build_solver
 
 PATCH = (3, 2)
 GRID = spec(sites=(7, 6))
 
 
 def solver_of(fields, patch=PATCH, **config):
-    torch.manual_seed(0)
-    solver = NeuralSolver(solver_config(inputs="none", targets="none", patch=patch, **config), fields)
+    solver = make_solver(fields, inputs="none", targets="none", patch=patch, **config)
     for parameter in solver.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return solver.eval()
@@ -74,7 +73,7 @@ def test_basis_weights_are_those_of_the_sum():
 
 def test_a_cloud_is_seen_on_its_latent_grid():
     fields = spec(geometry="points", sites=(20,), inputs=2, code=3)
-    solver = solver_of(fields, projection={"name": "fourier", "modes": 2, "resolution": 10})
+    solver = solver_of(fields, projection={"modes": 2, "resolution": 10})
     finest, coarser = inspect_latents(solver, batch(fields, size=2))
     assert finest.gathering.shape == (2, 4, 2, 10, 10)
     assert coarser.gathering.shape == (2, 4, 2, 5, 5)
@@ -82,10 +81,10 @@ def test_a_cloud_is_seen_on_its_latent_grid():
 
 def test_ablated_solvers_say_what_they_lack():
     samples = batch(GRID)
-    for block, named in (({"name": "identity"}, "IdentityBlock"), ({"latent": False}, "latent=false")):
+    for block, named in (({"name": "identity"}, "IdentityBlock"), ({"latent": False}, "without its latent space")):
         config = solver_config()
         config["model"]["block"] = block if "name" in block else config["model"]["block"] | block
-        solver = NeuralSolver(config, GRID).eval()
+        solver = build_solver(config, GRID).eval()
         with pytest.raises(InputError, match=named):
             inspect_latents(solver, samples)
     (seen, *_) = inspect_latents(solver_of(GRID, block={"spectral": False}), samples)

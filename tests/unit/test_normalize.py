@@ -84,8 +84,9 @@ def test_channels_of_small_numbers_are_normalised_too(scale):
 @pytest.mark.parametrize("way", ["encode", "decode"])
 def test_per_site_refuses_another_grid_and_per_channel_takes_it(way):
     other = torch.randn(2, 8, 3, 2)
-    with pytest.raises(InputError, match=r"\(4, 3, 2\).*\(8, 3, 2\).*targets=channel"):
+    with pytest.raises(InputError, match=r"\(4, 3, 2\).*\(8, 3, 2\).*normalisation by channel") as caught:
         getattr(Normalizer("site", SITES, 2), way)(other)
+    assert caught.value.options == ("normalization",)
     assert getattr(Normalizer("channel", SITES, 2), way)(other).shape == other.shape
 
 

@@ -40,20 +40,25 @@ class Reader(ABC):
         """One sample, in float32, from the stored arrays of one sample."""
 
 
-def require_one_shape(store: Store, names: Sequence[str]) -> None:
-    """Check that stored arrays are values at the same sites.
+def require_one_shape(store: Store, names: Sequence[str], trailing: int = 0) -> None:
+    """Check that stored arrays are values at the same sites of a lattice.
 
+    Args:
+        store: holds the arrays.
+        names: of the arrays.
+        trailing: axes after those of the lattice, such as one of frames.
     Raises:
-        InputError: one has another shape than the first, or more than three axes.
+        InputError: one has another shape than the first, or the lattice has not one to three axes.
     """
     described = store.fields
+    least, most = 1 + trailing, len(AXES) + trailing
     for name in names:
         shape, first = described[name].shape, described[names[0]].shape
-        if shape != first or not 1 <= len(shape) <= len(AXES):
+        if shape != first or not least <= len(shape) <= most:
             other = "" if name == names[0] else f" and {names[0]} of shape {first}"
             raise InputError(
                 f"{store.path} holds {name} of shape {shape}{other} per sample; "
-                f"the reader takes arrays of one shape, with 1 to {len(AXES)} axes"
+                f"the reader takes arrays of one shape, with {least} to {most} axes"
             )
 
 

@@ -55,6 +55,7 @@ class FramesReader(Reader):
         Raises:
             InputError: fewer frames are stored than needed, or the arrays' shapes differ.
         """
+        require_one_shape(store, self.targets, trailing=1)
         shape = store.fields[self.targets[0]].shape
         needed = self.frames.inputs + self.frames.targets
         if shape[-1] < needed:
@@ -62,8 +63,6 @@ class FramesReader(Reader):
                 f"{store.path} holds {shape[-1]} frames of {self.targets[0]}, needed are {self.frames.inputs} inputs and "
                 f"{self.frames.targets} targets; lower num_targets, or generate more frames"
             )
-        if len(self.targets) > 1:
-            require_one_shape(store, self.targets)
         sites = self._select(np.empty(shape, dtype=bool)).shape[:-1]
         fields = channels(store, self.targets)
         return FieldSpec(

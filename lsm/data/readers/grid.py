@@ -79,17 +79,20 @@ class GridReader(Reader):
         return np.empty(shape[:-1] if name in self.components else shape, dtype=bool)
 
     def _require_lattice(self, store: Store) -> None:
-        lattice = self._lattice_of(store, self.targets[0]).shape
-        for name in (*self.inputs, *self.targets):
+        first = self.targets[0]
+        lattice = self._lattice_of(store, first).shape
+        for name in (first, *self.inputs, *self.targets):
             shape = self._lattice_of(store, name).shape
             fits = shape == lattice[: len(shape)] if name in self.inputs else shape == lattice
             if not fits or not 1 <= len(shape) <= len(AXES):
+                other = "" if name == first else f" and {first} of shape {store.fields[first].shape}"
                 raise InputError(
-                    f"{store.path} holds {name} of shape {store.fields[name].shape} and {self.targets[0]} of shape "
-                    f"{store.fields[self.targets[0]].shape} per sample; "
-                    f"the reader takes arrays of one shape, with 1 to {len(AXES)} axes"
+                    f"{store.path} holds {name} of shape {store.fields[name].shape}{other} per sample; the reader takes "
+                    f"targets of one shape, with 1 to {len(AXES)} axes, and inputs with all or the first ones of these axes"
                 )
             self._require_components(store, name)
+        if self.axes and len(self.axes) != len(lattice):
+            raise OptionError("axes", f"is {', '.join(self.axes)}, expected {len(lattice)} names")
 
     def _require_components(self, store: Store, name: str) -> None:
         names, shape = self.components.get(name), store.fields[name].shape
@@ -113,7 +116,12 @@ class GridReader(Reader):
         columns: list[np.ndarray] = []
         for name in names:
             columns += list(np.moveaxis(arrays[name], -1, 0)) if name in self.components else [arrays[name]]
-        return [select(column, self.resolution) for column in columns]
+        return [self._selected(column) for column in columns]
+
+    def _selected(self, column: np.ndarray) -> np.ndarray:
+        """Selected sites of an array, which may have the first axes of the lattice only."""
+        resolution = self.resolution
+        return select(column, resolution[: column.ndim] if isinstance(resolution, Sequence) else resolution)
 
 
 def _repeated(column: np.ndarray, sites: Sequence[int]) -> np.ndarray:

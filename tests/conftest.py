@@ -25,7 +25,7 @@ from toy_sets import expected_content
 
 from data_prep.generation.job import Job
 from experiments import convert, evaluate, generate, import_reference, train, visualize
-from experiments.cli import compose_config, config_dir
+from experiments.app import check, compose_config, config_dir
 
 torch.set_num_threads(1)
 
@@ -44,10 +44,10 @@ RUNS = {
 TINY_DARCY = (
     "benchmark=darcy",
     "preset=quick",
-    "benchmark.presets.quick.solver_resolution=25",
-    "benchmark.presets.quick.resolution=13",
+    "benchmark.sets.quick.solver_resolution=25",
+    "benchmark.sets.quick.resolution=13",
 )
-TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.trunk.num_scales=2", "trainer.accelerator=cpu")
+TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.num_scales=2", "trainer.accelerator=cpu")
 
 
 def run_command(name: str, *overrides: str) -> Any:
@@ -59,6 +59,7 @@ def run_command(name: str, *overrides: str) -> Any:
         HydraConfig.instance().set_config(cfg)
         del cfg.hydra
     try:
+        check(name, cfg, list(overrides))
         return RUNS[name](cfg)
     finally:
         HydraConfig.instance().cfg = None
@@ -72,7 +73,7 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., DictConfig]:
-    """``compose(name, *overrides)``: see :func:`experiments.cli.compose_config`."""
+    """``compose(name, *overrides)``: see :func:`experiments.app.compose_config`."""
     return compose_config
 
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import lsm
 from experiments import folders
+from experiments.effect import require_effect
 from experiments.mistakes import mistakes_reported
 from experiments.schema import check_schema
 from lsm.errors import InputError
@@ -65,7 +66,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
         def guarded(cfg: DictConfig) -> Any:
             with mistakes_reported(show_all):
-                check(name, cfg, HydraConfig.get().overrides.task)
+                check(name, cfg)
                 return getattr(import_module(module), function)(cfg)
 
         with mistakes_reported(show_all):
@@ -74,48 +75,22 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     return main
 
 
-def check(name: str, cfg: DictConfig, overrides: list[str]) -> None:
+def check(name: str, cfg: DictConfig) -> None:
     """Check the options of a command before it runs, and import the plugins.
 
     Args:
         name: primary configuration file.
         cfg: the composed configuration.
-        overrides: the options that the user typed.
     Raises:
         InputError: an option has another kind or range, has no effect, or names an empty path.
     """
     for place in ("data_dir", "store", "run_dir"):
         folders.require_place(place, OmegaConf.select(cfg, place))
     check_schema(name, cfg)
-    _refuse_without_effect(name, cfg, overrides)
+    hydra_cfg = HydraConfig.get()
+    require_effect(name, cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)
     for module in cfg.get("plugins") or ():
         _import_plugin(module)
-
-
-#: Parts of the configuration that a command does not read, and what to do instead.
-_UNUSED = {
-    "train": {
-        "sizes": "set model.OPTION",
-        "benchmark.generator": "give it to lsm-generate",
-        "benchmark.published": "give it to lsm-convert",
-    },
-    "generate": {"benchmark.published": "give it to lsm-convert", "benchmark.symmetries": "give it to lsm-train"},
-    "convert": {"benchmark.symmetries": "give it to lsm-train"},
-}
-
-
-def _refuse_without_effect(name: str, cfg: DictConfig, overrides: list[str]) -> None:
-    unused = dict(_UNUSED.get(name, {}))
-    if "benchmark" in cfg and "sets" in cfg.benchmark:
-        others = [other for other in cfg.benchmark.sets if other != cfg.set]
-        unused |= {
-            f"benchmark.sets.{other}": f"add set={other}, or change benchmark.sets.{cfg.set}" for other in others
-        }
-    for override in overrides:
-        key = override.lstrip("+~").partition("=")[0]
-        for prefix, remedy in unused.items():
-            if key == prefix or key.startswith(f"{prefix}."):
-                raise InputError(f"{override} has no effect on this command; {remedy}")
 
 
 def _import_plugin(module: str) -> None:

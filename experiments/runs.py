@@ -8,36 +8,34 @@ record. What may differ is listed in :data:`MAY_CHANGE`; everything else is refu
 from __future__ import annotations
 
 import os
-import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import compose_config, plain
 from experiments.assemble import make_datamodule
+from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
 from experiments.folders import best_checkpoint
-from lsm.errors import InputError
+from experiments.recorded import parse, recorded_choices, recorded_options, require_config
+from experiments.schema import check_schema
+from lsm.errors import InputError, UnknownNameError
 
 if TYPE_CHECKING:
     from lsm.checkpoint import Checkpoint
     from lsm.data.datamodule import FieldDataModule
 
-#: Options of one call, which are no part of a run.
-CALL_OPTIONS = ("resume", "run_dir", "time_limit")
-
 #: What a resumed run may change: where it computes, where its data lie, how long it trains, and what it logs.
 MAY_CHANGE = (
-    *CALL_OPTIONS,
-    *("data_dir", "data.path", "data.num_workers", "data.in_memory", "data.on_device", "data.batch_size"),
+    *("data.path", "data.num_workers", "data.in_memory", "data.on_device", "data.batch_size"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.precision", "trainer.sync_batchnorm", "trainer.accumulate_grad_batches"),
     *("trainer.limit_train_batches", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
-    *("trainer.enable_model_summary", "callbacks", "logger", "compile", "checkpoint_interval", "plugins"),
+    *("trainer.enable_model_summary", "callbacks", "logger", "compile", "checkpoint_interval"),
 )
 
 #: The number of steps of a run depends on these; a schedule that spans the run fixes them.
@@ -45,9 +43,6 @@ STEPS = (
     *("trainer.max_epochs", "trainer.devices", "trainer.num_nodes", "data.batch_size"),
     *("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.max_steps"),
 )
-
-#: Modules whose classes a recorded option may name.
-_TRUSTED = re.compile(r"(torch\.optim|pytorch_lightning|lightning\.pytorch|lsm|experiments|data_prep)\.")
 
 
 def record_of(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any]:
@@ -58,7 +53,7 @@ def record_of(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, s
         overrides: the options that the user typed.
         choices: the chosen option of each configuration group.
     """
-    kept = [text for text in overrides if _parse(text).key_or_group not in CALL_OPTIONS]
+    kept = [text for text in overrides if parse(text).key_or_group not in CALL_OPTIONS]
     config = {key: value for key, value in plain(cfg).items() if key != "sizes"}
     return {"config": config, "overrides": kept, "choices": {k: v for k, v in choices.items() if "hydra/" not in k}}
 
@@ -108,84 +103,87 @@ def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[s
         content: what it holds.
         overrides: options on this call's command line.
     Raises:
-        InputError: the checkpoint cannot be resumed, or an option changes what the run depends on.
+        InputError: the checkpoint cannot be resumed, or an option changes what the run depends on, or has no effect.
     """
     run = content["lsm"]["run"]
     if "optimizer_states" not in content:
         raise InputError(f"{path} holds a solver without the state of a training, which cannot be resumed; evaluate it")
-    if run["overrides"] is None:
+    if run.get("overrides") is None:
         raise InputError(f"{path} was written by an older version; it can be evaluated, but not resumed")
-    typed = [_parse(text) for text in overrides]
-    options = _combine(
-        _trusted(path, run["overrides"], typed), [o for o in typed if o.key_or_group not in CALL_OPTIONS]
-    )
+    before = require_config(path, run)
+    typed = [option for text in overrides if (option := parse(text)).key_or_group not in CALL_OPTIONS]
+    choices = recorded_choices(path, run)
+    for option in typed:
+        _require_same_choice(path, choices, option)
+    options = [str(option.input_line) for option in (*recorded_options(path, run["overrides"], typed), *typed)]
     cfg = compose_config("train", *options)
-    _place_data(cfg, run["config"], typed)
-    _require_same_run(path, run["config"], cfg, typed)
+    check_schema("train", cfg)
+    texts = [str(option.input_line) for option in typed if option.key_or_group != "data_dir"]
+    require_effect("train", cfg, texts, choices)
+    _place_data(path, cfg, before["data"]["path"], typed)
+    _require_same_run(path, before, cfg, typed)
     return cfg, options
 
 
-def _parse(text: str) -> Override:
-    return OverridesParser.create().parse_override(text)
-
-
-def _trusted(path: Path, recorded: Any, typed: Sequence[Override]) -> list[Override]:
-    """Recorded options, none of which names foreign code or reads this machine's environment."""
-    if not isinstance(recorded, list) or not all(isinstance(text, str) for text in recorded):
-        raise InputError(f"{path} records no list of options; it is damaged")
-    repeated = {override.input_line for override in typed}
-    for text in recorded:
-        named = re.findall(r"_target_\W*([\w.]+)", text)
-        if text not in repeated and ("${" in text or not all(_TRUSTED.match(name) for name in named)):
-            raise InputError(
-                f"{path} records the option {text}, which names code or an environment variable; it is not taken from a file: "
-                "repeat the option on the command line if you trust it"
-            )
-    return [_parse(text) for text in recorded]
-
-
-def _combine(recorded: Sequence[Override], typed: Sequence[Override]) -> list[str]:
-    """Recorded options and those typed now; of two with one key the typed one counts."""
-    keys = {override.key_or_group: override for override in typed}
-    added = {override.key_or_group for override in recorded if override.is_add() or override.is_force_add()}
-    options = [str(override.input_line) for override in recorded if override.key_or_group not in keys]
-    for key, override in keys.items():
-        line = str(override.input_line)
-        if override.is_delete() and key in added:
-            continue
-        options.append(f"++{line}" if key in added and not line.startswith("+") else line)
-    return options
-
-
-def _place_data(cfg: DictConfig, before: Mapping[str, Any], typed: Sequence[Override]) -> None:
-    """Where the data lie now: as typed, else where they lay, else where the environment says."""
-    keys = {override.key_or_group for override in typed}
-    recorded = Path(before["data"]["path"])
+def _place_data(path: Path, cfg: DictConfig, recorded: str, typed: Sequence[Override]) -> None:
+    """Set where the data lie now: as typed, else the recorded path, else that name in the folder of data."""
+    keys = {option.key_or_group for option in typed}
     if "data.path" in keys:
         return
-    if "data_dir" in keys or not recorded.exists():
-        cfg.data.path = str(Path(cfg.data_dir) / recorded.name)
-    else:
-        cfg.data.path = str(recorded)
+    if "${" in recorded:
+        raise InputError(f"{path} records data.path={recorded}, which is no path; give data.path=FILE")
+    if "data_dir" in keys or not Path(recorded).exists():
+        recorded = str(Path(cfg.data_dir) / Path(recorded).name)
+    cfg.data.path = recorded
+
+
+def _require_same_choice(path: Path, choices: Mapping[str, str], option: Override) -> None:
+    key, before = option.key_or_group, choices.get(option.key_or_group)
+    if before is not None and key not in MAY_CHANGE and before != option.value():
+        raise InputError(
+            f"{key} cannot change from {before} to {option.value()} on resume, since {path} depends on it; start a new run"
+        )
 
 
 def _require_same_run(path: Path, before: Mapping[str, Any], cfg: DictConfig, typed: Sequence[Override]) -> None:
-    old, new = flatten(before), flatten({key: value for key, value in plain(cfg).items() if key != "sizes"})
+    old, new = (
+        {key: value for key, value in flatten(config).items() if lies_in(key, RUN_OPTIONS)}
+        for config in (before, plain(cfg))
+    )
+    asked = [option.key_or_group for option in typed]
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     spans = OmegaConf.is_missing(cfg.scheduler.make, "total_steps")
-    for key in changed:
+    for key in sorted(changed, key=lambda key: not lies_in(key, asked)):
+        change = f"from {old.get(key)} to {new.get(key)}"
         if spans and key in STEPS:
             raise InputError(
-                f"the learning-rate schedule of {path} spans the steps that {key}={old.get(key)} makes; "
-                f"it cannot continue with {new.get(key)}: start a new run"
+                f"the learning-rate schedule of {path} spans the steps of the run, so {key} cannot change {change} on resume; "
+                "start a new run"
             )
-        if any(key == name or key.startswith(f"{name}.") for name in MAY_CHANGE):
-            continue
-        asked = any(key == o.key_or_group or key.startswith(f"{o.key_or_group}.") for o in typed)
-        remedy = "start a new run" if asked else f"add {key}={old.get(key)}, or use the version that wrote it"
+        if not lies_in(key, MAY_CHANGE):
+            remedy = "start a new run" if lies_in(key, asked) else f"add {key}={old.get(key)}"
+            raise InputError(f"{key} cannot change {change} on resume, since {path} depends on it; {remedy}")
+
+
+@contextmanager
+def plugins_named(config: Mapping[str, Any], plugins: Sequence[str]) -> Iterator[None]:
+    """Where a name is unknown, say which plugins the run was trained with: a checkpoint does not import them.
+
+    Args:
+        config: the recorded configuration.
+        plugins: those of the present call.
+    """
+    try:
+        yield
+    except InputError as error:
+        absent = [module for module in config.get("plugins") or () if module not in plugins]
+        if not absent or not any(isinstance(cause, UnknownNameError) for cause in (error, error.__cause__)):
+            raise
+        names = ",".join(absent)
         raise InputError(
-            f"{key} cannot change on resume from {old.get(key)} to {new.get(key)}, {path} depends on it; {remedy}"
-        )
+            f"{error}; the run was trained with the plugins {names}, which a checkpoint does not import: "
+            f"add plugins=[{names}] if you trust them"
+        ) from error
 
 
 def _store_of(checkpoint: Checkpoint, store: str | None, data_dir: str | None) -> Path:
@@ -219,13 +217,18 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
     Raises:
         InputError: the split is empty, or the store holds other fields.
     """
-    from lsm.checkpoint import load
+    from lsm.checkpoint import read, rebuild
 
-    checkpoint = load(best_checkpoint(Path(cfg.checkpoint)))
+    path = best_checkpoint(Path(cfg.checkpoint))
+    content = read(path)
+    config = require_config(path, content["lsm"]["run"])
+    with plugins_named(config, cfg.plugins):
+        checkpoint = rebuild(content, path)
     store = _store_of(checkpoint, cfg.store, cfg.data_dir)
     changes = {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
     resolution = list(cfg.resolution) if OmegaConf.is_list(cfg.resolution) else cfg.resolution
-    data = make_datamodule(checkpoint.run["config"], resolution, path=store, **changes)
+    with plugins_named(config, cfg.plugins):
+        data = make_datamodule(config, resolution, path=store, **changes)
     _require_same_fields(checkpoint, data)
     if not len(data.dataset(cfg.split)):
         raise InputError(f"the {cfg.split} split of this run is empty; choose another one")

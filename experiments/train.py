@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import check_benchmark, command, plain
 from experiments.assemble import make_datamodule, make_module, make_trainer
+from experiments.effect import CALL_OPTIONS
 from experiments.folders import find_checkpoint, run_of
-from experiments.runs import carry_best, record_of, require_same_data, resumed_config
+from experiments.runs import carry_best, plugins_named, record_of, require_same_data, resumed_config
 from lsm.errors import InputError
 from lsm.progress import console
 from lsm.provenance import describe_environment
@@ -76,7 +77,7 @@ def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = 
     if start.checkpoint is not None:
         require_same_data(start.checkpoint, start.content["lsm"]["data"], data.describe())
         rank_zero_only(carry_best)(start.checkpoint, folder)
-    rank_zero_only(_write_record)(cfg, data.describe(), folder)
+    rank_zero_only(_write_record)(start.record["config"], data.describe(), folder)
     trainer = make_trainer(cfg, folder, data.has_validation, time_limit, start.content)
     module = make_module(cfg, data, lambda: trainer.estimated_stepping_batches, start.record)
     if cfg.compile:
@@ -110,13 +111,13 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
-def _write_record(cfg: DictConfig, data: dict[str, Any], folder: Path) -> None:
+def _write_record(config: Mapping[str, Any], data: dict[str, Any], folder: Path) -> None:
     """Store what is needed to repeat the run; each call that resumes it adds its own environment."""
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
     times_resumed = len(list(folder.glob("environment*.json")))
     name = f"environment-resumed-{times_resumed}.json" if times_resumed else "environment.json"
-    environment = {"seed": cfg.seed, "data": data, **describe_environment()}
+    environment = {"seed": config["seed"], "data": data, **describe_environment()}
     (folder / name).write_text(json.dumps(environment, indent=2) + "\n")
 
 
@@ -134,19 +135,22 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     _protect(folder, cfg.resume, checkpoint)
     if checkpoint is None:
         return _report(run(cfg, folder, Start(record_of(cfg, overrides, hydra.runtime.choices)), cfg.time_limit))
-    return _report(_resume(checkpoint, overrides, folder, cfg.time_limit))
+    return _report(_resume(checkpoint, cfg, folder))
 
 
-def _resume(checkpoint: Path, overrides: list[str], folder: Path, time_limit: float | None) -> TrainingResult:
+def _resume(checkpoint: Path, call: DictConfig, folder: Path) -> TrainingResult:
     from lsm.checkpoint import read
 
     content = read(checkpoint)
-    cfg, options = resumed_config(checkpoint, content, overrides)
+    cfg, options = resumed_config(checkpoint, content, HydraConfig.get().overrides.task)
+    cfg.update({name: call[name] for name in CALL_OPTIONS} | {"run_dir": str(folder)})
     if 0 < (cfg.trainer.max_epochs or 0) <= content["epoch"] + 1:
         return _nothing_left(cfg, run_of(checkpoint))
     console.print(f"continuing from {checkpoint}", soft_wrap=True)
-    record = record_of(cfg, options, content["lsm"]["run"]["choices"])
-    return run(cfg, folder, Start(record, checkpoint, content), time_limit)
+    recorded = content["lsm"]["run"]
+    with plugins_named(recorded["config"], call.plugins):
+        record = record_of(cfg, options, recorded["choices"])
+        return run(cfg, folder, Start(record, checkpoint, content), call.time_limit)
 
 
 def _refuse_shared_folder(mode: RunMode | None, overrides: list[str]) -> None:

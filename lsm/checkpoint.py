@@ -135,7 +135,18 @@ def load(path: str | Path) -> Checkpoint:
         FileNotFoundError: there is no such file.
         InputError: see :func:`read`; or the weights do not fit the description.
     """
-    content = read(path)
+    return rebuild(read(path), path)
+
+
+def rebuild(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
+    """The solver of a checkpoint that was read.
+
+    Args:
+        content: see :func:`read`.
+        path: where it was read, for messages.
+    Raises:
+        InputError: the weights do not fit the description.
+    """
     described = content["lsm"]
     try:
         solver = build_solver(described["solver"], FieldSpec.from_dict(described["spec"]))

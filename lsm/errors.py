@@ -27,6 +27,10 @@ class InputError(ValueError):
         self.options = tuple(options)
 
 
+class UnknownNameError(InputError):
+    """A name under which no part is registered."""
+
+
 class OptionError(InputError):
     """An option that a part does not have, or a value that it does not accept.
 

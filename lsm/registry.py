@@ -28,7 +28,7 @@ from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, g
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
-from lsm.errors import InputError, OptionError
+from lsm.errors import InputError, OptionError, UnknownNameError
 
 Part = TypeVar("Part", bound=Callable[..., Any])
 
@@ -102,11 +102,11 @@ class Registry(Generic[Part]):
         """The part of this name.
 
         Raises:
-            InputError: there is none; the message lists those that there are.
+            UnknownNameError: there is none; the message lists those that there are.
         """
         self._load()
         if name not in self._parts:
-            raise InputError(f"{self.what} {name!r} is unknown; choose one of: {', '.join(self.names())}")
+            raise UnknownNameError(f"{self.what} {name!r} is unknown; choose one of: {', '.join(self.names())}")
         return self._parts[name]
 
     def make(self, config: Config | str, *context: Any) -> Any:

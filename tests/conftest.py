@@ -40,13 +40,11 @@ RUNS = {
     "import": import_reference.run,
 }
 
-#: A Darcy run of seconds: 13 x 13 sites, a model of width 8.
-TINY_DARCY = (
-    "benchmark=darcy",
-    "preset=quick",
-    "benchmark.sets.quick.solver_resolution=25",
-    "benchmark.sets.quick.resolution=13",
-)
+#: Darcy data of seconds: solved on 25 x 25 sites.
+TINY_DARCY = ("benchmark=darcy", "preset=quick", "benchmark.sets.quick.solver_resolution=25")
+
+#: A Darcy run of seconds: every second site, a model of width 8.
+TINY_RUN = ("benchmark=darcy", "preset=quick", "benchmark.sets.quick.resolution=13")
 TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.num_scales=2", "trainer.accelerator=cpu")
 
 
@@ -59,7 +57,7 @@ def run_command(name: str, *overrides: str) -> Any:
         HydraConfig.instance().set_config(cfg)
         del cfg.hydra
     try:
-        check(name, cfg, list(overrides))
+        check(name, cfg)
         return RUNS[name](cfg)
     finally:
         HydraConfig.instance().cfg = None
@@ -81,6 +79,20 @@ def compose() -> Callable[..., DictConfig]:
 def command() -> Callable[..., Any]:
     """``command(name, *overrides)``: see :func:`run_command`."""
     return run_command
+
+
+@pytest.fixture
+def train(command, monkeypatch) -> Callable[..., Any]:
+    """``train(*options, stop=(epoch, batch))``: ``lsm-train OPTIONS``; ``stop`` kills it before that batch."""
+    from training import train_until
+
+    def run(*options: str, stop: tuple[int, int] | None = None) -> Any:
+        if stop is None:
+            return command("train", *options)
+        with monkeypatch.context() as patch:
+            return train_until(command, stop, patch, options)
+
+    return run
 
 
 @pytest.fixture
@@ -120,7 +132,7 @@ def darcy_run(darcy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def tiny_training(store: Path, folder: Path) -> list[str]:
     """Options of a Darcy training of a second."""
     splits = [f"data.splits.{name}={limits}" for name, limits in SPLITS.items()]
-    return [*TINY_DARCY, *TINY_MODEL, *splits, "data.batch_size=2", f"data.path={store}", f"run_dir={folder}"]
+    return [*TINY_RUN, *TINY_MODEL, *splits, "data.batch_size=2", f"data.path={store}", f"run_dir={folder}"]
 
 
 SPLITS = {"train": "[0,5]", "validation": "[5,7]", "test": "[7,9]"}

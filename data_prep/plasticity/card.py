@@ -53,17 +53,17 @@ def draw_frame(axes: plt.Axes, die: np.ndarray, deformation: np.ndarray, frame: 
         axes.plot(*lines.transpose(2, 1, 0), color="0.2", linewidth=0.3)
     x = np.linspace(*PlasticityGenerator().display["tool"]["span"], 401)
     y = die_between_points(die)(x) - TRAVEL_PER_FRAME * frame
-    axes.fill_between(x, y, 24.5, color="0.82", linewidth=0)
-    axes.text(-28.0, 22.4, "rigid die", ha="center", va="center", fontsize=8, color="0.25")
+    axes.fill_between(x, y, 26.5, color="0.82", linewidth=0)
+    axes.text(-28.0, 24.4, "rigid die", ha="center", va="center", fontsize=8, color="0.25")
     axes.plot(x, y, color="0.25", linewidth=0.8)
-    axes.set(xlim=(-54, 4.5), ylim=(-0.6, 24.5), aspect="equal")
+    axes.set(xlim=(-54, 4.5), ylim=(-0.6, 26.5), aspect="equal")
     return block
 
 
 def main() -> None:
     """Generate the samples and save the picture beside this file."""
     figure, grid = plt.subplots(
-        len(SEEDS), len(FRAMES), figsize=(13, 4.9), sharex=True, sharey=True, layout="constrained"
+        len(SEEDS), len(FRAMES), figsize=(13, 5.2), sharex=True, sharey=True, layout="constrained"
     )
     generator = PlasticityGenerator()
     for axes, frame in zip(grid[0], FRAMES, strict=True):

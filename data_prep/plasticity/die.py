@@ -14,10 +14,7 @@ from data_prep.plasticity.kernels import die_height
 
 @dataclass(frozen=True, eq=False)
 class Die:
-    """Cubic spline through equally spaced knots, continued beyond the outer knots along its tangents.
-
-    With the natural end condition the curvature vanishes there, so the whole profile has a continuous curvature and no
-    vertex that could push a node sideways.
+    """Cubic spline through equally spaced knots; the die ends at the outer ones and touches nothing beyond them.
 
     Args:
         heights: ``(n,)``, mm; the underside of the die over the knots, at time 0.
@@ -30,21 +27,24 @@ class Die:
     width: float
 
     @classmethod
-    def natural(cls, heights: np.ndarray, width: float) -> Die:
-        """Natural cubic spline, whose ends are free to turn; reflecting the knots reflects it bit for bit.
+    def through(cls, heights: np.ndarray, width: float, end_curvature: float = 0.0) -> Die:
+        """Cubic spline with a given second derivative at both ends; reflecting the knots reflects it bit for bit.
 
+        Args:
+            heights: ``(n,)``, mm.
+            width: distance of the outer knots, mm.
+            end_curvature: 1 / mm; 0 makes the spline natural.
         Raises:
             ValueError: fewer than three knots, or a height that is not finite.
         """
         heights = np.asarray(heights, dtype=np.float64)
         if heights.ndim != 1 or heights.size < 3 or not np.isfinite(heights).all():
             raise ValueError(f"a die needs a vector of at least 3 finite knot heights, not {heights}")
-        spacing = width / (heights.size - 1)
-        slopes = 0.5 * (_natural_slopes(heights, spacing) - _natural_slopes(heights[::-1], spacing)[::-1])
-        return cls(heights, slopes, width)
+        rightwards, leftwards = (_slopes(knots, width, end_curvature) for knots in (heights, heights[::-1]))
+        return cls(heights, 0.5 * (rightwards - leftwards[::-1]), width)
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Height of the underside at time 0 over the positions ``x``, mm."""
+        """Height of the underside at time 0 over the positions ``x``, mm; infinite beyond the ends."""
         return np.array([die_height(value, self.heights, self.slopes, self.width) for value in np.ravel(x)])
 
     def raised(self, by: float) -> Die:
@@ -56,10 +56,13 @@ class Die:
         return Die(self.heights[::-1].copy(), -self.slopes[::-1], self.width)
 
 
-def _natural_slopes(heights: np.ndarray, spacing: float) -> np.ndarray:
-    """Slopes at the knots that make the second derivative continuous, and zero at the ends."""
+def _slopes(heights: np.ndarray, width: float, end_curvature: float) -> np.ndarray:
+    """Slopes at the knots that make the second derivative continuous, and ``end_curvature`` at the ends."""
     size = heights.size
+    spacing = width / (size - 1)
     matrix = 4.0 * np.eye(size) + np.eye(size, k=1) + np.eye(size, k=-1)
     matrix[0, 0] = matrix[-1, -1] = 2.0
     secants = np.diff(heights) / spacing
-    return np.linalg.solve(matrix, 3.0 * (np.append(secants, 0.0) + np.append(0.0, secants)))
+    right = 3.0 * (np.append(secants, 0.0) + np.append(0.0, secants))
+    right[[0, -1]] += 0.5 * spacing * end_curvature * np.array([-1.0, 1.0])
+    return np.linalg.solve(matrix, right)

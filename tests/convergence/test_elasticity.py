@@ -521,7 +521,7 @@ class TestGenerator:
         samples = [generator.solve(np.random.default_rng([SEED, index])).fields for index in range(30)]
         stacked = {name: np.stack([fields[name] for fields in samples]) for name in generator.fields}
         statistics = generator.statistics(stacked)
-        assert len(statistics) == 7
+        assert len(statistics) == 8
         assert [figure.name for figure in statistics if not figure.expected] == []
 
     def test_statistics_notice_a_wrong_load(self) -> None:
@@ -529,3 +529,20 @@ class TestGenerator:
         fields = {name: value[None] for name, value in generator.solve(np.random.default_rng(4)).fields.items()}
         doubled = {**fields, "stress": 2 * fields["stress"]}
         assert not all(figure.expected for figure in generator.statistics(doubled))
+
+    @pytest.mark.parametrize(
+        ("means", "noticed"),
+        [
+            (np.linspace(150.0, 222.0, 200), "share of samples with a mean stress below 160 Pa"),
+            (np.append(np.full(199, 186.0), 300.0), "highest mean stress of a sample, Pa"),
+            (np.append(np.full(199, 186.0), 120.0), "lowest mean stress of a sample, Pa"),
+        ],
+        ids=["low tail too heavy", "too high", "too low"],
+    )
+    def test_statistics_notice_wrong_tails(self, means: np.ndarray, noticed: str) -> None:
+        """Eight sites per sample, one of them at a largest stress as expected, the others such that the mean is as given."""
+        stress = np.repeat((8.0 * means[:, None] - 700.0) / 7.0, 8, axis=1)
+        stress[:, 0] = 700.0
+        radius = np.broadcast_to([0.25, 0.35], (len(means), 2))
+        figures = ElasticityGenerator().statistics({"stress": stress, "radius": radius})
+        assert [figure.name for figure in figures if not figure.expected] == [noticed]

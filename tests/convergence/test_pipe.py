@@ -18,8 +18,8 @@ from skfem.element import DiscreteField
 from skfem.helpers import ddot, div, dot, grad, mul
 
 from data_prep.generation.failure import SolverFailure
-from data_prep.pipe.elements import BodyForce, add_jacobian, add_residual, tabulate
-from data_prep.pipe.generator import PipeGenerator
+from data_prep.pipe.elements import BodyForce, FoldedMesh, add_jacobian, add_residual, tabulate
+from data_prep.pipe.generator import PipeGenerator, draw_centre_line
 from data_prep.pipe.mesh import PIPE_LENGTH, centre_line_height, numbering, pipe_mesh
 from data_prep.pipe.solver import (
     FlowOptions,
@@ -34,9 +34,7 @@ SHARP = FlowOptions(tolerance=1e-13)
 
 
 def random_centre_line(seed: int) -> np.ndarray:
-    parameters = np.random.default_rng(seed).uniform(-1.0, 1.0, (5, 2))
-    parameters[0, 0] = 0.0
-    return parameters
+    return draw_centre_line(np.random.default_rng(seed))
 
 
 @cache
@@ -223,11 +221,14 @@ def test_manufactured_flow_converges_with_orders_three_and_two(resolutions: tupl
     [pytest.param(range(3), 129, id="fast"), pytest.param(range(30), 129, id="many", marks=pytest.mark.slow)],
 )
 def test_flux_is_constant_along_the_pipe(seeds: range, resolution: int) -> None:
-    """Sections agree to 0.4 %; the mean over a column of elements is exact: a pressure hat function tests it."""
+    """Sections agree to 0.8 %, worst next to an oblique inlet; the mean over a column of elements is exact.
+
+    The column's mean is what the pressure's hat functions test.
+    """
     for seed in seeds:
         _, y, flow = bent_flow(seed, resolution)
         flux = simpson(flow.velocity[..., 0], x=y, axis=1)
-        np.testing.assert_allclose(flux, 1.0 / 6.0, rtol=0.004)
+        np.testing.assert_allclose(flux, 1.0 / 6.0, rtol=0.008)
         columns = (flux[:-2:2] + 4.0 * flux[1:-1:2] + flux[2::2]) / 6.0
         np.testing.assert_allclose(columns, 1.0 / 6.0, rtol=1e-8)
 
@@ -259,19 +260,19 @@ def test_flow_depends_on_the_reynolds_number_alone() -> None:
 @pytest.mark.parametrize(
     ("seeds", "resolutions", "closest"),
     [
-        pytest.param(range(2), (33, 65, 129), 0.006, id="fast"),
-        pytest.param(range(6), (33, 65, 129, 257), 0.0012, id="fine", marks=pytest.mark.slow),
+        pytest.param(range(2), (33, 65, 129), 0.009, id="fast"),
+        pytest.param(range(6), (33, 65, 129, 257), 0.004, id="fine", marks=pytest.mark.slow),
     ],
 )
 def test_refinement_of_a_random_pipe(seeds: range, resolutions: tuple[int, ...], closest: float) -> None:
-    """Halving the elements at least divides the distance to the finest mesh by 4 (velocity) and 3 (pressure).
+    """Halving the elements at least divides the distance to the finest mesh by 4 (velocity) and 2.5 (pressure).
 
     Less than orders 3 and 2 promise: where the wall leaves the inlet at an angle, the corner flow is not smooth. The
     last mesh but one lies within ``closest`` of the finest, relative to its root mean square.
     """
     for seed in seeds:
         *coarser, finest = (bent_flow(seed, n)[2] for n in resolutions)
-        for name, factor in (("velocity", 4.0), ("pressure", 3.0)):
+        for name, factor in (("velocity", 4.0), ("pressure", 2.5)):
             exact = getattr(finest, name)
             strides = [(len(exact) - 1) // (n - 1) for n in resolutions[:-1]]
             errors = [
@@ -407,9 +408,6 @@ def test_generator_keeps_its_contract() -> None:
     assert sample.residual <= 1e-10
     assert sample.iterations >= 1
     line = sample.fields["centre_line"]
-    assert line[0, 0] == 0.0
-    assert np.count_nonzero(line) == 9
-    assert np.abs(line).max() <= 1.0
     x, y = pipe_mesh(line, 33)
     np.testing.assert_array_equal(sample.fields["x"], x.astype(np.float32))
     np.testing.assert_array_equal(sample.fields["y"], y.astype(np.float32))
@@ -417,6 +415,18 @@ def test_generator_keeps_its_contract() -> None:
     np.testing.assert_array_equal(sample.fields["velocity_x"], flow.velocity[..., 0].astype(np.float32))
     np.testing.assert_array_equal(sample.fields["velocity_y"], flow.velocity[..., 1].astype(np.float32))
     np.testing.assert_array_equal(sample.fields["pressure"], flow.pressure.astype(np.float32))
+
+
+def test_prior_of_the_centre_line() -> None:
+    """Values up to 1 but for the first, which is 0; slope parameters up to 2; all uniform and independent."""
+    lines = np.stack([draw_centre_line(np.random.default_rng(seed)) for seed in range(2000)])
+    values, slopes = lines[..., 0], lines[..., 1]
+    assert not values[:, 0].any()
+    drawn = np.column_stack([values[:, 1:], slopes / 2.0])
+    assert np.abs(drawn).max(axis=0) == pytest.approx(np.ones(9), abs=0.01)
+    assert np.abs(drawn).max() < 1.0
+    np.testing.assert_allclose(drawn.std(axis=0), 1.0 / 3.0**0.5, atol=0.03)
+    np.testing.assert_allclose(np.corrcoef(drawn.T), np.eye(9), atol=0.1)
 
 
 def test_published_layout_is_the_default() -> None:
@@ -454,7 +464,7 @@ def test_options_reach_the_solver_and_failures_the_engine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_samples"), [pytest.param(3, id="fast"), pytest.param(100, id="many", marks=pytest.mark.slow)]
+    ("num_samples"), [pytest.param(10, id="fast"), pytest.param(100, id="many", marks=pytest.mark.slow)]
 )
 def test_statistics_match_the_published_data(num_samples: int) -> None:
     generator = PipeGenerator()
@@ -462,8 +472,26 @@ def test_statistics_match_the_published_data(num_samples: int) -> None:
     stacked = {name: np.stack([sample[name] for sample in samples]) for name in generator.fields}
     statistics = generator.statistics(stacked)
     assert all(statistic.expected for statistic in statistics)
-    wrong = generator.statistics({**stacked, "velocity_x": 4.0 * stacked["velocity_x"][:, ::-1]})
+    faster = {name: 4.0 * stacked[name][:, ::-1] for name in ("velocity_x", "velocity_y")}
+    wrong = generator.statistics({**stacked, **faster})
     assert not any(statistic.expected for statistic in wrong)
+    assert len(wrong) == 7
+
+
+def test_statistics_notice_gentler_bends() -> None:
+    """Slope parameters halved, as they were drawn before: of 60 samples the velocities near the wall vary too little."""
+    generator = PipeGenerator(resolution=33)
+
+    def near_wall(slope: float) -> list[bool]:
+        samples = []
+        for seed in range(60):
+            x, y = pipe_mesh(random_centre_line(seed) * [1.0, slope], 33)
+            samples.append(np.stack([y, *np.moveaxis(solve_pipe(x, y).velocity, -1, 0)]))
+        fields = dict(zip(("y", "velocity_x", "velocity_y"), np.stack(samples, axis=1), strict=True))
+        return [figure.expected for figure in generator.statistics(fields) if "wall" in figure.name]
+
+    assert near_wall(1.0) == [True, True, True]
+    assert near_wall(0.5)[0] is False
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,9 @@ COARSE = ForgingOptions(columns=40, rows=12, cell=1.25)
 STEEL = Material()
 
 
-def flat_die(height: float, width: float) -> Die:
-    return Die.natural(np.full(3, height), width)
+def flat_die(height: float) -> Die:
+    """Far wider than the block, which grows under it."""
+    return Die.through(np.full(3, height), 200.0)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +164,7 @@ def test_return_to_yield_obeys_the_flow_rule() -> None:
 
 
 def test_hourglass_mode_meets_the_stated_stiffness() -> None:
-    """Unit squares: the mode's energy is ``hourglass G (2 q)^2 / 2 / 2``, and the forces alternate around each cell."""
+    """Unit squares: the mode's energy is ``hourglass G (4 q)^2``, and the forces alternate around each cell."""
     x, y = np.meshgrid(np.arange(LANES + 1.0), np.arange(2.0))
     start = np.stack([x, y], axis=-1)
     pattern = (-1.0) ** np.add.outer(np.arange(2), np.arange(LANES + 1))
@@ -171,10 +172,10 @@ def test_hourglass_mode_meets_the_stated_stiffness() -> None:
     amplitude = 1e-6
     patch.move_to(start + amplitude * np.stack([pattern, 0 * pattern], axis=-1), dt=1e3)
     shear = STEEL.young / (2 * (1 + STEEL.poisson))
-    np.testing.assert_allclose(patch.cell(layout.HOURGLASS_ENERGY), STEEL.hourglass * shear * amplitude**2, rtol=1e-4)
-    np.testing.assert_allclose(
-        patch.forces[0, 1:-1, 0], -STEEL.hourglass * shear * amplitude * pattern[0, 1:-1], rtol=1e-4
-    )
+    energy = STEEL.hourglass * shear * (4.0 * amplitude) ** 2
+    np.testing.assert_allclose(patch.cell(layout.HOURGLASS_ENERGY), energy, rtol=1e-4)
+    # Each of two cells gives a node a quarter of the derivative of its energy.
+    np.testing.assert_allclose(patch.forces[0, 1:-1, 0], -energy / amplitude * pattern[0, 1:-1], rtol=1e-4)
     assert np.abs(patch.stress).max() < 1e-9
 
 
@@ -201,19 +202,21 @@ def test_stable_step_is_that_of_the_largest_eigenvalue() -> None:
 # --- the die --------------------------------------------------------------------------------------
 
 
-def test_die_is_the_natural_cubic_spline(die: Die) -> None:
+@pytest.mark.parametrize("curvature", [0.0, -0.8])
+def test_die_is_the_cubic_spline_with_the_given_end_curvature(curvature: float) -> None:
     x = np.linspace(-25, 25, 1001)
-    spline = CubicSpline(np.linspace(-25, 25, 9), die.heights, bc_type="natural")
+    die = Die.through(KNOTS, 50.0, curvature)
+    spline = CubicSpline(np.linspace(-25, 25, 9), KNOTS, bc_type=((2, curvature), (2, curvature)))
     np.testing.assert_allclose(die(x), spline(x), atol=1e-12)
     slopes = [die_slope(value, die.heights, die.slopes, die.width) for value in x]
     np.testing.assert_allclose(slopes, spline(x, 1), atol=1e-12)
-    np.testing.assert_allclose(die(np.array([-26.0, 27.0])), spline([-25, 25]) + [-1, 2] * spline([-25, 25], 1))
+    assert np.isinf(die(np.array([-25.01, 27.0]))).all()
 
 
 def test_reflected_knots_reflect_the_die_bit_for_bit(die: Die) -> None:
     knots = np.linspace(-25, 25, 9)
-    x = np.concatenate([np.random.default_rng(6).uniform(-27, 27, 500), knots, np.nextafter(knots, 99)])
-    assert np.array_equal(Die.natural(KNOTS[::-1], 50.0)(x), Die.natural(KNOTS, 50.0)(-x))
+    x = np.concatenate([np.random.default_rng(6).uniform(-25, 25, 500), knots, np.nextafter(knots, -knots)])
+    assert np.array_equal(Die.through(KNOTS[::-1], 50.0, -0.8)(x), Die.through(KNOTS, 50.0, -0.8)(-x))
     assert np.array_equal(die.mirrored()(x), die(-x))
     mirrored = die.mirrored()
     assert all(
@@ -233,7 +236,7 @@ def standing_wave_error(columns: int) -> float:
     frequency = math.pi / 20.0 * math.sqrt(material.young / material.density)
     shape = 1e-6 * np.sin(math.pi * x / 20.0)
     block.node_field(layout.VELOCITY_X)[:] = frequency * shape
-    block.advance(0.5 * math.pi / frequency, flat_die(1e3, 20.0), 0.0)
+    block.advance(0.5 * math.pi / frequency, flat_die(1e3), 0.0)
     return float(np.abs(block.node_field(layout.X) - x - shape).max()) / 1e-6
 
 
@@ -247,7 +250,7 @@ def test_standing_wave_converges_with_order_two() -> None:
 def test_elastic_wave_travels_at_the_plane_stress_speed() -> None:
     """Behind the front u = v (t - depth / c), so a column's displacement integrates to ``v c t^2 / 2``. Within 1 %."""
     options = ForgingOptions(interval=2.4e-6, frames=2, speed=100.0, material=STEEL._replace(yield_stress=1e9))
-    forging = solve_forging(flat_die(15.0, 50.0), options)
+    forging = solve_forging(flat_die(15.0), options)
     middle = -forging.displacements[1, :, 50, 1]
     area = options.cell * float(middle.sum() - 0.5 * (middle[0] + middle[-1]))
     speed = 2 * area / (options.speed * options.interval**2)
@@ -258,7 +261,7 @@ def test_elastic_wave_travels_at_the_plane_stress_speed() -> None:
 def test_flat_die_gives_uniaxial_compression() -> None:
     """Stress -70 MPa; width and thickness grow as (H0 / H)^(1/2) but for the elastic strain. Within 0.5 %."""
     options = ForgingOptions(columns=20, rows=6, speed=300.0, frames=6, interval=2e-4)
-    forging = solve_forging(flat_die(3.0, 10.0), options)
+    forging = solve_forging(flat_die(3.0), options)
     final = forging.positions[-1]
     compressed = 3.0 - options.speed * 1e-3
     np.testing.assert_allclose(final[-1, :, 1], compressed, rtol=1e-12)
@@ -299,17 +302,22 @@ def test_four_times_the_mass_is_twice_the_speed(die: Die, coarse: Forging) -> No
 
 
 def test_floor_of_the_time_step_is_harmless(die: Die, coarse: Forging) -> None:
-    """Heavier flattened cells save steps and leave the displacement within 0.2 % of that without added mass."""
+    """Heavier flattened cells save steps and leave the displacement within 0.1 % of that without added mass."""
     unchanged = solve_forging(die, ForgingOptions(40, 12, 1.25, floor=0.0))
     assert unchanged.added_mass == 0.0
-    assert 0.0 < coarse.added_mass < 0.1
-    assert coarse.steps < 0.95 * unchanged.steps
+    assert 0.0 < coarse.added_mass < 0.2
+    assert coarse.steps < 0.8 * unchanged.steps
     difference = np.linalg.norm(coarse.displacements - unchanged.displacements)
-    assert difference < 2e-3 * np.linalg.norm(unchanged.displacements)
+    assert difference < 1e-3 * np.linalg.norm(unchanged.displacements)
 
 
 def check_physics(die: Die, forging: Forging, options: ForgingOptions, hourglass: float) -> None:
-    """What must hold of every forging: yield, contact, the roller, inertia and the energy balance."""
+    """What must hold of every forging: yield, contact, the roller, inertia and the energy balance.
+
+    Args:
+        hourglass: largest part of the work that the hourglass stiffness may take up. It is a property of the published
+            element on the published mesh, not an error that can be made small, and grows with the cells.
+    """
     assert forging.von_mises.max() < STEEL.yield_stress * (1 + 1e-12)
     assert (forging.von_mises[-1] > 0.999 * STEEL.yield_stress).mean() > 0.2
     assert np.array_equal(forging.positions[0, :, 0, 1], options.cell * np.arange(options.rows + 1))
@@ -329,13 +337,13 @@ def check_physics(die: Die, forging: Forging, options: ForgingOptions, hourglass
 
 
 def test_yield_contact_inertia_and_energy(die: Die, coarse: Forging) -> None:
-    check_physics(die, coarse, COARSE, hourglass=0.05)
+    check_physics(die, coarse, COARSE, hourglass=0.2)
 
 
 def test_collapse_is_reported() -> None:
     """A die that comes down all the way leaves no room for the block."""
     with pytest.raises(ForgingError, match="collapsed"):
-        solve_forging(flat_die(1.0, 10.0), ForgingOptions(columns=20, rows=2, frames=5))
+        solve_forging(flat_die(1.0), ForgingOptions(columns=20, rows=2, frames=5))
 
 
 @pytest.mark.parametrize("wrong", [{"columns": 30}, {"columns": 220}, {"courant": 1.5}, {"cell": 0.0}])
@@ -392,17 +400,24 @@ def test_published_layout(sample: Sample) -> None:
 
 
 def test_prior_of_the_die() -> None:
+    """Knots as stated; of the profiles, the range, the mean height and the largest slope that published dies have."""
     rng = np.random.default_rng(9)
-    knots = np.stack([draw_knots(rng) for _ in range(400)])
+    knots = np.stack([draw_knots(rng) for _ in range(1000)])
     assert (knots[:, [0, -1]] == 7.5).all()
-    assert (knots.min(axis=1) == 0.0).all()
-    assert knots.max() <= 7.5
+    inner = knots[:, 1:-1]
+    assert ((inner == 0.0).sum(axis=1) == 1).all()
     # Each of the seven inner knots is the lowest as often as any other.
-    assert np.allclose((knots[:, 1:-1] == 0.0).mean(axis=0), 1 / 7, atol=0.07)
-    fine = np.linspace(-25, 25, 501)
-    above = [die(fine)[[0, -1]].mean() - die(fine).min() for die in map(die_above_block, knots[:50])]
-    assert np.mean(above) == pytest.approx(7.7, abs=0.2)
-    assert die_above_block(knots[0])(np.linspace(-25, 25, 4001)).min() == pytest.approx(15.2, abs=1e-12)
+    assert np.allclose((inner == 0.0).mean(axis=0), 1 / 7, atol=0.04)
+    others = inner[inner > 0.0]
+    assert (others.min(), others.max()) == pytest.approx((1.6, 7.9), abs=0.02)
+    assert others.mean() == pytest.approx(4.75, abs=0.1)
+    dies = [die_above_block(one) for one in knots[:100]]
+    fine = np.linspace(-25, 25, 201)
+    profiles = np.stack([die(fine) for die in dies])
+    assert np.ptp(profiles, axis=1).mean() == pytest.approx(8.83, abs=0.3)
+    assert (profiles.mean(axis=1) - profiles.min(axis=1)).mean() == pytest.approx(4.82, abs=0.25)
+    assert np.abs(np.gradient(profiles, fine, axis=1)).max(axis=1).mean() == pytest.approx(1.67, abs=0.25)
+    assert dies[0](np.linspace(-25, 25, 4001)).min() == pytest.approx(15.2, abs=1e-12)
 
 
 def test_failure_becomes_a_solver_failure(generator: PlasticityGenerator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -421,7 +436,7 @@ def test_full_size_sample(die: Die) -> None:
     started = time.process_time()
     forging = solve_forging(die)
     assert time.process_time() - started < 10.0
-    check_physics(die, forging, ForgingOptions(), hourglass=0.03)
+    check_physics(die, forging, ForgingOptions(), hourglass=0.1)
     assert_mirrored(forging, solve_forging(die.mirrored()))
 
 
@@ -430,7 +445,8 @@ def test_full_size_sample(die: Die) -> None:
     ("change", "tolerance"),
     [
         ({"floor": 0.0}, 2e-3),
-        ({"columns": 200, "rows": 60, "cell": 0.25}, 0.1),
+        # Half the cells change what the hourglass modes carry: 11 % apart.
+        ({"columns": 200, "rows": 60, "cell": 0.25}, 0.15),
         ({"material": STEEL._replace(hourglass=0.005)}, 0.1),
         ({"material": STEEL._replace(density=4 * STEEL.density)}, 0.1),
     ],

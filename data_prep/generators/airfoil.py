@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep.generators.base import Generator, Sample, SolverFailure, Statistic, StoredField
 from data_prep.solvers.airfoil import FlowFailure, FlowOptions, solve_airfoil
+from data_prep.solvers.airfoil_dual import FoldedMesh
 from data_prep.solvers.airfoil_mesh import NUM_DISPLACEMENTS, MeshOptions, c_mesh
 from lsm.errors import require_number, require_whole
 
@@ -118,7 +119,7 @@ class AirfoilGenerator(Generator):
         """Draw a deformation and solve the flow.
 
         Raises:
-            SolverFailure: the flow did not become steady.
+            SolverFailure: the section is folded, or the flow did not become steady.
         """
         displacements = np.zeros(NUM_DISPLACEMENTS)
         displacements[1:] = self.largest_displacement * rng.uniform(-1.0, 1.0, NUM_DISPLACEMENTS - 1)
@@ -126,7 +127,7 @@ class AirfoilGenerator(Generator):
         x, y = c_mesh(displacements, mesh)
         try:
             flow = solve_airfoil(x, y, mesh.wake_cells, self.flow_options)
-        except FlowFailure as failure:
+        except (FoldedMesh, FlowFailure) as failure:
             raise SolverFailure(str(failure)) from failure
         names = ("density", "velocity_x", "velocity_y", "pressure")
         arrays = dict(zip(names, np.moveaxis(flow.state, -1, 0), strict=True))

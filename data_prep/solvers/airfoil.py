@@ -125,7 +125,8 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
         wake_cells: cells along each side of the wake.
         options: defaults to :class:`FlowOptions`.
     Raises:
-        InputError: the mesh is not a C-mesh or is folded.
+        InputError: the mesh is not a C-mesh.
+        FoldedMesh: the mesh is folded.
         FlowFailure: neither the direct march nor the continuation converged.
     """
     options = options or FlowOptions()

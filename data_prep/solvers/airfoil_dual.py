@@ -18,6 +18,10 @@ from lsm.errors import InputError
 IntArray = NDArray[np.int32]
 
 
+class FoldedMesh(InputError):
+    """A control volume has no positive area."""
+
+
 @dataclass(frozen=True)
 class Topology:
     """What C-meshes of equal size share.
@@ -89,7 +93,8 @@ def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
         x, y: node coordinates ``(ni, nj)`` as :func:`data_prep.solvers.airfoil_mesh.c_mesh` makes them.
         wake_cells: cells along each side of the wake.
     Raises:
-        InputError: the two sides of the wake do not coincide, or a control volume is folded.
+        InputError: the two sides of the wake do not coincide.
+        FoldedMesh: a control volume is folded.
     """
     ni, nj = x.shape
     shared = topology(ni, nj, wake_cells)
@@ -99,7 +104,7 @@ def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
         raise InputError(f"the {wake_cells} wake cells above and below the cut have different nodes at j = 0")
     volumes = _volumes(shared, grid)
     if volumes.min() <= 0.0:
-        raise InputError(f"a control volume has area {volumes.min():.2e}: the mesh is folded")
+        raise FoldedMesh(f"a control volume has area {volumes.min():.2e}: the mesh is folded")
     points = np.empty((shared.num_nodes, 2))
     points[shared.node] = grid
     wall, far = _boundary_normals(shared, grid, wake_cells)

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse
 import scipy.sparse.linalg
 
+import data_prep.generators.airfoil
 from data_prep.generators.airfoil import AirfoilGenerator
 from data_prep.generators.base import SolverFailure
 from data_prep.solvers import airfoil_kernels as kernels
@@ -88,6 +89,23 @@ def test_published_layout() -> None:
     np.testing.assert_allclose(y[[0, 50, 170, 220], -1], [40.0, 40.0, -40.0, -40.0])
     np.testing.assert_allclose(np.hypot(x[50:171, -1] - 1.0, y[50:171, -1]), 40.0)
     np.testing.assert_allclose(np.diff(x[:51, -1]), -39.0 / 50.0)
+
+
+@pytest.mark.parametrize("options", [MeshOptions(), MeshOptions(20, 64, 24, clustering="cosine")])
+def test_wake_nodes_coincide_for_every_deformation(options: MeshOptions) -> None:
+    """Of all eight corners, so that the trailing edge moves by a number that rounds."""
+    for displacements in np.random.default_rng(0).uniform(-0.05, 0.05, (300, 8)):
+        for nodal in c_mesh(displacements, options):
+            wake = nodal[: options.wake_cells + 1, 0]
+            np.testing.assert_array_equal(wake, nodal[: -options.wake_cells - 2 : -1, 0])
+
+
+def test_equal_points_are_deformed_equally() -> None:
+    """To the last bit, wherever in the array they stand."""
+    x, y = np.tile([0.3, 1.0, 0.7], 40), np.tile([0.05, 0.0, -0.04], 40)
+    for length in range(3, 60, 3):
+        moved = deform(random_displacements(0), x[:length], y[:length]).reshape(-1, 3)
+        np.testing.assert_array_equal(moved, np.tile(moved[0], (length // 3, 1)))
 
 
 def test_rays_are_straight_and_grow_as_stated() -> None:
@@ -564,6 +582,14 @@ def test_options_reach_the_solver_and_failures_the_engine() -> None:
         for value in values:
             with pytest.raises(InputError, match=rf"^{name}.* is {value}"):
                 AirfoilGenerator(**{name: value})
+
+
+def test_a_folded_draw_is_a_failure_of_that_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that another section is drawn instead of ending the generation."""
+    x, y = c_mesh(np.zeros(8), HALF)
+    monkeypatch.setattr(data_prep.generators.airfoil, "c_mesh", lambda displacements, options: (x, -y))
+    with pytest.raises(SolverFailure, match="folded"):
+        AirfoilGenerator(coarsening=2).solve(np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
     for text in overrides:
         key = OverridesParser.create().parse_override(text).key_or_group
         # The experiment gives each family its sizes; of the one that is chosen they become options of the model.
-        if key in choices or (lies_in(key, read) or _refers_to(cfg, read, key)) and not lies_in(key, ["sizes"]):
+        if key in choices or ((lies_in(key, read) or _refers_to(cfg, read, key)) and not lies_in(key, ["sizes"])):
             continue
         raise InputError(f"{text} has no effect on lsm-{name}{_remedy(cfg, key)}")
 

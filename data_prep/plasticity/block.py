@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 
+from data_prep.generation.failure import SolverFailure
 from data_prep.plasticity.die import Die
 from data_prep.plasticity.kernels import (
     MASS,
@@ -26,10 +27,6 @@ from data_prep.plasticity.kernels import (
 STEPS_PER_ESTIMATE = 20
 #: A cell whose stable step has shrunk to this fraction of an undeformed cell's counts as collapsed.
 COLLAPSED = 0.01
-
-
-class ForgingError(RuntimeError):
-    """The mesh collapsed; the message says when."""
 
 
 class Block:
@@ -80,7 +77,7 @@ class Block:
         """March to the time ``until``, s, under a die that moves down at ``speed``, mm / s.
 
         Raises:
-            ForgingError: a cell collapsed or turned inside out.
+            SolverFailure: a cell collapsed or turned inside out.
         """
         left = 1
         while left:
@@ -103,7 +100,7 @@ class Block:
         """Give the nodes their mass, more of it around cells below the floor; return the longest stable step, s."""
         stable_steps(self.nodes, self.cells, self.material, self.cell_mass, self._stable)
         if not self._stable.min() > COLLAPSED * self._undeformed:
-            raise ForgingError(f"a cell collapsed by {self.time:.3e} s, after {self.steps} steps")
+            raise SolverFailure(f"a cell collapsed by {self.time:.3e} s, after {self.steps} steps")
         growth = np.maximum(1.0, self._floor / self._stable) ** 2
         corners = np.pad(0.25 * self.cell_mass * growth, 1)
         beside = corners[:, :-1] + corners[:, 1:]

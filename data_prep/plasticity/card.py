@@ -67,7 +67,9 @@ def main() -> None:
     )
     generator = PlasticityGenerator()
     for axes, frame in zip(grid[0], FRAMES, strict=True):
-        axes.set_title(f"frame {frame}: {frame * INTERVAL:.1f} ms, die down {frame * TRAVEL_PER_FRAME:.1f} mm", fontsize=9)
+        axes.set_title(
+            f"frame {frame}: {frame * INTERVAL:.1f} ms, die down {frame * TRAVEL_PER_FRAME:.1f} mm", fontsize=9
+        )
     for row, seed in zip(grid, SEEDS, strict=True):
         fields = generator.solve(np.random.default_rng(seed)).fields
         for axes, frame in zip(row, FRAMES, strict=True):

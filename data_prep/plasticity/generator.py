@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Interval, MultipleOf
 from scipy.interpolate import CubicSpline
 
 from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
-from data_prep.plasticity.solver import Die, ForgingError, ForgingOptions, solve_forging
-from lsm.errors import require_whole
+from data_prep.plasticity.kernels import LANES, PITCH
+from data_prep.plasticity.solver import Die, ForgingOptions, solve_forging
 
 #: Width and height of the block, mm.
 WIDTH, HEIGHT = 50.0, 15.0
@@ -46,19 +47,13 @@ class PlasticityGenerator(Generator):
     Args:
         columns: cells along the block, a multiple of 20; the cells are square, so 100 columns go with 30 rows.
         frames: frames of 0.1 ms each, the undeformed block included; at least 2.
-    Raises:
-        InputError: an option out of range.
     """
 
     #: 2: dies after 16 published ones instead of 3 and without a stop beyond their ends; stiffer hourglass modes.
     revision = 2
 
-    columns: int = 100
-    frames: int = 20
-
-    def __post_init__(self) -> None:
-        require_whole("frames", self.frames, 2)
-        self.forging  # noqa: B018, checks the columns
+    columns: Annotated[int, Interval(ge=LANES, lt=PITCH), MultipleOf(LANES)] = 100
+    frames: Annotated[int, Ge(2)] = 20
 
     @property
     def forging(self) -> ForgingOptions:
@@ -113,10 +108,7 @@ class PlasticityGenerator(Generator):
         """
         knots = draw_knots(rng)
         die = die_above_block(knots)
-        try:
-            forging = solve_forging(die, self.forging)
-        except ForgingError as error:
-            raise SolverFailure(str(error)) from error
+        forging = solve_forging(die, self.forging)
         imbalance = forging.energies.imbalance
         if not imbalance < LARGEST_IMBALANCE:
             raise SolverFailure(f"energy imbalance {imbalance:.1e}, expected less than {LARGEST_IMBALANCE}")

@@ -6,10 +6,12 @@ Owns the solver's interface, its options and the energy balance. It reads and wr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval, MultipleOf
 
-from data_prep.plasticity.block import Block, ForgingError
+from data_prep.plasticity.block import Block
 from data_prep.plasticity.die import Die
 from data_prep.plasticity.kernels import (
     HOURGLASS_ENERGY,
@@ -28,13 +30,13 @@ from data_prep.plasticity.kernels import (
     X,
     Y,
 )
-from lsm.errors import InputError, require_whole
+from lsm.registry import Count, Options, Positive, Share
 
-__all__ = ["Die", "Energies", "Forging", "ForgingError", "ForgingOptions", "Material", "solve_forging"]
+__all__ = ["Die", "Energies", "Forging", "ForgingOptions", "Material", "solve_forging"]
 
 
 @dataclass(frozen=True)
-class ForgingOptions:
+class ForgingOptions(Options):
     """Geometry, loading and numerical options.
 
     Args:
@@ -48,28 +50,17 @@ class ForgingOptions:
         floor: shortest stable step that a cell may impose, as a fraction of the undeformed one; cells that would need a
             shorter one are made heavier. 0 leaves the mass alone. The default saves a third of the steps and moves the
             displacements by up to 0.2 %.
-    Raises:
-        InputError: an option out of range.
     """
 
-    columns: int = 100
-    rows: int = 30
-    cell: float = 0.5
-    speed: float = 3000.0
-    frames: int = 20
-    interval: float = 1e-4
+    columns: Annotated[int, Interval(ge=LANES, lt=PITCH), MultipleOf(LANES)] = 100
+    rows: Count = 30
+    cell: Positive = 0.5
+    speed: Positive = 3000.0
+    frames: Count = 20
+    interval: Positive = 1e-4
     material: Material = field(default_factory=Material)
-    courant: float = 0.95
-    floor: float = 0.85
-
-    def __post_init__(self) -> None:
-        possible = range(LANES, PITCH, LANES)
-        if self.columns not in possible:
-            raise InputError(f"columns is {self.columns}: give a multiple of {LANES} from {LANES} to {possible[-1]}")
-        require_whole("rows", self.rows, 1)
-        require_whole("frames", self.frames, 1)
-        if not (self.cell > 0 and self.interval > 0 and 0 < self.courant < 1):
-            raise InputError(f"cell and interval must be positive and courant lie between 0 and 1: {self}")
+    courant: Annotated[float, Interval(gt=0, lt=1)] = 0.95
+    floor: Share = 0.85
 
     @property
     def width(self) -> float:
@@ -155,7 +146,7 @@ def solve_forging(die: Die, options: ForgingOptions = ForgingOptions()) -> Forgi
         die: its height is measured from the bottom of the block.
         options: see ``ForgingOptions``.
     Raises:
-        ForgingError: a cell collapsed.
+        SolverFailure: a cell collapsed.
     """
     block = Block(options.columns, options.rows, options.cell, options.material, options.courant, options.floor)
     history = _History(options, block)

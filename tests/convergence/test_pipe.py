@@ -18,7 +18,7 @@ from skfem.element import DiscreteField
 from skfem.helpers import ddot, div, dot, grad, mul
 
 from data_prep.generation.failure import SolverFailure
-from data_prep.pipe.elements import BodyForce, FoldedMesh, add_jacobian, add_residual, tabulate
+from data_prep.pipe.elements import BodyForce, add_jacobian, add_residual, tabulate
 from data_prep.pipe.generator import PipeGenerator, draw_centre_line
 from data_prep.pipe.mesh import PIPE_LENGTH, centre_line_height, numbering, pipe_mesh
 from data_prep.pipe.solver import (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from experiments.environment import count_processors
 from toy_generators import FullGpuGenerator
 from toy_sets import make
 
 from data_prep.generation.job import Job
-from experiments.environment import count_processors
 from experiments.generate import choose_workers
 from experiments.mistakes import mistakes_told
 

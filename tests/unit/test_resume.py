@@ -18,12 +18,13 @@ import pytest
 import torch
 from conftest import ROOT, load_config, tiny_training
 from omegaconf import OmegaConf
-from training import EPOCHS, SCHEDULES, Stopped, Train, assert_same_state, content, logged, options_of
+from training import EPOCHS, SCHEDULES, Stopped, assert_same_state, content, logged, options_of
 
 from experiments.mistakes import describe
 from experiments.train import TrainingResult
 from lsm.errors import InputError
 from lsm.training.module import SolverModule
+
 
 @pytest.fixture(scope="module")
 def uninterrupted(command, darcy_store, tmp_path_factory) -> Callable[[str], TrainingResult]:
@@ -114,7 +115,8 @@ def test_a_run_stops_in_time_and_goes_on_exactly(clock, train, uninterrupted, da
     train(*options, "time_limit=80")
     assert content(folder / "checkpoints/last.ckpt")["epoch"] == 1
     assert (
-        f"stopped at the time limit after 2 of {EPOCHS} epochs: continue with lsm-train resume={folder}" in capsys.readouterr().out
+        f"stopped at the time limit after 2 of {EPOCHS} epochs: continue with lsm-train resume={folder}"
+        in capsys.readouterr().out
     )
     train(*options, "time_limit=1")
     assert content(folder / "checkpoints/last.ckpt")["epoch"] == 2, "an epoch a call at least"
@@ -307,7 +309,9 @@ class TestNotANumber:
     def test_in_the_parameters_reaches_no_checkpoint(self, train, darcy_store, tmp_path):
         """The step after the last batch of an epoch diverges: no loss has seen it yet."""
         options = options_of(darcy_store, tmp_path / "run", "optimizer.lr=1e30", "scheduler=step", "data.batch_size=5")
-        with pytest.raises(InputError, match=r"no longer finite|became infinite or NaN|relative_l2 of validation sample"):
+        with pytest.raises(
+            InputError, match=r"no longer finite|became infinite or NaN|relative_l2 of validation sample"
+        ):
             train(*options)
         for checkpoint in (tmp_path / "run").glob("checkpoints/*.ckpt"):
             assert all(value.isfinite().all() for value in content(checkpoint)["state_dict"].values())

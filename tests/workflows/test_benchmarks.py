@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, TINY_DARCY
+from lsm.model.build import build_model
 from PIL import Image
 from synthetic import write_synthetic_store
 
@@ -23,7 +24,6 @@ from lsm.checkpoint import load
 from lsm.data.store import Store
 from lsm.errors import InputError
 from lsm.fields import FieldSpec
-from lsm.model.build import build_model
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 

@@ -157,7 +157,10 @@ def test_evaluations_do_not_replace_one_another(run, command, other_store):
         ([f"checkpoint={run}"], "test"),
         ([f"checkpoint={run / 'checkpoints/best.ckpt'}"], "test"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "test_last"),
-        ([f"checkpoint={run / 'checkpoints/last.ckpt'}", "transforms=[batch_statistics]"], "test_last_batch_statistics"),
+        (
+            [f"checkpoint={run / 'checkpoints/last.ckpt'}", "transforms=[batch_statistics]"],
+            "test_last_batch_statistics",
+        ),
         ([f"checkpoint={run}", f"store={other_store}"], "test_other"),
         ([f"checkpoint={run}", "resolution=25"], "test_25"),
         ([f"checkpoint={run}", "resolution=[25,25]"], "test_25_25"),

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from experiments.cli import compose_config
+from experiments.playbook.stages import lacking_library
 from hydra.utils import instantiate
 from synthetic import write_synthetic_store
 
-from experiments.cli import compose_config
 from experiments.evaluate import measure
-from experiments.playbook.stages import lacking_library
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader

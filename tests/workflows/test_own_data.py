@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
-
 from experiments.cli import require_store
 
 

@@ -49,7 +49,11 @@ OTHERS = (
     *('data_dir="${oc.env:SECRET}"', 'data.path="${oc.env:SECRET}"', 'model.width="${oc.decode:${oc.env:SECRET}}"'),
     *('logger.csv.name="${oc.env:SECRET}"', 'run_dir="${oc.env:SECRET}"', 'benchmark.name="${oc.env:SECRET}"'),
     *("logger.csv.name=../../tripped", "logger.csv.name=tripped", "+callbacks.x.dirpath=..", "run_dir=../tripped"),
-    *("+logger.csv.version=../../tripped", "+callbacks={x: {dirpath: tripped}}", "+trainer.default_root_dir=../tripped"),
+    *(
+        "+logger.csv.version=../../tripped",
+        "+callbacks={x: {dirpath: tripped}}",
+        "+trainer.default_root_dir=../tripped",
+    ),
     *("no option", "a={", "[" * 4000, ""),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Interval
@@ -54,7 +54,7 @@ class AirfoilGenerator(Generator):
     largest_displacement: Annotated[float, Interval(ge=0, le=0.05)] = 0.05
     tolerance: Annotated[float, Interval(gt=0, le=COARSE_TOLERANCE)] = 1e-4
     max_iterations: Count = 150
-    coarsening: Literal[1, 2] = 1
+    coarsening: Annotated[int, Interval(ge=1, le=2)] = 1
 
     @property
     def flow_options(self) -> FlowOptions:

@@ -7,22 +7,21 @@ from lsm.solver import build_solver
 
 
 def spec(geometry="grid", sites=(6, 5), inputs=1, targets=1, **more):
-    """A specification with channels ``in0, in1, ...`` and ``out0, out1, ...``."""
+    """A specification with channels ``in0, in1, ...`` and ``out0, out1, ...``; in a roll-out, ``out0, ...`` only."""
+    given = ("out", targets) if more.get("frames") else ("in", inputs)
     return FieldSpec(
         geometry=geometry,
         sites=tuple(sites),
-        axes=("point",) if geometry == "points" else ("x", "y", "z")[: len(sites)],
-        inputs=tuple(Channel(f"in{i}") for i in range(inputs)),
+        axes=more.pop("axes", ("point",) if geometry == "points" else ("x", "y", "z")[: len(sites)]),
+        inputs=tuple(Channel(f"{given[0]}{i}") for i in range(given[1])),
         targets=tuple(Channel(f"out{i}") for i in range(targets)),
         **more,
     )
 
 
-def moving(num_inputs=3, num_targets=4, fields=1, sites=(6, 5), **more):
-    """A roll-out of the fields ``w0, w1, ...``."""
-    channels = tuple(Channel(f"w{i}") for i in range(fields))
-    frames = Frames(num_inputs, num_targets)
-    return FieldSpec("grid", tuple(sites), ("x", "y", "z")[: len(sites)], channels, channels, frames=frames, **more)
+def moving(num_inputs=3, num_targets=4, fields=1, **more):
+    """A roll-out of the fields ``out0, out1, ...``."""
+    return spec(targets=fields, frames=Frames(num_inputs, num_targets), **more)
 
 
 def scalars(*names):

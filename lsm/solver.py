@@ -90,15 +90,29 @@ class NeuralSolver(nn.Module):
         """Targets as single calls of the model return them: the frames of a roll-out become samples."""
         return rearrange(targets, "b ... (t c) -> (b t) ... c", c=self.spec.out_channels)
 
-    def features(self, inputs: Tensor, parameters: Tensor | None = None) -> Tensor:
-        """What the model receives: normalised inputs, and the normalised parameters as constant channels.
+    def encode(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        parameters: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What one call of the model receives.
 
         Args:
             inputs: ``(b, *sites, c_in)``, in physical units.
+            coords: ``(b, *sites, d)``, in physical units.
+            code: ``(b, k)``.
             parameters: ``(b, p)``, in physical units.
         Returns:
-            ``(b, *sites, spec.in_channels)``.
+            Normalised inputs and parameters, ``(b, *sites, spec.in_channels)``, normalised coordinates, and the code.
         """
+        if self.coordinate_normalizer is not None and coords is not None:
+            coords = self.coordinate_normalizer.encode(coords)
+        return self._features(inputs, parameters), coords, code
+
+    def _features(self, inputs: Tensor, parameters: Tensor | None) -> Tensor:
+        """Normalised inputs, and the normalised parameters as constant channels."""
         features = self.input_normalizer.encode(inputs)
         if self.parameter_normalizer is None or parameters is None:
             return features
@@ -114,10 +128,7 @@ class NeuralSolver(nn.Module):
         parameters: Tensor | None = None,
     ) -> Tensor:
         """One call of the model in physical units: ``(b, *sites, c_in)`` to ``(b, *sites, out_channels)``."""
-        features = self.features(inputs, parameters)
-        if self.coordinate_normalizer is not None and coords is not None:
-            coords = self.coordinate_normalizer.encode(coords)
-        outputs = self.target_normalizer.decode(self.model(features, coords, code))
+        outputs = self.target_normalizer.decode(self.model(*self.encode(inputs, coords, code, parameters)))
         return outputs if self.spec.mask is None else outputs * inputs[..., self.spec.mask, None]
 
     def forward(self, batch: FieldBatch) -> Tensor:

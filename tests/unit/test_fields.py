@@ -56,7 +56,7 @@ def test_channels_of_a_roll_out():
 
 def test_names_of_frames_are_ordered_by_frame_and_then_by_field():
     """Counted from the first input: the first two frames are given."""
-    expected = [(field, frame) for frame in (3, 4, 5) for field in ("w0", "w1")]
+    expected = [(field, frame) for frame in (3, 4, 5) for field in ("out0", "out1")]
     assert FLOW.target_names == tuple(f"{field} at frame {frame}" for field, frame in expected)
     assert len(FLOW.target_names) == FLOW.target_channels
 

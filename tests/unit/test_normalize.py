@@ -97,9 +97,7 @@ def test_statistics_travel_with_the_state():
     assert torch.equal(other.encode(fields()), normalizer.encode(fields()))
 
 
-def test_too_few_samples_and_unknown_kinds():
+def test_too_few_samples():
     for batches in ([], [fields(size=1)]):
         with pytest.raises(InputError, match="at least 2 training samples"):
             Normalizer("site", SITES, 2).fit(batches)
-    with pytest.raises(InputError, match="'sample' is unknown.*none, channel, site"):
-        Normalizer("sample", SITES, 2)

@@ -173,22 +173,6 @@ def test_a_model_in_mixed_precision_trains():
     assert gradients["projection.weights_in.nonnegative"].abs().max() > 0
 
 
-def test_missing_coordinates_are_named():
-    model, fields = cloud_model()
-    samples = batch(fields).to(torch.float64)
-    with pytest.raises(InputError, match="coordinates"):
-        model(samples.inputs, None, samples.code)
-
-
-@pytest.mark.parametrize(("built_for", "given"), [(3, None), (3, 2), (0, 3)])
-def test_a_code_that_does_not_fit_is_named(built_for, given):
-    model, _ = cloud_model(code=built_for)
-    coords = torch.rand(2, 9, 2, dtype=torch.float64)
-    code = None if given is None else torch.zeros(2, given, dtype=torch.float64)
-    with pytest.raises(InputError, match=rf"has {given or 0} numbers.*built for {built_for}"):
-        model(coords, coords, code)
-
-
 @pytest.mark.parametrize(
     ("options", "named"),
     [
@@ -203,11 +187,15 @@ def test_options_that_do_not_fit_are_named(options, named):
 
 
 def test_clouds_lie_in_the_plane():
-    with pytest.raises(InputError, match="point clouds in the plane"):
+    with pytest.raises(InputError, match="clouds in the plane, not in 3 dimensions"):
         FourierProjection(spec("points", (9,), inputs=3, space=3), 4)
 
 
 def test_a_projection_fits_its_geometry():
-    for name, fields, other in (("fourier", spec(sites=(4, 4)), "grid"), ("grid", cloud_model()[1], "fourier")):
-        with pytest.raises(InputError, match=f"the {name} projection serves .* need '{other}'"):
+    for name, fields, families in (
+        ("fourier", spec(sites=(4, 4)), "fno, lsm, unet"),
+        ("grid", cloud_model()[1], "lsm"),
+    ):
+        told = f"projection {name} does not serve '{fields.geometry}' sites; models that do: {families}$"
+        with pytest.raises(InputError, match=told):
             MODELS.make(model_config(projection={"name": name}), fields)

@@ -2,7 +2,6 @@ import pytest
 import torch
 from tiny import model_config, scalars, spec
 
-from lsm.errors import InputError
 from lsm.model import MODELS
 from lsm.model.grid import unit_coordinates
 from lsm.model.latent_spectral.grid_projection import GridProjection
@@ -51,11 +50,6 @@ def test_coordinates_do_not_depend_on_padding():
 def test_scalar_parameters_are_channels_too():
     fields = spec(inputs=2, parameters=scalars("mach", "angle", "chord"))
     assert GridProjection(fields, 4).lift.in_features == 2 + 3 + 2
-
-
-def test_a_grid_has_no_use_for_a_code():
-    with pytest.raises(InputError, match="without a shape code"):
-        MODELS.make(model_config(), spec(code=3))
 
 
 @pytest.mark.parametrize("sites", [(6, 5), (13, 9)])

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny import batch, make_solver, moving, scalars, solver_config, spec
+from tiny import batch, make_solver, model_config, moving, scalars, solver_config, spec
 
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldBatch
@@ -179,14 +179,19 @@ def test_parameters_that_a_solver_does_not_take_are_left_out():
 def test_configurations_that_do_not_fit_are_named():
     with pytest.raises(OptionError, match="^model.width is 0, expected a whole number of at least 1"):
         build_solver(solver_config(width=0), spec())
-    with pytest.raises(InputError, match="normalisation 'batch' is unknown; choose one of: none, channel, site"):
-        build_solver(solver_config(inputs="batch"), spec())
+    for name, kinds in (("inputs", "none, channel, site"), ("targets", "none, channel, site"), ("coords", "none, box")):
+        config = solver_config()
+        config["normalization"] |= {name: "batch"}
+        with pytest.raises(OptionError, match=f"^normalization.{name} is batch, expected one of {kinds}$"):
+            build_solver(config, spec())
+    with pytest.raises(OptionError, match="^normalization.outputs is no option"):
+        build_solver({"model": model_config(), "normalization": {"outputs": "site"}}, spec())
 
 
 def test_a_configuration_without_normalisation_is_by_channel():
     solver = build_solver({"model": {"name": "unet", "width": 4, "num_scales": 2}}, spec())
     assert (solver.input_normalizer.kind, solver.target_normalizer.kind) == ("channel", "channel")
-    assert solver.config["normalization"] == {"inputs": "channel", "targets": "channel"}
+    assert solver.config["normalization"] == {"inputs": "channel", "targets": "channel", "coords": "box"}
 
 
 def test_each_sample_is_predicted_on_its_own_in_evaluation_mode():

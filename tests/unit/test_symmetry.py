@@ -179,10 +179,10 @@ def test_steps_reflect_values_by_name():
     samples = FieldBatch(
         torch.tensor([[[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, 7.0, 8.0]]]), torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
     )
-    image = Symmetry(reflect={"w1": 10.0}).apply(samples, fields)
+    image = Symmetry(reflect={"out1": 10.0}).apply(samples, fields)
     assert image.inputs.tolist() == [[[1.0, 8.0, 3.0, 6.0], [5.0, 4.0, 7.0, 2.0]]]
     assert image.targets.tolist() == [[[1.0, 8.0], [3.0, 6.0]]]
-    both = Symmetry(reflect={"w0": 0.0, "w1": 1.0}, flip=["x"]).apply(samples, fields)
+    both = Symmetry(reflect={"out0": 0.0, "out1": 1.0}, flip=["x"]).apply(samples, fields)
     assert both.targets.tolist() == [[[-3.0, -3.0], [-1.0, -1.0]]]
 
 

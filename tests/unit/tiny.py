@@ -19,11 +19,9 @@ def spec(geometry="grid", sites=(6, 5), inputs=1, targets=1, **more):
     )
 
 
-def moving(num_inputs=3, num_targets=4, fields=1, sites=(6, 5), **more):
-    """A roll-out of the fields ``w0, w1, ...``."""
-    channels = tuple(Channel(f"w{i}") for i in range(fields))
-    frames = Frames(num_inputs, num_targets)
-    return FieldSpec("grid", tuple(sites), ("x", "y", "z")[: len(sites)], channels, channels, frames=frames, **more)
+def moving(num_inputs=3, num_targets=4, fields=1, **more):
+    """A roll-out of the fields ``out0, out1, ...``."""
+    return spec(targets=fields, frames=Frames(num_inputs, num_targets), **more)
 
 
 def scalars(*names):

@@ -65,7 +65,7 @@ def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[ScaleLatent
     model = solver.model
     if not isinstance(model, LatentSpectralModel) or not all(map(_has_latents, model.trunk.blocks)):
         raise InputError("only a Latent Spectral Model with latent tokens at every scale can be inspected")
-    grid, _ = model.projection.project(solver.features(batch.inputs, batch.parameters), batch.coords, batch.code)
+    grid, _ = model.projection.project(*solver.encode(batch.inputs, batch.coords, batch.code, batch.parameters))
     scales = []
     for scale, (features, block) in enumerate(zip(model.trunk.encode(grid), model.trunk.blocks, strict=True)):
         sites = tuple(-(-size // 2**scale) for size in grid.shape[2:])

@@ -27,7 +27,7 @@ def ignore(count: int) -> None:
 @pytest.fixture(scope="module")
 def layout(compose) -> Layout:
     """Darcy's files, small: 3 + 3 samples on 7 x 7 cells."""
-    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.presets.paper.solver_resolution=7"))
+    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.sets.full.solver_resolution=7"))
     files = tuple(
         replace(file, samples=samples) for file, samples in zip(published.files, [(0, 3), (3, 6)], strict=True)
     )
@@ -256,7 +256,7 @@ def test_a_store_of_other_fields_cannot_be_published(layout, tmp_path):
 
 
 def test_a_larger_store_is_spread_in_the_published_proportion(compose, store, tmp_path):
-    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.presets.paper.solver_resolution=7"))
+    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.sets.full.solver_resolution=7"))
     lines = publish(published, store, tmp_path / "published", "5")
     assert [line.rpartition(": ")[2] for line in lines] == ["3 samples", "3 samples"]
 
@@ -440,7 +440,7 @@ def test_checksums_are_compared_where_they_are_known(flow, flow_folder):
 
 
 def test_direction_and_options_of_the_command(command, store, tmp_path, darcy_store):
-    small = ["benchmark=darcy", "preset=quick", "benchmark.presets.quick.solver_resolution=25"]
+    small = ["benchmark=darcy", "preset=quick", "benchmark.sets.quick.solver_resolution=25"]
     with pytest.raises(InputError, match=r"either source=FOLDER .* or export=FOLDER"):
         command("convert", *small)
     with pytest.raises(InputError, match="mat_version is 6, expected 5 or 7.3"):

@@ -89,7 +89,7 @@ def test_two_steps_in_mixed_precision(store, command, tmp_path):
 def test_data_on_the_device_train_as_data_from_a_loader(command, darcy_store, tmp_path):
     """The same batches: the errors differ by the order of sums on the device alone."""
     store = ("darcy", darcy_store)
-    small = ("benchmark.presets.quick.resolution=13", "benchmark.presets.quick.solver_resolution=25")
+    small = ("benchmark.sets.quick.resolution=13", "benchmark.sets.quick.solver_resolution=25")
     losses = [
         command("train", *train_options(store, tmp_path / name, *small, f"data.on_device={name}")).metrics
         for name in ("true", "false")
@@ -107,7 +107,7 @@ def solved(benchmark: str, device: str, *options: str) -> dict[str, np.ndarray]:
 
 def test_darcy_solved_on_the_device():
     """Double precision to a residual of 1e-10: the stored single precision is what limits the agreement."""
-    options = ("benchmark.presets.quick.solver_resolution=85",)
+    options = ("benchmark.sets.quick.solver_resolution=85",)
     there, here = (solved("darcy", device, *options) for device in (DEVICE, "cpu"))
     np.testing.assert_array_equal(there["permeability"], here["permeability"])
     scale = np.abs(here["pressure"]).max()

@@ -382,9 +382,7 @@ def test_generator_keeps_its_contract(generator: PlasticityGenerator, sample: Sa
     assert 0 < sample.residual < 1e-2
     assert sample.iterations > 1000
     stacked = {name: np.stack([sample.fields[name], other.fields[name]]) for name in sample.fields}
-    unexpected = {statistic.name for statistic in generator.statistics(stacked) if not statistic.expected}
-    # Between the 1.25 mm cells of this mesh, the tip of a sharp die comes down without a node under it.
-    assert unexpected <= {"largest displacement, mean, mm"}
+    assert [statistic.name for statistic in generator.statistics(stacked) if not statistic.expected] == []
 
 
 def test_published_layout(sample: Sample) -> None:

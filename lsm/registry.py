@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
+from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -183,22 +184,52 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
     Raises:
         OptionError: it is of another kind or range.
     """
-    from pydantic import ValidationError
-
-    try:
-        _adapter(annotation).validate_python(value)
-    except ValidationError as error:
-        raise OptionError(name, f"is {value}, expected {describe(annotation)}") from error
+    if not _allows(annotation, value):
+        raise OptionError(name, f"is {value}, expected {describe(annotation)}")
 
 
-@cache
-def _adapter(annotation: Any) -> Any:
-    # Imported on first use: commands that check nothing, such as --help, answer without it.
-    from pydantic import ConfigDict, InstanceOf, TypeAdapter
+def _allows(annotation: Any, value: Any) -> bool:
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is Any:
+        return True
+    if kind is Annotated:
+        return _allows(arguments[0], value) and all(_is_within(limit, value) for limit in arguments[1:])
+    if kind is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if kind in (Union, UnionType):
+        return any(_allows(choice, value) for choice in arguments)
+    if not _is_of_kind(kind, value):
+        return False
+    if kind is tuple and Ellipsis not in arguments:
+        return len(value) == len(arguments) and all(map(_allows, arguments, value))
+    if issubclass(kind, Mapping):
+        return all(_allows(argument, item) for pair in value.items() for argument, item in zip(arguments, pair, strict=False))
+    return not (arguments and issubclass(kind, Sequence)) or all(_allows(arguments[0], item) for item in value)
 
-    if inspect.isclass(annotation) and annotation not in _KINDS:
-        return TypeAdapter(InstanceOf[annotation])
-    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
+
+def _is_of_kind(kind: type, value: Any) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return type(value) is kind
+    if kind is float:
+        return isinstance(value, (int, float)) and -inf < value < inf
+    if issubclass(kind, Sequence) and isinstance(value, (str, bytes)):
+        return type(value) is kind
+    return isinstance(value, kind)
+
+
+def _is_within(limit: Any, value: Any) -> bool:
+    """Whether a value keeps one of the limits of ``annotated_types``."""
+    held = {
+        "ge": lambda bound: value >= bound,
+        "gt": lambda bound: value > bound,
+        "le": lambda bound: value <= bound,
+        "lt": lambda bound: value < bound,
+        "multiple_of": lambda divisor: value % divisor == 0,
+        "min_length": lambda length: len(value) >= length,
+        "max_length": lambda length: len(value) <= length,
+    }
+    bounds = {name: bound for name in held if (bound := getattr(limit, name, None)) is not None}
+    return all(held[name](bound) for name, bound in bounds.items())
 
 
 def describe(annotation: Any) -> str:

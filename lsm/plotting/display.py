@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from math import inf
 from typing import Any
 
 import numpy as np
 
-from lsm.errors import InputError
+from lsm.errors import InputError, OptionError, option_group
 from lsm.fields import FieldSpec
+from lsm.registry import Options, check_options, check_value
 
 
 @dataclass(frozen=True)
-class Tool:
+class Tool(Options):
     """A rigid tool above a mesh that moves; it comes down as time passes.
 
     Args:
@@ -29,7 +29,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Display:
+class Display(Options):
     """How to draw the fields of a data set.
 
     Args:
@@ -37,7 +37,7 @@ class Display:
         positions: for a mesh that moves, names of the two target fields that say where its sites lie.
         tool: the tool that moves such a mesh.
     Raises:
-        ValueError: the window is empty or not finite.
+        OptionError: an entry has another form, or the window is empty.
 
     Example:
         >>> Display.from_dict(Display(window=((0.0, 1.0), (0.0, 2.0))).to_dict()).window
@@ -49,8 +49,9 @@ class Display:
     tool: Tool | None = None
 
     def __post_init__(self) -> None:
-        if self.window is not None and not all(-inf < low < high < inf for low, high in self.window):
-            raise ValueError(f"window {self.window} is empty or not finite; expected low < high along both axes")
+        super().__post_init__()
+        if self.window is not None and not all(low < high for low, high in self.window):
+            raise OptionError("window", f"is {self.window}, which is empty; expected low < high along both axes")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as a store holds it."""
@@ -63,16 +64,16 @@ class Display:
         Raises:
             InputError: an entry is missing or of another form.
         """
-        # Imported on first use, as in the registry.
-        from pydantic import TypeAdapter, ValidationError
-
         try:
-            return TypeAdapter(cls).validate_python(plain)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "record"
+            check_value("the record", plain, Mapping[str, Any])
+            tool = plain.get("tool")
+            if tool is not None:
+                with option_group("tool"):
+                    tool = _made(Tool, tool)
+            return _made(cls, {**plain, "tool": tool})
+        except ValueError as error:
             raise InputError(
-                f"the display record of this data set is malformed ({place}: {first['msg']}); write the store again"
+                f"the display record of this data set is malformed ({error}); write the store again"
             ) from error
 
     def restricted_to(self, spec: FieldSpec) -> Display:
@@ -93,3 +94,13 @@ class Display:
             return slice(None)
         low, high = np.array(self.window).T
         return ((coords >= low) & (coords <= high)).all(axis=-1)
+
+
+def _made(kind: type, plain: Mapping[str, Any]) -> Any:
+    entries = {name: _as_tuples(value) for name, value in plain.items()}
+    check_options(kind, entries)
+    return kind(**entries)
+
+
+def _as_tuples(value: Any) -> Any:
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

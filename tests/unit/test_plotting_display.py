@@ -21,14 +21,14 @@ def test_a_store_keeps_it_whole(display):
 @pytest.mark.parametrize(
     ("plain", "place"),
     [
-        ({"window": [[0, 1]]}, r"window\.1"),
+        ({"window": [[0, 1]]}, r"window is \(\(0, 1\),\)"),
         ({"window": [[0, 1], [1, 1]]}, "empty"),
-        ({"window": [[0, 1], [0, float("inf")]]}, "not finite"),
+        ({"window": [[0, 1], [0, float("inf")]]}, "finite number"),
         ({"window": 3}, "window"),
-        ({"positions": ["x"]}, r"positions\.1"),
+        ({"positions": ["x"]}, r"positions is \('x',\), expected a list"),
         ({"positions": "xy"}, "positions"),
-        ({"tool": {"height": "die", "span": [0, 1]}}, r"tool\.travel"),
-        ({"tool": {"height": "die", "span": [0, "left"], "travel": 1}}, r"tool\.span\.1"),
+        ({"tool": {"height": "die", "span": [0, 1]}}, r"tool\.travel is missing"),
+        ({"tool": {"height": "die", "span": [0, "left"], "travel": 1}}, r"tool\.span is \(0, 'left'\)"),
         ([], "record"),
     ],
 )

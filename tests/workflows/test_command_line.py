@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from commands import Finished, call, call_forked, environment_of
 from conftest import ROOT, SPLITS, TINY_DARCY
 from omegaconf import OmegaConf
 
@@ -31,39 +31,6 @@ TINY = (
     *("preset=quick", "benchmark.reader.resolution=13", "model.width=8", "model.patch=[3,3]", "data.batch_size=2"),
     *(f"data.splits={{{_SPLITS}}}", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
 )
-
-
-@dataclass(frozen=True)
-class Finished:
-    """What a process said."""
-
-    code: int
-    output: str
-    errors: str
-
-
-def environment_of() -> dict[str, str]:
-    """Where the packages are found from any folder, and data in ``data/``."""
-    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": paths, "COLUMNS": "200", "LSM_DATA_DIR": "data"}
-
-
-def call(folder: Path, name: str, *options: str) -> Finished:
-    """``python -m experiments.NAME`` in a folder."""
-    command = [sys.executable, "-m", f"experiments.{name}", *options]
-    process = subprocess.run(command, cwd=folder, env=environment_of(), capture_output=True, text=True, check=False)
-    return Finished(process.returncode, process.stdout, process.stderr)
-
-
-def call_forked(folder: Path, commands: list[tuple[str, ...]]) -> list[Finished]:
-    """Several commands in a folder, one after another."""
-    server = [sys.executable, str(Path(__file__).with_name("forked_commands.py"))]
-    requests = "".join(json.dumps([str(folder), name, options]) + "\n" for name, *options in commands)
-    process = subprocess.run(
-        server, cwd=ROOT, env=environment_of(), input=requests, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr
-    return [Finished(*json.loads(line)) for line in process.stdout.splitlines()]
 
 
 @pytest.fixture(scope="module")

@@ -231,7 +231,7 @@ def test_batch_statistics_are_a_choice(run, command, tmp_path):
 
 @pytest.mark.parametrize("name", ["evaluate", "visualize"])
 def test_mistakes_are_named(name, run, command, tmp_path):
-    with pytest.raises(InputError, match="split 'tset' is unknown; choose one of: train, validation, test"):
+    with pytest.raises(InputError, match="split is tset, expected one of train, validation, test"):
         command(name, f"checkpoint={run}", "split=tset", f"run_dir={tmp_path}")
     with pytest.raises(InputError, match=r"device 'cud' is not available .*device=cpu"):
         command(name, f"checkpoint={run}", "device=cud", f"run_dir={tmp_path}")
@@ -254,7 +254,7 @@ def test_a_field_that_is_zero_everywhere_is_named(run, command, other_store, tmp
     with h5py.File(other_store, "a") as file:
         file["fields/pressure"][first + 1] = 0.0
     with pytest.raises(
-        InputError, match="error of sample 1 of the test split is not finite: a true field is zero everywhere"
+        InputError, match="relative_l2 of sample 1 of the test split is not finite: a true field is zero everywhere"
     ):
         command("evaluate", f"checkpoint={run}", "device=cpu", f"store={other_store}", f"run_dir={tmp_path}")
 

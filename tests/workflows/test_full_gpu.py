@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from experiments.environment import count_processors
 from toy_generators import FullGpuGenerator
 from toy_sets import make
 
 from data_prep.generation.job import Job
 from experiments.generate import choose_workers
-from experiments.mistakes import mistakes_told
+from experiments.mistakes import mistakes_reported
+from lsm.provenance import count_processors
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ def test_one_process_fills_a_gpu(options, workers, compose):
 
 def test_a_full_gpu_is_told_with_the_remedy(tmp_path, capsys):
     job = Job(FullGpuGenerator(), tmp_path / "toy.h5", "toy", num_samples=1)
-    with pytest.raises(SystemExit), mistakes_told(show_all=False):
+    with pytest.raises(SystemExit), mistakes_reported(show_all=False):
         make(job)
     told = "error: the GPU's memory is full (CUDA out of memory); give a smaller batch_size= (in training data.batch_size=)"
     assert capsys.readouterr().err == f"{told}, or fewer workers\n"
@@ -33,5 +33,5 @@ def test_a_full_gpu_is_told_with_the_remedy(tmp_path, capsys):
     "error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("a mistake of ours")]
 )
 def test_other_errors_and_all_where_wanted_come_with_their_tracebacks(error):
-    with pytest.raises(type(error)), mistakes_told(show_all=type(error) is not RuntimeError):
+    with pytest.raises(type(error)), mistakes_reported(show_all=type(error) is not RuntimeError):
         raise error

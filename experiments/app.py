@@ -75,6 +75,10 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     return main
 
 
+#: Keys of a benchmark's file that a command needs besides those that all need.
+_NEEDED = {"generate": ("generator",), "convert": ("published", "generator")}
+
+
 def check(name: str, cfg: DictConfig) -> None:
     """Check the options of a command before it runs, and import the plugins.
 
@@ -86,6 +90,8 @@ def check(name: str, cfg: DictConfig) -> None:
     """
     for place in ("data_dir", "store", "run_dir"):
         folders.require_place(place, OmegaConf.select(cfg, place))
+    if "benchmark" in cfg:
+        check_benchmark(cfg, *_NEEDED.get(name, ()))
     check_schema(name, cfg)
     hydra_cfg = HydraConfig.get()
     require_effect(name, cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)

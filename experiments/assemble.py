@@ -6,15 +6,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from annotated_types import Ge
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import plain
 from lsm.errors import InputError, OptionError, option_group
-from lsm.registry import check_options
+from lsm.registry import check_options, check_value
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -175,6 +176,7 @@ def make_trainer(
     """
     from lsm.training.callbacks import BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
 
+    check_value("trainer.max_epochs", cfg.trainer.max_epochs, Annotated[int, Ge(1)] | Literal[-1] | None)
     where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitor = f"{'val' if has_validation else 'train'}/{cfg.metrics[0]}"
     callbacks = [

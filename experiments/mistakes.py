@@ -25,6 +25,8 @@ _ELSEWHERE = "choose another folder: data_dir=, run_dir=, or export= of lsm-conv
 OPTION_NAMES = {
     "batch_size": "data.batch_size",
     "learning_rate": "optimizer.lr",
+    "optimizer": "optimizer.*",
+    "scheduler": "scheduler.make.*",
     "normalization": "data.normalization.inputs=channel data.normalization.targets=channel",
     "num_scales": "model.num_scales",
     "splits": "data.splits",

@@ -203,7 +203,9 @@ def _allows(annotation: Any, value: Any) -> bool:
     if kind is tuple and Ellipsis not in arguments:
         return len(value) == len(arguments) and all(map(_allows, arguments, value))
     if issubclass(kind, Mapping):
-        return all(_allows(argument, item) for pair in value.items() for argument, item in zip(arguments, pair, strict=False))
+        return all(
+            _allows(argument, item) for pair in value.items() for argument, item in zip(arguments, pair, strict=False)
+        )
     return not (arguments and issubclass(kind, Sequence)) or all(_allows(arguments[0], item) for item in value)
 
 
@@ -247,7 +249,8 @@ def describe(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, get_args(annotation)))
     if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(describe(kind) for kind in get_args(annotation)))
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]  # null stands for the default
+        return " or ".join(dict.fromkeys(map(describe, kinds)))
     if inspect.isclass(get_origin(annotation)) and issubclass(get_origin(annotation), Sequence):
         items = dict.fromkeys(describe(kind) for kind in get_args(annotation) if kind is not Ellipsis)
         return f"a list, each item {' or '.join(items)}"
@@ -274,6 +277,6 @@ def _describe_limited(kind: Any, metadata: Sequence[Any]) -> str:
     if divisor := limits.pop("multiple_of", None):
         expected = f"a multiple of {divisor}"
     if {"ge", "le"} <= set(limits):
-        return f"{expected} from {limits['ge']:g} to {limits['le']:g}"
+        return f"{expected} from {limits['ge']:.15g} to {limits['le']:.15g}"
     words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    return " and ".join([f"{expected} {words[name]} {limit:g}" for name, limit in limits.items()] or [expected])
+    return " ".join([expected, " and ".join(f"{words[name]} {limit:.15g}" for name, limit in limits.items())]).rstrip()

@@ -52,6 +52,8 @@ def write_synthetic_store(
     arrays = {
         name: synthetic_field(name, field, num_samples, (ranges or {}).get(name)) for name, field in fields.items()
     }
-    with StoreWriter(path, benchmark, fields, num_samples, {"source": "synthetic, for tests only"}, display=display) as writer:
+    with StoreWriter(
+        path, benchmark, fields, num_samples, {"source": "synthetic, for tests only"}, display=display
+    ) as writer:
         writer.write(slice(0, num_samples), arrays)
     return arrays

@@ -171,7 +171,9 @@ class SolverModule(pl.LightningModule):
         except InputError:
             raise
         except (TypeError, ValueError) as error:
-            raise InputError(f"the optimiser or the schedule refuses an option: {error}") from error
+            raise InputError(
+                f"the optimiser or the schedule refuses an option: {error}", options=("optimizer", "scheduler")
+            ) from error
         settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
         return {"optimizer": optimizer, "lr_scheduler": settings}
 

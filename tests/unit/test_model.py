@@ -75,8 +75,8 @@ def test_an_option_that_is_set_elsewhere_is_refused(part, option, value):
     [
         ({"width": 0}, "width is 0, expected a whole number of at least 1"),
         ({"num_scales": 0}, "num_scales is 0, expected a whole number of at least 1"),
-        ({"patch": (0, 2)}, "patch is [0, 2], expected a list, each item a whole number of at least 1 or null"),
-        ({"patch": (2, -1)}, "patch is [2, -1], expected a list, each item a whole number of at least 1 or null"),
+        ({"patch": (0, 2)}, "patch is [0, 2], expected a list, each item a whole number of at least 1"),
+        ({"patch": (2, -1)}, "patch is [2, -1], expected a list, each item a whole number of at least 1"),
         ({"patch": (3,)}, "patch is [3], expected 2 sizes for a grid of rank 2"),
         ({"patch": (1, 2, 3)}, "patch is [1, 2, 3], expected 2 sizes for a grid of rank 2"),
         ({"block": {"num_tokens": 0}}, "block.num_tokens is 0, expected a whole number of at least 1"),

@@ -242,7 +242,7 @@ def test_steps_that_do_not_fit_the_fields_are_named(step, fields, named):
 @pytest.mark.parametrize(
     ("step", "named"),
     [
-        ({"order": 0}, "order is 0, expected a whole number of at least 1 or null"),
+        ({"order": 0}, "order is 0, expected a whole number of at least 1"),
         ({"flip": "x"}, "flip is x, expected a list, each item a text"),
         ({"shift": {"x": "a"}}, "shift is {'x': 'a'}, expected a group of options, each a finite number"),
         ({"roll": {"x": 0.5}}, "roll is {'x': 0.5}, expected a group of options, each a whole number"),

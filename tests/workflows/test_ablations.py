@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from conftest import tiny_training
-from lsm.model.latent_spectral.spectral_block import IdentityBlock
 
 from lsm.checkpoint import load
+from lsm.model.latent_spectral.spectral_block import IdentityBlock
 
 ABLATIONS = {
     "model.num_scales=1": lambda model: len(model.trunk.blocks) == 1,

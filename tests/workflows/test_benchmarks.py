@@ -18,8 +18,6 @@ import pytest
 import torch
 from conftest import ROOT, TINY_DARCY
 from omegaconf import OmegaConf
-from lsm.model import MODELS
-from lsm.solver import build_solver
 from PIL import Image
 from synthetic import write_synthetic_store
 
@@ -31,6 +29,8 @@ from lsm.data.readers.base import make_reader
 from lsm.data.store import Store
 from lsm.errors import InputError
 from lsm.fields import FieldSpec
+from lsm.model import MODELS
+from lsm.solver import build_solver
 
 BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 
@@ -117,7 +117,9 @@ def store_of(compose, tmp_path_factory) -> Callable[[str], Path]:
         if benchmark not in stores:
             stores[benchmark] = tmp_path_factory.mktemp(benchmark) / "store.h5"
             layout = layout_of(compose("convert", f"benchmark={benchmark}", "preset=quick"))
-            write_synthetic_store(stores[benchmark], benchmark, layout.fields, NUM_SAMPLES, layout.ranges, layout.display)
+            write_synthetic_store(
+                stores[benchmark], benchmark, layout.fields, NUM_SAMPLES, layout.ranges, layout.display
+            )
         return stores[benchmark]
 
     return write

@@ -71,7 +71,8 @@ def test_two_steps_and_an_evaluation_that_agrees_with_the_cpu(store, command, tm
         store[1], make_reader(checkpoint.run["config"]["benchmark"]["reader"]), SPLITS, batch_size=2, in_memory=True
     )
     there, here = (
-        measure(checkpoint.solver, data.batches("test"), torch.device(device)).errors["relative_l2"] for device in (DEVICE, "cpu")
+        measure(checkpoint.solver, data.batches("test"), torch.device(device)).errors["relative_l2"]
+        for device in (DEVICE, "cpu")
     )
     assert np.isfinite(here).all()
     np.testing.assert_allclose(there, here, rtol=1e-4)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from commands import call_forked
 from conftest import ROOT
+
 from experiments.assemble import require_store
 
 

@@ -75,6 +75,10 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     return main
 
 
+#: Keys of a benchmark's file that single commands need.
+_NEEDED = {"generate": ("generator",), "convert": ("generator", "published")}
+
+
 def check(name: str, cfg: DictConfig) -> None:
     """Check the options of a command before it runs, and import the plugins.
 
@@ -82,10 +86,13 @@ def check(name: str, cfg: DictConfig) -> None:
         name: primary configuration file.
         cfg: the composed configuration.
     Raises:
-        InputError: an option has another kind or range, has no effect, or names an empty path.
+        InputError: an option has another kind or range, has no effect, or names an empty path, or the benchmark's file lacks
+            what the command needs.
     """
     for place in ("data_dir", "store", "run_dir"):
         folders.require_place(place, OmegaConf.select(cfg, place))
+    if "benchmark" in cfg:
+        check_benchmark(cfg, *_NEEDED.get(name, ()))
     check_schema(name, cfg)
     hydra_cfg = HydraConfig.get()
     require_effect(name, cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)

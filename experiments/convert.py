@@ -7,7 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from data_prep.published.convert import Layout, PublishedFile, export_files, import_files
-from experiments.app import check_benchmark, command, plain
+from experiments.app import command, plain
 from experiments.assemble import make_generator, preset_options
 from lsm.errors import InputError
 from lsm.progress import console, progress_bar
@@ -30,7 +30,6 @@ def layout(cfg: DictConfig) -> Layout:
 
 def run(cfg: DictConfig) -> list[str]:
     """Convert in the direction that ``source`` or ``export`` asks for; return what was found or written."""
-    check_benchmark(cfg, "published", "generator")
     if (cfg.source is None) == (cfg.export is None):
         raise InputError(
             "give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)"

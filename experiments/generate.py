@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from data_prep.generation.engine import Report, generate, merge
 from data_prep.generation.generator import Statistic
 from data_prep.generation.job import Job
-from experiments.app import check_benchmark, command
+from experiments.app import command
 from experiments.assemble import make_generator
 from experiments.check import check_store
 from experiments.device import choose_device
@@ -21,7 +21,6 @@ from lsm.provenance import count_processors
 
 def run(cfg: DictConfig) -> Report | list[Statistic]:
     """Generate what is missing of ``cfg.store``, or only merge or check what is there."""
-    check_benchmark(cfg, "generator")
     _choose_device(cfg)
     generator = make_generator(cfg)
     if cfg.check:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
-from experiments.app import check_benchmark, command, plain
+from experiments.app import command, plain
 from experiments.assemble import make_datamodule, make_solver
 from experiments.runs import record_of
 from lsm.errors import InputError
@@ -23,7 +23,6 @@ def run(cfg: DictConfig) -> Path:
     from lsm.checkpoint import save
     from lsm.model.latent_spectral.reference import import_state
 
-    check_benchmark(cfg)
     source = Path(cfg.checkpoint)
     output = source.with_suffix(".ckpt") if cfg.output is None else Path(cfg.output)
     if output.exists():

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from experiments.app import check_benchmark, command, plain
+from experiments.app import command, plain
 from experiments.assemble import make_datamodule, make_module, make_trainer
 from experiments.effect import CALL_OPTIONS
 from experiments.folders import find_checkpoint, run_of
@@ -69,7 +69,6 @@ def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = 
     import pytorch_lightning as pl
     from pytorch_lightning.utilities import rank_zero_only
 
-    check_benchmark(cfg)
     _check_backend(cfg.compile)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)

@@ -75,8 +75,8 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     return main
 
 
-#: Keys of a benchmark's file that a command needs besides those that all need.
-_NEEDED = {"generate": ("generator",), "convert": ("published", "generator")}
+#: Keys of a benchmark's file that single commands need.
+_NEEDED = {"generate": ("generator",), "convert": ("generator", "published")}
 
 
 def check(name: str, cfg: DictConfig) -> None:
@@ -86,7 +86,8 @@ def check(name: str, cfg: DictConfig) -> None:
         name: primary configuration file.
         cfg: the composed configuration.
     Raises:
-        InputError: an option has another kind or range, has no effect, or names an empty path.
+        InputError: an option has another kind or range, has no effect, or names an empty path, or the benchmark's file lacks
+            what the command needs.
     """
     for place in ("data_dir", "store", "run_dir"):
         folders.require_place(place, OmegaConf.select(cfg, place))

@@ -12,7 +12,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.schema import SCHEMAS
 from lsm.errors import InputError
+from lsm.registry import options_of
 
 #: Options that describe one call; they are no part of a run.
 CALL_OPTIONS = ("resume", "run_dir", "time_limit", "plugins")
@@ -66,14 +68,14 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
     """Check that every option has an effect.
 
     Args:
-        name: of the command; one that is not listed in :data:`READ` reads all its options.
+        name: of the command; without an entry in :data:`READ` it reads the options of its schema.
         cfg: its configuration, composed with the options.
         overrides: the options, as typed.
         choices: names of the configuration groups, which always have an effect.
     Raises:
         InputError: an option has none; the message says what to do instead.
     """
-    read = list(READ.get(name, cfg))
+    read = list(READ[name] if name in READ else options_of(SCHEMAS[name]) if name in SCHEMAS else cfg)
     for switch, keys in READ_WITH.get(name, {}).items():
         read += keys if cfg[switch] else ()
     for text in overrides:
@@ -86,7 +88,8 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
 
 def _refers_to(cfg: DictConfig, read: Sequence[str], key: str) -> bool:
     """Whether one of the values that are read changes with the value of ``key``."""
-    if OmegaConf.select(cfg, key, throw_on_resolution_failure=False) is None:
+    absent = object()
+    if OmegaConf.select(cfg, key, default=absent, throw_on_resolution_failure=False) is absent:
         return False
     changed = cfg.copy()
     OmegaConf.update(changed, key, "another value", merge=False, force_add=True)

@@ -93,7 +93,7 @@ class SolverModule(pl.LightningModule):
 
     def _check_loss(self, loss: Tensor, batch: FieldBatch, batch_index: int) -> None:
         """Note the first batch whose loss is not finite; on a GPU, read the note only now and then."""
-        index = torch.full((), batch_index, device=loss.device)
+        index = loss.new_full((), batch_index, dtype=torch.int64)
         before = torch.full_like(index, -1) if self._first_bad is None else self._first_bad
         self._first_bad = torch.where(torch.isfinite(loss) | (before >= 0), before, index)
         if loss.device.type == "cpu" or batch_index % CHECK_INTERVAL == CHECK_INTERVAL - 1:

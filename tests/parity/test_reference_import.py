@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from compare import make_model
+from compare import make_model, make_spec
 from oracle import cloud_shapes, deformation_shapes, grid_shapes, random_state
 
 from lsm.errors import InputError
+from lsm.model import MODELS
 from lsm.model.latent_spectral.reference import import_state, only_state
 
 
@@ -68,6 +69,13 @@ def test_wrong_size_changes_nothing():
     with pytest.raises(InputError, match=r"trunk\.blocks\.4\.spectral\.weights"):
         import_state(model, state)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("config", [{"name": "fno", "width": 8, "modes": 2}, {"name": "unet", "width": 8}])
+def test_other_families_take_no_weights_of_the_reference(config):
+    model = MODELS.make(config, make_spec("grid", 2, 1, 1))
+    with pytest.raises(InputError, match="those of a Latent Spectral Model, not of (FourierNeuralOperator|UNet)"):
+        import_state(model, grid_state())
 
 
 def test_rank_must_fit():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ import pytest
 from annotated_types import Ge, Gt, Interval, Le, Lt, MultipleOf
 
 from lsm.errors import InputError, OptionError
-from lsm.registry import Config, Count, Names, Options, Registry, check_value
+from lsm.registry import Config, Count, Names, Options, Positive, Registry, check_value
 
 PARTS: Registry = Registry("part")
 
@@ -87,6 +87,8 @@ class Flow(Options):
             "n is 30, expected a multiple of 20 from 20 to 200",
         ),
         (True, float, "n is True, expected a finite number"),
+        ([1], Mapping[str, Positive], "n is [1], expected a group of options, each a positive number"),
+        ({"a": -1}, Mapping[str, Positive], "n is {'a': -1}, expected a group of options, each a positive number"),
         (3, Flow, "n is 3, expected Flow"),
     ],
 )

@@ -222,6 +222,23 @@ def test_a_cloud_takes_coordinates_and_code():
         assert not torch.equal(solver(FieldBatch(samples.inputs, samples.targets, coords, code)), found)
 
 
+def test_units_of_length_do_not_matter_to_a_cloud():
+    """The same cloud in metres and in millimetres about another origin, each with statistics of its own."""
+    fields = spec("points", (9,), inputs=2, code=3)
+    predictions = []
+    for unit, origin in ((1.0, 0.0), (1000.0, -400.0)):
+        samples = physical(fields)
+        coords = unit * samples.coords + origin
+        samples = replace(samples, inputs=coords, coords=coords)
+        solver = solver_of(fields, samples, projection={"modes": 3, "resolution": 8})
+        predictions.append(solver(samples))
+    # Single precision: the fastest wave, 128 pi x, turns a rounding error of 1e-7 into a phase of 4e-5.
+    torch.testing.assert_close(*predictions, rtol=1e-4, atol=1e-2)
+    solver = solver_of(fields, samples, projection={"modes": 3, "resolution": 8})
+    moved = replace(samples, coords=samples.coords + 100.0)
+    assert (solver(moved) - predictions[1]).abs().max() > 0.02, "coordinates have no effect"
+
+
 def test_batch_statistics_are_those_of_training_and_leave_no_trace():
     samples = physical(spec())
     solver = solver_of(spec(), samples)

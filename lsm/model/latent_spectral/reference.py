@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lsm.errors import InputError
 from lsm.model.latent_spectral.model import LatentSpectralModel
@@ -43,17 +43,19 @@ _BLOCK = {
 
 
 def import_state(
-    model: LatentSpectralModel, state: Mapping[str, Tensor], deformation: Mapping[str, Tensor] | None = None
+    model: nn.Module, state: Mapping[str, Tensor], deformation: Mapping[str, Tensor] | None = None
 ) -> None:
     """Load reference weights into a model.
 
     Args:
-        model: a model of the same sizes.
+        model: a Latent Spectral Model of the same sizes.
         state: the reference network's state dict.
         deformation: for point clouds, the state dict of the reference's deformation network.
     Raises:
-        InputError: names or sizes do not fit the model; the message says which.
+        InputError: the model is of another family, or names or sizes do not fit it; the message says which.
     """
+    if not isinstance(model, LatentSpectralModel):
+        raise InputError(f"the reference's weights are those of a Latent Spectral Model, not of {type(model).__name__}")
     num_scales = len(model.trunk.down)
     renamed = {_rename(name, num_scales): value for name, value in state.items()}
     renamed |= {_rename_deformation(name): value for name, value in (deformation or {}).items()}

@@ -23,13 +23,13 @@ MEAN_DEVIATION = 15.2
 """Standard deviation over samples of the mean stress, measured on 2000 samples of this generator."""
 
 LOW_MEAN, LOW_SHARE = 160.0, 0.03
-"""The share of the published samples whose mean stress in Pa is lower than this."""
+"""A mean stress in Pa, and the share of the published samples whose mean stress is lower."""
 
 EXTREMES = {"mean": (148.0, 255.0), "largest": (454.0, 1443.0)}
-"""Extremes over all 2000 published samples of a sample's mean and of its largest stress, Pa."""
+"""Extremes over all 2000 published samples of the mean and of the largest stress of a sample, Pa."""
 
 EXTREMES_TOLERANCE = 0.1
-"""By how much, relatively, the extremes over another 2000 samples may lie beyond the published ones."""
+"""Relative amount by which the extremes over another 2000 samples may exceed the published ones."""
 
 FIELDS = {
     "points": StoredField((972, 2), "1", "sites of the point cloud: Gauss points of 108 elements, undeformed"),
@@ -98,10 +98,10 @@ class ElasticityGenerator(Generator):
         return Sample(self.stored(values), residual=residuals[-1], iterations=len(residuals) - 1)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Stress and radius beside the published figures, those of stress over all 2000 published samples.
+        """Statistics of stress and radius with those of all 2000 published samples.
 
-        Extremes grow with the number of samples, so those of fewer are bounded on their outer side alone; the lower tail
-        shows in the share of low means. Mean and share are allowed three standard errors for this set's size.
+        Extremes depend on the number of samples, so for fewer samples they are bounded on the outer side only; the lower
+        tail shows in the share of low means. Mean and share are allowed three standard errors.
         """
         if not {"stress", "radius"} <= set(fields):
             return []
@@ -109,7 +109,7 @@ class ElasticityGenerator(Generator):
         mean, peak, radius = stress.mean(1), stress.max(1), np.asarray(fields["radius"], dtype=float)
         margin = 2.0 + 3.0 * MEAN_DEVIATION / len(mean) ** 0.5
         low_margin = 0.01 + 3.0 * (LOW_SHARE * (1.0 - LOW_SHARE) / len(mean)) ** 0.5
-        # The radius is stored in single precision, whose 0.2 and 0.4 differ from those of double precision.
+        # The radius is stored in single precision, where 0.2 and 0.4 are rounded.
         within = (0.2 - 1e-7, 0.4 + 1e-7)
         return [
             Statistic("mean stress over samples, Pa", float(mean.mean()), 186.0 - margin, 186.0 + margin),
@@ -127,7 +127,7 @@ class ElasticityGenerator(Generator):
 
 
 def _extremes(name: str, values: np.ndarray) -> list[Statistic]:
-    """Smallest and largest of a stress of each sample, Pa; fewer samples than were published may stay within the range."""
+    """Extremes over samples of a stress, Pa, with bounds on the outer side."""
     low, high = EXTREMES[name]
     outer = (low * (1.0 - EXTREMES_TOLERANCE), high * (1.0 + EXTREMES_TOLERANCE))
     return [

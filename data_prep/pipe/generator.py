@@ -1,7 +1,7 @@
 """The Pipe benchmark: random bends of a two-dimensional pipe and the laminar flow through them.
 
-Owns the prior over centre lines, the names of the stored arrays and the figures known of the published data; the flow
-is solved in ``data_prep.pipe.solver``. The data card is ``README.md``, beside this file.
+Owns the distribution of the centre lines, the stored fields and the statistics of the published data. The flow is solved
+in ``solver.py``.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from data_prep.pipe.solver import FlowOptions, solve_pipe
 from lsm.errors import InputError
 from lsm.registry import Positive
 
-#: Largest value and largest slope parameter at a node of the centre line.
+#: Bounds of value and slope parameter at a node of the centre line.
 LARGEST_HEIGHT, LARGEST_SLOPE = 1.0, 2.0
 
-#: Relative deviation of the flux through a section tolerated by the check against the published data, and the part of
-#: the pipe that it looks at: the published outlet disturbs the rest.
+#: Relative tolerance of the flux through a section, and the part of the pipe in which it is checked: in the rest the
+#: published data are disturbed by their outlet.
 FLUX_TOLERANCE, FLUX_LENGTH = 0.01, 0.9
 
-#: Intervals across the published mesh: the figures of the first row off the wall belong to this distance from it.
+#: Intervals across the published mesh; they define the distance of its first row of inner nodes from the wall.
 PUBLISHED_INTERVALS = 128
 
-#: Relative tolerance of these figures beside the sampling error: that of the published 1000 samples is 1 %.
+#: Relative tolerance of the statistics of this row in addition to the sampling error; that of the 1000 published samples is 1 %.
 WALL_TOLERANCE = 0.05
 
-#: Their standard error, relative, of a single sample; measured over 400 samples of this generator.
+#: Relative standard error of these statistics for a single sample, measured on 400 samples of this generator.
 WALL_SPREAD = 0.24
 
 
@@ -43,9 +43,8 @@ class PipeGenerator(Generator):
 
     The centre line has a value and a slope parameter at five nodes. The first value is 0; the other four values are
     uniform on [-1, 1] and the five slope parameters on [-2, 2], all independent, drawn in the order of the stored array
-    (value, slope, node by node).
-    ``Sample.residual`` is the final residual relative to that of the fluid at rest (Euclidean norm), and
-    ``Sample.iterations`` counts Newton steps on the finest mesh.
+    (value and slope, node by node). ``Sample.residual`` is the final residual relative to that of the fluid at rest
+    (Euclidean norm), ``Sample.iterations`` the number of Newton steps on the finest mesh.
 
     Args:
         resolution: velocity nodes per axis, odd.
@@ -55,7 +54,7 @@ class PipeGenerator(Generator):
         InputError: ``resolution`` is even.
     """
 
-    #: 2: slope parameters of the centre line up to 2, before up to 1.
+    #: 2: the slope parameters of the centre line are in [-2, 2], before in [-1, 1].
     revision = 2
 
     resolution: Annotated[int, Ge(5)] = 129
@@ -76,7 +75,7 @@ class PipeGenerator(Generator):
             "y": StoredField(grid, "1", "node position across the pipe"),
             "velocity_x": StoredField(grid, "1", "horizontal velocity at the nodes"),
             "velocity_y": StoredField(grid, "1", "vertical velocity at the nodes"),
-            "pressure": StoredField(grid, "1", "pressure over density, its zero set by the outlet condition"),
+            "pressure": StoredField(grid, "1", "pressure over density; the outlet condition defines its zero"),
             "centre_line": StoredField(
                 (NUM_CENTRE_NODES, 2), "1", "value and slope parameter of the centre line at its nodes", "float64"
             ),
@@ -118,9 +117,9 @@ class PipeGenerator(Generator):
         return Sample(self.stored(arrays), flow.residual, flow.iterations)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Peak velocity, flux, answer to bends and velocities near the wall of a data set, ``(samples, n, n)``.
+        """Peak velocity, flux, offset of the flow in bends, and velocities near the wall.
 
-        Needs only ``y`` and ``velocity_x``.
+        Needs only ``y`` and ``velocity_x``, ``(samples, n, n)``.
         """
         velocity, y = (np.asarray(fields[name], dtype=np.float64) for name in ("velocity_x", "y"))
         undisturbed = slice(round(FLUX_LENGTH * y.shape[1]))
@@ -133,7 +132,7 @@ class PipeGenerator(Generator):
             ),
             Statistic("smallest flux through a section", flux.min(), low, high),
             Statistic("largest flux through a section", flux.max(), low, high),
-            Statistic("correlation of bend and offset of the flow", _answer_to_bends(velocity, y), 0.75, 0.90),
+            Statistic("correlation of bend and offset of the flow", _bend_correlation(velocity, y), 0.75, 0.90),
             _near_wall("deviation of the horizontal velocity", np.std, velocity, 3.43e-3),
         ]
         if "velocity_y" in fields:
@@ -146,7 +145,7 @@ class PipeGenerator(Generator):
 
 
 def draw_centre_line(rng: np.random.Generator) -> np.ndarray:
-    """Value and slope parameter at the nodes, ``(NUM_CENTRE_NODES, 2)``; the first value is 0, the rest is uniform."""
+    """Value and slope parameter at the nodes, ``(NUM_CENTRE_NODES, 2)``; the first value is 0, the others are uniform."""
     centre_line = np.zeros(2 * NUM_CENTRE_NODES)
     centre_line[1:] = rng.uniform(-1.0, 1.0, size=centre_line.size - 1)
     return centre_line.reshape(NUM_CENTRE_NODES, 2) * [LARGEST_HEIGHT, LARGEST_SLOPE]
@@ -155,10 +154,10 @@ def draw_centre_line(rng: np.random.Generator) -> np.ndarray:
 def _near_wall(
     name: str, measure: Callable[[np.ndarray], np.floating], velocity: np.ndarray, published: float
 ) -> Statistic:
-    """A figure of a component of the velocity in the first row of nodes off the lower wall, over all samples.
+    """Statistic of a velocity component in the first row of inner nodes at the lower wall, over all samples.
 
-    There the velocity is proportional to the distance from the wall; the figure is scaled to that of the published
-    mesh. The range allows three standard errors for the number of samples.
+    The velocity there is proportional to the distance from the wall; the value is scaled to the distance in the published
+    mesh. The range allows for three standard errors.
     """
     num_samples, intervals = len(velocity), velocity.shape[2] - 1
     value = float(measure(velocity[:, :, 1])) * intervals / PUBLISHED_INTERVALS
@@ -170,15 +169,16 @@ def _mean_magnitude(values: np.ndarray) -> np.floating:
     return np.abs(values).mean()
 
 
-def _answer_to_bends(velocity: np.ndarray, y: np.ndarray) -> float:
-    """Correlation over all sections, but those near inlet and outlet, of the centre line's curvature and the flow's offset.
+def _bend_correlation(velocity: np.ndarray, y: np.ndarray) -> float:
+    """Correlation of the curvature of the centre line and the offset of the flow, over all sections.
 
-    The offset is that of the mean of the section's points, weighted by the velocity, from the centre line.
+    The offset is the distance of the velocity-weighted mean of the points of a section from the centre line. Sections near
+    inlet and outlet are excluded.
     """
     sections = y.shape[1]
     across = np.linspace(-0.5, 0.5, sections)
     offset = (velocity @ across / velocity.sum(axis=-1))[:, 1:-1]
     curvature = np.diff(y.mean(axis=-1), n=2, axis=1)
     inner = slice(sections // 16, -1 - sections // 16)
-    with np.errstate(invalid="ignore", divide="ignore"):  # a flow that answers to nothing has no correlation: nan
+    with np.errstate(invalid="ignore", divide="ignore"):  # nan for a constant offset
         return float(np.corrcoef(offset[:, inner].ravel(), curvature[:, inner].ravel())[0, 1])

@@ -1,6 +1,6 @@
-"""Explicit time stepping of the block under the die: central differences with a step that follows the mesh.
+"""Explicit time stepping of the block under the die: central differences with an adaptive time step.
 
-Owns the state of a running computation. It knows no frames and no energies but the work of the die.
+Owns the state of a running computation and the work of the die. It knows no frames and no other energies.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from data_prep.plasticity.kernels import (
 
 #: Steps between two estimates of the stable step. The die travels less than a hundredth of a cell in that time.
 STEPS_PER_ESTIMATE = 20
-#: A cell whose stable step has shrunk to this fraction of an undeformed cell's counts as collapsed.
+#: A cell counts as collapsed if its stable step is below this fraction of that of an undeformed cell.
 COLLAPSED = 0.01
 
 
 class Block:
-    """State of the block, its undeformed self at first, and of its march through time.
+    """State of the block during time stepping; initially undeformed and at rest.
 
     Args:
         columns, rows: number of cells along the block and over its height.
         cell: edge of a square cell, mm.
         material: constants.
-        courant: time step as a fraction of the stable one.
-        floor: cells whose stable step falls below this fraction of the undeformed ones' are made heavier until it does
-            not, lest a few flattened cells dictate the step.
+        courant: time step as a fraction of the stable step.
+        floor: the mass of a cell is increased if its stable step would be below this fraction of that of an undeformed
+            cell, so that a few flattened cells do not determine the time step.
 
     Attributes:
-        nodes, cells: rows in the layout of ``plasticity_kernels``; x = 0 is the middle of the block, y = 0 its bottom.
-        time: s, since the die was at its own height.
-        steps: number of steps taken.
+        nodes, cells: rows in the layout of ``kernels.py``; x = 0 is the middle of the block, y = 0 its bottom.
+        time: s; the die is at its initial height at time 0.
+        steps: number of time steps.
         work: work of the die on the block, mJ.
-        added_mass: largest mass that the floor has added at any time, relative to the block's.
+        added_mass: largest mass added by the floor at any time, relative to the mass of the block.
     """
 
     def __init__(self, columns: int, rows: int, cell: float, material: Material, courant: float, floor: float) -> None:
@@ -70,11 +70,11 @@ class Block:
         return row_field(self.nodes, offset, self.columns + 1)
 
     def cell_field(self, offset: int) -> np.ndarray:
-        """View ``(rows, columns)`` of a cell's quantity, such as ``STRESS_XX``."""
+        """View ``(rows, columns)`` of a quantity of the cells, such as ``STRESS_XX``."""
         return row_field(self.cells, offset, self.columns)
 
     def advance(self, until: float, die: Die, speed: float) -> None:
-        """March to the time ``until``, s, under a die that moves down at ``speed``, mm / s.
+        """Advance to the time ``until``, s, with a die that moves down at ``speed``, mm / s.
 
         Raises:
             SolverFailure: a cell collapsed or turned inside out.
@@ -97,10 +97,10 @@ class Block:
         self.time = until
 
     def _weigh(self) -> float:
-        """Give the nodes their mass, more of it around cells below the floor; return the longest stable step, s."""
+        """Set the masses of the nodes, increased around cells below the floor; return the largest stable step, s."""
         stable_steps(self.nodes, self.cells, self.material, self.cell_mass, self._stable)
         if not self._stable.min() > COLLAPSED * self._undeformed:
-            raise SolverFailure(f"a cell collapsed by {self.time:.3e} s, after {self.steps} steps")
+            raise SolverFailure(f"a cell collapsed at {self.time:.3e} s, after {self.steps} steps")
         growth = np.maximum(1.0, self._floor / self._stable) ** 2
         corners = np.pad(0.25 * self.cell_mass * growth, 1)
         beside = corners[:, :-1] + corners[:, 1:]

@@ -30,10 +30,10 @@ def corners(nodal: np.ndarray) -> np.ndarray:
 
 
 def equivalent_strain(reference: np.ndarray, deformed: np.ndarray) -> np.ndarray:
-    """Equivalent logarithmic strain of the cells, from their corners ``(cells, 4, 2)``, if the volume is kept.
+    """Equivalent logarithmic strain of cells with the corners ``(cells, 4, 2)``, assuming constant volume.
 
-    The squared principal stretches are the eigenvalues of ``F F^T`` with ``F`` at the cell's centre; the logarithmic
-    strains then give ``(2/3 (e1^2 + e2^2 + e3^2))^(1/2)`` with ``e3 = -e1 - e2``.
+    The squared principal stretches are the eigenvalues of ``F F^T`` with ``F`` at the centre of the cell; the result is
+    ``(2/3 (e1^2 + e2^2 + e3^2))^(1/2)`` with the logarithmic strains ``e1, e2`` and ``e3 = -e1 - e2``.
     """
     diagonals = [np.stack([c[:, 2] - c[:, 0], c[:, 3] - c[:, 1]], axis=-1) for c in (reference, deformed)]
     gradient = diagonals[1] @ np.linalg.inv(diagonals[0])
@@ -42,7 +42,7 @@ def equivalent_strain(reference: np.ndarray, deformed: np.ndarray) -> np.ndarray
 
 
 def draw_frame(axes: plt.Axes, die: np.ndarray, deformation: np.ndarray, frame: int) -> PolyCollection:
-    """Draw one frame of a sample: the block's cells, and the die above them."""
+    """Draw one frame of a sample: the cells of the block and the die."""
     positions = deformation[:, :, frame, :2].astype(np.float64)
     cells = corners(positions)
     strain = equivalent_strain(corners(positions - deformation[:, :, frame, 2:]), cells)
@@ -61,7 +61,7 @@ def draw_frame(axes: plt.Axes, die: np.ndarray, deformation: np.ndarray, frame: 
 
 
 def main() -> None:
-    """Generate the samples and save the picture beside this file."""
+    """Generate the samples and save the picture in the folder of this file."""
     figure, grid = plt.subplots(
         len(SEEDS), len(FRAMES), figsize=(13, 5.2), sharex=True, sharey=True, layout="constrained"
     )

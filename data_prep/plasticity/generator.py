@@ -1,6 +1,7 @@
-"""Plasticity benchmark: a block forged by a die of random shape.
+"""The Plasticity benchmark: a block forged by a die of random shape.
 
-Owns the prior of the die and the published layout of the arrays. It knows neither the time stepping nor the store.
+Owns the distribution of the dies, the layout of the stored fields and the statistics of the published data. The equations
+are solved in ``solver.py``.
 """
 
 from __future__ import annotations
@@ -10,35 +11,35 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Interval, MultipleOf
+from annotated_types import Ge
 from scipy.interpolate import CubicSpline
 
 from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
-from data_prep.plasticity.kernels import LANES, PITCH
-from data_prep.plasticity.solver import Die, ForgingOptions, solve_forging
+from data_prep.plasticity.die import Die
+from data_prep.plasticity.solver import Columns, ForgingOptions, solve_forging
 
 #: Width and height of the block, mm.
 WIDTH, HEIGHT = 50.0, 15.0
-#: Published coordinates of the middle of the block's bottom, mm.
+#: Published coordinates of the centre of the bottom of the block, mm.
 ORIGIN = (-24.65, -0.1)
 NUM_KNOTS = 9
-#: Height of the outer knots above the lowest one, mm; the others lie in a range of their own.
+#: Height of the outer knots above the lowest knot, and range of the heights of the others, mm.
 OUTER_HEIGHT, INNER_HEIGHTS = 7.5, (1.6, 7.9)
-#: Second derivative of the die's profile at its ends, 1 / mm.
+#: Second derivative of the profile of the die at its ends, 1 / mm.
 END_CURVATURE = -0.8
-#: Distance of the die's lowest point from the top of the block at time 0, mm.
+#: Distance of the lowest point of the die from the top of the block at time 0, mm.
 GAP = 0.2
-#: Points on which the die's lowest point is looked up.
+#: Number of points at which the lowest point of the die is searched.
 NUM_FINE = 4001
-#: Energy imbalance, relative to the die's work, beyond which a solution is not to be trusted.
+#: Largest energy imbalance, relative to the work of the die, of an accepted solution.
 LARGEST_IMBALANCE = 0.01
 #: Travel of the published die between two frames, mm.
 TRAVEL_PER_FRAME = 0.3
-#: Part of the travel by which the largest displacement may miss the depth of pressing.
+#: Tolerance of the largest displacement about the indentation depth, relative to the travel.
 LARGEST_TOLERANCE = 0.1
-#: Mean over 16 published dies of the height's range and of its mean above the lowest point, mm, with the tolerance of a
-#: mean over so few and the standard deviation over the dies of this generator.
+#: Range of the height and mean height above the lowest point, mm: mean over 16 published dies, the tolerance of a mean over
+#: so few dies, and the standard deviation over the dies of this generator.
 DIE_RANGE, DIE_MEAN = (8.83, 0.35, 0.68), (4.82, 0.3, 0.56)
 
 
@@ -46,15 +47,18 @@ DIE_RANGE, DIE_MEAN = (8.83, 0.35, 0.68), (4.82, 0.3, 0.56)
 class PlasticityGenerator(Generator):
     """Draws die profiles and forges the block with them.
 
+    ``Sample.residual`` is the energy imbalance relative to the work of the die, ``Sample.iterations`` the number of time
+    steps.
+
     Args:
-        columns: cells along the block, a multiple of 20; the cells are square, so 100 columns go with 30 rows.
-        frames: frames of 0.1 ms each, the undeformed block included; at least 2.
+        columns: number of cells along the block, a multiple of 20; the cells are square: 100 columns and 30 rows.
+        frames: number of frames at intervals of 0.1 ms, including the undeformed block.
     """
 
-    #: 2: dies after 16 published ones instead of 3 and without a stop beyond their ends; stiffer hourglass modes.
+    #: 2: dies follow 16 published ones, before 3, and no longer continue beyond their ends; stiffer hourglass modes.
     revision = 2
 
-    columns: Annotated[int, Interval(ge=LANES, lt=PITCH), MultipleOf(LANES)] = 100
+    columns: Columns = 100
     frames: Annotated[int, Ge(2)] = 20
 
     @property
@@ -69,7 +73,7 @@ class PlasticityGenerator(Generator):
         nodes = (self.columns + 1, self.forging.rows + 1)
         return {
             "die": StoredField(
-                (nodes[0],), "mm", "height of the die's underside before it moves, from the left end to the right"
+                (nodes[0],), "mm", "height of the underside of the die before it moves, from left to right"
             ),
             "deformation": StoredField(
                 (*nodes, self.frames, 4), "mm", "x, y, u_x, u_y; nodes from right to left and from the die downwards"
@@ -104,9 +108,10 @@ class PlasticityGenerator(Generator):
         }
 
     def solve(self, rng: np.random.Generator) -> Sample:
-        """Draw the knots and forge the block.
+        """Draw the knots of a die and forge the block.
 
-        ``residual`` is the energy imbalance relative to the die's work, ``iterations`` the number of time steps.
+        Raises:
+            SolverFailure: a cell collapsed, or the energy imbalance is too large.
         """
         knots = draw_knots(rng)
         die = die_above_block(knots)
@@ -125,7 +130,7 @@ class PlasticityGenerator(Generator):
         return Sample(fields, residual=imbalance, iterations=forging.steps)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Figures that need ``die`` and ``deformation`` only, so that they can be had of the published file too."""
+        """Statistics of ``die`` and ``deformation``, which the published file contains, too."""
         deformation, dies = fields["deformation"], fields["die"]
         travel = TRAVEL_PER_FRAME * (deformation.shape[3] - 1)
         largest = np.array([np.hypot(sample[..., 2], sample[..., 3]).max() for sample in deformation])
@@ -155,13 +160,13 @@ class PlasticityGenerator(Generator):
 
 
 def _mean_over_dies(name: str, values: np.ndarray, published: float, tolerance: float, deviation: float) -> Statistic:
-    """The mean of ``values``, one of each die; the range allows three standard errors beside the tolerance."""
+    """Mean of ``values``, one per die; the range allows for three standard errors in addition to the tolerance."""
     margin = tolerance + 3.0 * deviation / values.size**0.5
     return Statistic(name, float(values.mean()), published - margin, published + margin)
 
 
 def draw_knots(rng: np.random.Generator) -> np.ndarray:
-    """Knot heights, mm: the outer two at ``OUTER_HEIGHT``, one of the others at 0, the rest uniform in their range."""
+    """Knot heights, mm: ``OUTER_HEIGHT`` at both ends, one of the inner knots at 0, the others uniform in their range."""
     knots = np.full(NUM_KNOTS, OUTER_HEIGHT)
     knots[1:-1] = rng.uniform(*INNER_HEIGHTS, NUM_KNOTS - 2)
     knots[1 + rng.integers(NUM_KNOTS - 2)] = 0.0
@@ -169,14 +174,14 @@ def draw_knots(rng: np.random.Generator) -> np.ndarray:
 
 
 def die_above_block(knots: np.ndarray) -> Die:
-    """Spline through the knots, raised or lowered until its lowest point is ``GAP`` above the block."""
+    """Spline through the knots, shifted so that its lowest point is ``GAP`` above the block."""
     die = Die.through(knots, WIDTH, END_CURVATURE)
     lowest = die(np.linspace(-0.5 * WIDTH, 0.5 * WIDTH, NUM_FINE)).min()
     return die.raised(HEIGHT + GAP - lowest)
 
 
 def die_travel(die: np.ndarray, deformation: np.ndarray) -> float:
-    """Distance in mm by which the die must have come down to rest on the top of the block in the last frame.
+    """Distance in mm between the initial position of the die and that of its contact with the block in the last frame.
 
     Args:
         die: ``(columns + 1,)``, mm.
@@ -188,6 +193,6 @@ def die_travel(die: np.ndarray, deformation: np.ndarray) -> float:
 
 
 def die_between_points(die: np.ndarray) -> CubicSpline:
-    """Interpolate stored heights ``(columns + 1,)``, mm, as a function of the published x, mm."""
+    """Interpolant of stored heights ``(columns + 1,)``, mm, as a function of the published x, mm."""
     x = np.linspace(-0.5 * WIDTH, 0.5 * WIDTH, die.size) + ORIGIN[0]
     return CubicSpline(x, die.astype(np.float64))

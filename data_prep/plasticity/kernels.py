@@ -1,18 +1,19 @@
 """Compiled loops of the forging: plane-stress J2 plasticity in one-point quadrilaterals, contact, and time stepping.
 
-Owns all compiled code. It lives in one file because numba's cache of a function looks at that function's own file only,
-and would go on using what it inlined from another one that has been edited since.
+Owns all compiled code. It is one long file for a reason: the cache of a numba function is only invalidated by changes of
+the file of this function, not of the files of the functions that it calls. With several files, an edit of one could leave
+outdated machine code of another in the cache.
 
 Units are mm, tonne and s, hence N, MPa and mJ. Nodal arrays are indexed ``[row, column]``, rows from the bottom of the
-block to the top and columns from left to right; a cell's corners are a, b, c, d, counter-clockwise from the lower left.
+block to the top, columns from left to right; the corners of a cell are a, b, c, d, counterclockwise from the lower left.
 
-Two properties shape the arithmetic:
+The arithmetic has two special properties:
 
-- The compiler must vectorise the loop, and gives up where it would have to prove that dozens of arrays do not overlap.
-  So all fields of a row of cells, and of a row of nodes, lie in one array at constant offsets.
-- Reflecting the block in a vertical line must reflect every intermediate result bit for bit. Products that a reflection
-  swaps are only added to, or subtracted from, each other, and a node adds the cells on its right and those on its left
-  apart. ``fastmath`` would give that up.
+- The compiler must vectorise the loops, which it does not do if it has to prove that dozens of arrays do not overlap.
+  Therefore all fields of a row of cells, and of a row of nodes, are in one array at constant offsets.
+- Reflection of the block at a vertical line reflects all intermediate results exactly. Products that are exchanged by the
+  reflection are only added or subtracted, and a node sums the forces of the cells on its right and on its left separately.
+  ``fastmath`` would destroy this property.
 """
 
 from __future__ import annotations
@@ -23,27 +24,28 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-#: Cells strained together; columns come in multiples of it. The compiler vectorises loops of a known length only.
+#: Number of cells per vectorised loop; the number of columns is a multiple of it. The compiler only vectorises loops of
+#: a length known at compile time.
 LANES = 20
 
-#: Distance between the fields of a row, and so the most nodes that a row may have. An odd number of cache lines.
+#: Distance between the fields of a row, and therefore the largest number of nodes in a row. An odd number of cache lines.
 PITCH = 216
 
-#: Offsets in a row of cells: Cauchy stress in MPa, thickness in mm, hourglass force in N, equivalent plastic strain,
-#: and the energies in mJ that the hourglass stiffness and the bulk viscosity have taken up.
+#: Offsets in a row of cells: Cauchy stress in MPa, thickness in mm, hourglass force in N, equivalent plastic strain, and
+#: the energies in mJ absorbed by the hourglass stiffness and by the bulk viscosity.
 STRESS_XX, STRESS_YY, STRESS_XY, THICKNESS, HOURGLASS_X, HOURGLASS_Y = (n * PITCH for n in range(6))
 PLASTIC_STRAIN, HOURGLASS_ENERGY, VISCOUS_ENERGY = (n * PITCH for n in range(6, 9))
 
-#: Offsets in a row of nodes: position in mm, velocity in mm/s, mass in tonne, and the force in N that the cells on the
-#: node's right and those on its left exert on it.
+#: Offsets in a row of nodes: position in mm, velocity in mm/s, mass in tonne, and the forces in N of the cells on the
+#: right and on the left of the node.
 X, Y, VELOCITY_X, VELOCITY_Y, MASS, RIGHT_X, RIGHT_Y, LEFT_X, LEFT_Y = (n * PITCH for n in range(9))
 
 ROW_SIZE = 9 * PITCH
 
-#: Projections onto the die in one step; the second removes what the die's curvature left of the first.
+#: Projections onto the die per step; the second removes the remaining penetration due to the curvature of the die.
 NUM_PROJECTIONS = 2
 
-#: Added to a denominator that vanishes in an unstressed cell; far below any squared stress that matters.
+#: Added to a denominator that is zero in an unstressed cell; much smaller than any relevant squared stress.
 TINY = 1e-30
 
 
@@ -55,8 +57,8 @@ class Material(NamedTuple):
         poisson: Poisson's ratio.
         yield_stress: uniaxial yield stress, MPa; there is no hardening.
         density: tonne / mm^3.
-        hourglass: stiffness against the hourglass mode, relative to the shear modulus. It acts on the sum of the corners'
-            displacements with alternating signs; with their mean, as others define it, the same number is 16 times softer.
+        hourglass: stiffness of the hourglass mode, relative to the shear modulus. It multiplies the sum of the corner
+            displacements with alternating signs; in codes that use their mean, the same number is 16 times softer.
         linear_viscosity, quadratic_viscosity: coefficients of the bulk viscosity.
     """
 
@@ -70,7 +72,7 @@ class Material(NamedTuple):
 
 
 def row_field(rows: np.ndarray, offset: int, length: int) -> np.ndarray:
-    """View of one quantity, ``(num_rows, length)``, by its offset in a row, such as ``STRESS_XX`` or ``VELOCITY_Y``."""
+    """View ``(num_rows, length)`` of a quantity, given its offset in a row, such as ``STRESS_XX`` or ``VELOCITY_Y``."""
     return rows[:, offset : offset + length]
 
 
@@ -82,8 +84,9 @@ def return_to_yield(
 
     With ``p = xx + yy`` and ``q = xx - yy``, the flow rule ``d(strain) = m P stress`` scales ``p`` by ``1 / (1 + m
     volumetric)`` and ``q``, ``xy`` by ``1 / (1 + m deviatoric)``, so that one scalar equation remains,
-    ``p^2/4 + 3 q^2/4 + 3 xy^2 = yield_stress^2``. Newton's method runs on the reciprocal of the equivalent stress,
-    which is nearly linear in ``m``; a last radial scaling removes the remainder, so the stress never exceeds yield.
+    ``p^2/4 + 3 q^2/4 + 3 xy^2 = yield_stress^2``. Newton's method is applied to the reciprocal of the equivalent stress,
+    which is nearly linear in ``m``. A final radial scaling removes the remaining error, so that the stress never exceeds
+    the yield stress.
 
     Args:
         xx, yy, xy: trial stress, MPa.
@@ -123,9 +126,9 @@ def return_to_yield(
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def cayley_rotation(angle: float) -> tuple[float, float]:
-    """Cosine and sine of the rotation ``(1 - W/2)^-1 (1 + W/2)`` that the midpoint spin ``W`` of a step stands for.
+    """Cosine and sine of the rotation ``(1 - W/2)^-1 (1 + W/2)`` given by the midpoint spin ``W`` of a step.
 
-    Exact for a rigid rotation of any size (Hughes and Winget, 1980), where the Jaumann rate itself would drift.
+    Exact for rigid rotations of any size (Hughes and Winget, 1980); the Jaumann rate alone would accumulate an error.
     """
     quarter = 0.25 * angle * angle
     scale = 1.0 / (1.0 + quarter)
@@ -134,7 +137,7 @@ def cayley_rotation(angle: float) -> tuple[float, float]:
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def rotate_tensor(xx: float, yy: float, xy: float, cosine: float, sine: float) -> tuple[float, float, float]:
-    """Components of a symmetric tensor that has been rotated with the material."""
+    """Components of a symmetric tensor after a rotation with the material."""
     cc = cosine * cosine
     ss = sine * sine
     cs = cosine * sine
@@ -147,10 +150,10 @@ def rotate_tensor(xx: float, yy: float, xy: float, cosine: float, sine: float) -
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def update_stress(cells, i, exx, eyy, gamma, cosine, sine, material):  # type: ignore[no-untyped-def]
-    """Rotate, strain and return the stress of cell ``i``; thin the cell; return the new stress and thickness.
+    """Update the stress and the thickness of cell ``i`` for the rotation and the strains of a step; return both.
 
-    The thickness follows the strain normal to the plane: elastically ``-nu / E`` times the change of ``xx + yy``,
-    plastically minus the plastic area strain, since plastic flow keeps the volume.
+    The strain normal to the plane changes the thickness: its elastic part is ``-nu / E`` times the change of ``xx + yy``,
+    its plastic part is minus the plastic area strain, since plastic flow preserves the volume.
     """
     young = material.young
     poisson = material.poisson
@@ -178,16 +181,16 @@ def update_stress(cells, i, exx, eyy, gamma, cosine, sine, material):  # type: i
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def warp(low, high, at):  # type: ignore[no-untyped-def]
-    """Hourglass combination a - b + c - d of a nodal field whose value at corner a has the offset ``at``."""
+    """Hourglass combination a - b + c - d of a nodal field, with ``at`` the offset of its value at corner a."""
     return (low[at] + high[at + 1]) - (low[at + 1] + high[at])
 
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def update_hourglass(cells, i, gx, gy, stiffness, cosine, sine):  # type: ignore[no-untyped-def]
-    """Rotate the hourglass force of cell ``i`` and let it grow by ``stiffness`` times the hourglass displacement.
+    """Rotate the hourglass force of cell ``i`` and add ``stiffness`` times the hourglass displacement.
 
     Returns:
-        The force, which acts on each corner with alternating sign.
+        The force, which acts on the corners with alternating signs.
     """
     old_x = cosine * cells[HOURGLASS_X + i] - sine * cells[HOURGLASS_Y + i]
     old_y = sine * cells[HOURGLASS_X + i] + cosine * cells[HOURGLASS_Y + i]
@@ -203,7 +206,7 @@ def update_hourglass(cells, i, gx, gy, stiffness, cosine, sine):  # type: ignore
 def viscous_tension(area_rate: float, length: float, sound_speed: float, material: Material) -> float:
     """Bulk viscosity, as an isotropic in-plane tension in MPa: ``rho L r (b1 c - b2^2 L min(r, 0))``.
 
-    ``r`` is the rate of area strain, as the thickness is free to follow; the quadratic term only resists compression.
+    ``r`` is the rate of area strain, since the thickness can change freely; the quadratic term acts only in compression.
     """
     quadratic = material.quadratic_viscosity * material.quadratic_viscosity * length * min(area_rate, 0.0)
     return material.density * length * area_rate * (material.linear_viscosity * sound_speed - quadratic)
@@ -211,10 +214,10 @@ def viscous_tension(area_rate: float, length: float, sound_speed: float, materia
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def step_gradient(x31, x42, y31, y42, u31, u42, v31, v42):  # type: ignore[no-untyped-def]
-    """Displacement gradient of a step in the half-way configuration, from the final diagonals and their changes.
+    """Displacement gradient of a step in the midpoint configuration, from the final diagonals and their changes.
 
     Returns:
-        ``du/dx, du/dy, dv/dx, dv/dy``, twice the final area and its reciprocal; one division serves both areas.
+        ``du/dx, du/dy, dv/dx, dv/dy``, twice the final area and its reciprocal; both areas need only one division.
     """
     mx31 = x31 - 0.5 * u31
     mx42 = x42 - 0.5 * u42
@@ -233,9 +236,9 @@ def step_gradient(x31, x42, y31, y42, u31, u42, v31, v42):  # type: ignore[no-un
 
 @njit(cache=True, error_model="numpy", forceinline=True)
 def add_force(low, high, i, right, left, a, b, warp_force):  # type: ignore[no-untyped-def]
-    """Give one component of cell ``i``'s force to its corners: ``a`` and ``b`` at two of them, their opposites across.
+    """Add one component of the force of cell ``i`` to its corners: ``a``, ``b`` at two corners, ``-a``, ``-b`` opposite.
 
-    The offsets ``right`` and ``left`` hold what a node receives from the cell to its right and to its left.
+    ``right`` and ``left`` are the offsets of the forces of the cells on the right and on the left of a node.
     """
     low[right + i] += a - warp_force
     low[left + i + 1] += b + warp_force
@@ -245,17 +248,17 @@ def add_force(low, high, i, right, left, a, b, warp_force):  # type: ignore[no-u
 
 @njit(cache=True, error_model="numpy")
 def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material: Material, dt: float) -> None:
-    """Strain ``LANES`` cells of a row by the step ``dt``; give their forces to the nodes below and above them.
+    """Update ``LANES`` cells of a row after the step ``dt``, and the forces on the nodes below and above them.
 
-    One-point quadrature: the displacement gradient of the step is taken at the cell centre in the half-way
-    configuration, the forces in the final one. Hourglass shape vectors follow Flanagan and Belytschko (1981).
+    One-point quadrature: the displacement gradient of the step is evaluated at the cell centre in the midpoint
+    configuration, the forces in the final configuration. Hourglass shape vectors after Flanagan and Belytschko (1981).
     """
     sound_speed = math.sqrt(material.young / ((1.0 - material.poisson * material.poisson) * material.density))
     shear_stiffness = 0.5 * material.hourglass * material.young / (1.0 + material.poisson)
     per_dt = 1.0 / dt
     half_dt = 0.5 * dt
     for i in range(LANES):
-        # Diagonals c - a and d - b, and the warp a - b + c - d, of position and of displacement.
+        # Diagonals c - a and d - b, and the hourglass combination a - b + c - d, of position and displacement.
         x31 = high[X + i + 1] - low[X + i]
         x42 = high[X + i] - low[X + i + 1]
         y31 = high[Y + i + 1] - low[Y + i]
@@ -273,7 +276,7 @@ def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material:
         cosine, sine = cayley_rotation(0.5 * (vx - uy))
         xx, yy, xy, thickness = update_stress(cells, i, ux, vy, uy + vx, cosine, sine, material)
 
-        # Hourglass displacement: what of the corners' motion is not affine.
+        # Hourglass displacement: the part of the corner displacements that is not affine.
         gx = 2.0 * half_hu - ((hx - half_hu) * ux + (hy - half_hv) * uy)
         gy = 2.0 * half_hv - ((hx - half_hu) * vx + (hy - half_hv) * vy)
         squared_diagonals = (x31 * x31 + x42 * x42) + (y31 * y31 + y42 * y42)
@@ -283,7 +286,7 @@ def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material:
         tension = viscous_tension((ux + vy) * per_dt, math.sqrt(0.5 * twice_area), sound_speed, material)
         cells[VISCOUS_ENERGY + i] += tension * (ux + vy) * (0.5 * twice_area * thickness)
 
-        # Stress times half the thickness, less the hourglass force's moment on an affine motion.
+        # Stress times half the thickness, minus the part of the hourglass force that resists affine motions.
         half = 0.5 * thickness
         scaled_x = warp_x * per_twice_area
         scaled_y = warp_y * per_twice_area
@@ -297,11 +300,11 @@ def update_lanes(cells: np.ndarray, low: np.ndarray, high: np.ndarray, material:
 
 @njit(cache=True, error_model="numpy")
 def update_cells(cells: np.ndarray, nodes: np.ndarray, columns: int, material: Material, dt: float) -> None:
-    """Strain all cells by the step ``dt`` that brought the nodes where they are, and set the nodes' internal forces.
+    """Update all cells after the step ``dt`` of the nodes, and set the internal forces of the nodes.
 
     Args:
-        cells: ``(rows, ROW_SIZE)``, changed.
-        nodes: ``(rows + 1, ROW_SIZE)``; their forces are overwritten, but for those of the cells missing to the left of
+        cells: ``(rows, ROW_SIZE)``, modified.
+        nodes: ``(rows + 1, ROW_SIZE)``; their forces are overwritten, except those from the missing cells to the left of
             the first column and to the right of the last, which must be 0.
         columns: number of columns of cells, a multiple of ``LANES`` below ``PITCH``.
         material: constants.
@@ -315,13 +318,13 @@ def update_cells(cells: np.ndarray, nodes: np.ndarray, columns: int, material: M
 
 @njit(cache=True, error_model="numpy")
 def die_interval(x: float, last: int, width: float) -> tuple[int, float, float]:
-    """Interval of the spline that holds ``x``, and how much of it lies to the right and to the left of ``x``."""
+    """Interval of the spline that contains ``x``, and the fractions of it to the right and to the left of ``x``."""
     spacing = width / last
     interval = min(int((x + 0.5 * width) / spacing), last - 1)
     if x < interval * spacing - 0.5 * width:
-        # The sum rounded up to the knot.
+        # The sum was rounded up to the knot.
         interval -= 1
-    # Each fraction comes from its own knot, so that a reflection swaps them exactly.
+    # Each fraction is computed from its own knot, so that a reflection exchanges them exactly.
     return (
         interval,
         ((interval + 1) * spacing - 0.5 * width - x) / spacing,
@@ -331,7 +334,7 @@ def die_interval(x: float, last: int, width: float) -> tuple[int, float, float]:
 
 @njit(cache=True, error_model="numpy")
 def die_height(x: float, heights: np.ndarray, slopes: np.ndarray, width: float) -> float:
-    """Height of a ``Die`` over ``x`` at time 0; at a knot it is the knot's own, whichever interval computes it."""
+    """Height of a ``Die`` at ``x`` and time 0, infinite beyond its ends; exact at the knots, from both intervals."""
     if abs(x) > 0.5 * width:
         return math.inf
     last = heights.size - 1
@@ -344,7 +347,7 @@ def die_height(x: float, heights: np.ndarray, slopes: np.ndarray, width: float) 
 
 @njit(cache=True, error_model="numpy")
 def die_slope(x: float, heights: np.ndarray, slopes: np.ndarray, width: float) -> float:
-    """Slope of a ``Die`` over ``x``; at a knot it is the knot's own, whichever interval computes it."""
+    """Slope of a ``Die`` at ``x``; exact at the knots, from both intervals."""
     last = heights.size - 1
     n, a, b = die_interval(x, last, width)
     secant = (heights[n + 1] - heights[n]) / (width / last)
@@ -353,9 +356,9 @@ def die_slope(x: float, heights: np.ndarray, slopes: np.ndarray, width: float) -
 
 @njit(cache=True, error_model="numpy")
 def push_node(row, k, heights, slopes, width, travel, dt):  # type: ignore[no-untyped-def]
-    """Move node ``k`` of a row back below the die along the die's normal; return the vertical impulse on it, N s.
+    """Move node ``k`` of a row out of the die along the normal of the die; return the vertical impulse on it, N s.
 
-    The displacement of the step is corrected, and the velocity with it, as if the contact force had acted throughout.
+    Displacement and velocity are corrected as if a constant contact force had acted during the step.
     """
     impulse = 0.0
     for _ in range(NUM_PROJECTIONS):
@@ -376,7 +379,7 @@ def push_node(row, k, heights, slopes, width, travel, dt):  # type: ignore[no-un
 def push_block(
     nodes: np.ndarray, columns: int, heights: np.ndarray, slopes: np.ndarray, width: float, travel: float, dt: float
 ) -> float:
-    """Keep the nodes of the top and of both sides, but for the bottom, below the die; return their impulse, N s."""
+    """Move the nodes of the top and the sides, except the bottom, out of the die; return the impulse on them, N s."""
     top = nodes.shape[0] - 1
     impulse = 0.0
     for k in range(columns + 1):
@@ -389,11 +392,11 @@ def push_block(
 
 @njit(cache=True, error_model="numpy")
 def stable_steps(nodes: np.ndarray, cells: np.ndarray, material: Material, cell_mass: float, steps: np.ndarray) -> None:
-    """Longest stable step of central differences in each cell, s; NaN where a cell has turned inside out.
+    """Largest stable step of central differences for each cell, s; NaN if a cell has turned inside out.
 
-    The largest frequency ``w`` of the mesh is at most that of its stiffest cell, which one-point quadrature gives in
-    closed form: ``w^2 = 4 volume / cell_mass * l`` with ``l`` the largest eigenvalue of ``C B B^T``. The linear bulk
-    viscosity shortens the step ``2 / w`` by ``sqrt(1 + z^2) - z`` at the damping ratio ``z``.
+    The largest frequency ``w`` of the mesh is at most that of its stiffest cell, which is known in closed form for
+    one-point quadrature: ``w^2 = 4 volume / cell_mass * l`` with ``l`` the largest eigenvalue of ``C B B^T``. The linear
+    bulk viscosity reduces the step ``2 / w`` by the factor ``sqrt(1 + z^2) - z`` with the damping ratio ``z``.
 
     Args:
         steps: ``(rows, columns)``, overwritten.
@@ -412,7 +415,7 @@ def stable_steps(nodes: np.ndarray, cells: np.ndarray, material: Material, cell_
             # Trace and determinant of the Gram matrix of the two rows of B.
             half_trace = ((x31 * x31 + x42 * x42) + (y31 * y31 + y42 * y42)) / (twice_area * twice_area)
             determinant = 4.0 / (twice_area * twice_area)
-            # The maximum guards against rounding: without lateral coupling a square's two eigenvalues coincide.
+            # The maximum protects against rounding: for a square without lateral coupling both eigenvalues are equal.
             discriminant = half_trace * half_trace - (1.0 - material.poisson * material.poisson) * determinant
             root = math.sqrt(max(discriminant, 0.0))
             per_mass = 2.0 * twice_area * cells[row, THICKNESS + i] / cell_mass
@@ -423,7 +426,7 @@ def stable_steps(nodes: np.ndarray, cells: np.ndarray, material: Material, cell_
 
 @njit(cache=True, error_model="numpy")
 def advance_nodes(nodes: np.ndarray, columns: int, kick: float, drift: float) -> None:
-    """Change velocities by the forces over the time ``kick``, then positions over ``drift``; the bottom stays down."""
+    """Update velocities with the forces over the time ``kick``, then positions over ``drift``; ``u_y = 0`` at the bottom."""
     for n in range(nodes.shape[0]):
         row = nodes[n]
         for k in range(columns + 1):
@@ -440,7 +443,7 @@ def advance_nodes(nodes: np.ndarray, columns: int, kick: float, drift: float) ->
 
 @njit(cache=True, error_model="numpy")
 def march(nodes, cells, columns, material, heights, slopes, width, speed, time, last, step, count):  # type: ignore[no-untyped-def]
-    """Take ``count`` steps of length ``step`` from ``time``, after one of length ``last``; return the die's impulse."""
+    """Take ``count`` steps of length ``step`` from ``time``, after a step of length ``last``; return the die's impulse."""
     impulse = 0.0
     for n in range(count):
         advance_nodes(nodes, columns, 0.5 * (last + step), step)

@@ -1,6 +1,7 @@
 """Forging of an elastoplastic block by a rigid, frictionless die: explicit dynamics in plane stress.
 
-Owns the solver's interface, its options and the energy balance. It reads and writes no file and draws no random number.
+Owns the interface of the solver, its options and the energy balance; time stepping is in ``block.py``, the arithmetic in
+``kernels.py``. It knows no file and draws no random number.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Interval, MultipleOf
+from annotated_types import Gt, Interval, Lt, MultipleOf
 
 from data_prep.plasticity.block import Block
 from data_prep.plasticity.die import Die
@@ -30,9 +31,13 @@ from data_prep.plasticity.kernels import (
     X,
     Y,
 )
-from lsm.registry import Count, Options, Positive, Share
+from lsm.registry import Count, Options, Positive
 
 __all__ = ["Die", "Energies", "Forging", "ForgingOptions", "Material", "solve_forging"]
+
+
+#: Numbers of columns that the compiled loops can process.
+Columns = Annotated[int, Interval(ge=LANES, le=(PITCH - 1) // LANES * LANES), MultipleOf(LANES)]
 
 
 @dataclass(frozen=True)
@@ -40,27 +45,27 @@ class ForgingOptions(Options):
     """Geometry, loading and numerical options.
 
     Args:
-        columns, rows: cells along the block and over its height.
+        columns, rows: number of cells along the block and over its height.
         cell: edge of a square cell, mm.
         speed: constant speed of the die, mm / s.
-        frames: number of frames kept, the undeformed block included.
+        frames: number of frames, including the undeformed block.
         interval: time between frames, s.
         material: constants of the material and of the element.
-        courant: time step as a fraction of the stable one.
-        floor: shortest stable step that a cell may impose, as a fraction of the undeformed one; cells that would need a
-            shorter one are made heavier. 0 leaves the mass alone. The default saves a third of the steps and moves the
-            displacements by up to 0.2 %.
+        courant: time step as a fraction of the stable step.
+        floor: smallest stable step of a cell as a fraction of that of an undeformed cell; the mass of cells with a smaller
+            stable step is increased. 0 adds no mass. The default saves a third of the steps and changes the displacements
+            by up to 0.2 %.
     """
 
-    columns: Annotated[int, Interval(ge=LANES, lt=PITCH), MultipleOf(LANES)] = 100
+    columns: Columns = 100
     rows: Count = 30
     cell: Positive = 0.5
-    speed: Positive = 3000.0
+    speed: float = 3000.0
     frames: Count = 20
     interval: Positive = 1e-4
     material: Material = field(default_factory=Material)
-    courant: Annotated[float, Interval(gt=0, lt=1)] = 0.95
-    floor: Share = 0.85
+    courant: Annotated[float, Gt(0), Lt(1)] = 0.95
+    floor: Annotated[float, Interval(ge=0, le=1)] = 0.85
 
     @property
     def width(self) -> float:
@@ -75,13 +80,13 @@ class ForgingOptions(Options):
 
 @dataclass(frozen=True)
 class Energies:
-    """Energies at each frame, ``(frames,)``, mJ for a block that is 1 mm thick.
+    """Energies in each frame, ``(frames,)``, mJ for a block of 1 mm thickness.
 
     Args:
         external: work of the die on the block.
-        kinetic, elastic: energy in the block.
-        plastic: dissipated by plastic flow.
-        hourglass, viscous: taken up by the element's stabilisation.
+        kinetic, elastic: energy of the block.
+        plastic: energy dissipated by plastic flow.
+        hourglass, viscous: energy absorbed by the stabilisation of the element.
     """
 
     external: np.ndarray
@@ -93,23 +98,23 @@ class Energies:
 
     @property
     def imbalance(self) -> float:
-        """Part of the external work that the other energies do not account for at the last frame; 0 without work."""
+        """Relative difference of the external work and the sum of the other energies in the last frame; 0 without work."""
         stored = self.kinetic + self.elastic + self.plastic + self.hourglass + self.viscous
         return abs(float(self.external[-1] - stored[-1])) / float(self.external[-1]) if self.external[-1] else 0.0
 
 
 @dataclass(frozen=True)
 class Forging:
-    """Solution; nodal and cell arrays run upwards in the row and rightwards in the column.
+    """Solution; rows of nodes and cells are ordered upwards, columns from left to right.
 
     Args:
         positions: ``(frames, rows + 1, columns + 1, 2)``, mm; x = 0 in the middle of the block, y = 0 at its bottom.
         stress: ``(frames, rows, columns, 3)``, Cauchy stress xx, yy, xy, MPa.
         plastic_strain: ``(frames, rows, columns)``, equivalent plastic strain.
-        thickness: ``(frames, rows, columns)``, mm; 1 at first.
+        thickness: ``(frames, rows, columns)``, mm; initially 1.
         energies: energy balance.
-        steps: time steps taken.
-        added_mass: largest mass that the step's floor added at any time, relative to the block's.
+        steps: number of time steps.
+        added_mass: largest mass added by the floor of the stable step at any time, relative to the mass of the block.
     """
 
     positions: np.ndarray
@@ -122,7 +127,7 @@ class Forging:
 
     @property
     def displacements(self) -> np.ndarray:
-        """Displacement from the first frame, in the shape of ``positions``, mm."""
+        """Displacement relative to the first frame, in the shape of ``positions``, mm."""
         return self.positions - self.positions[:1]
 
     @property
@@ -135,16 +140,16 @@ class Forging:
 def solve_forging(die: Die, options: ForgingOptions = ForgingOptions()) -> Forging:
     """Press a die into a block of an elastic, perfectly plastic material.
 
-    ``rho u_tt = div(stress)`` in the moving block, plane stress, with the Jaumann rate of stress ``C : (D - D_p)`` and
-    associated von Mises flow; the die moves down at constant speed from its height at time 0. The bottom cannot move
-    vertically and slides freely, the sides are free, and the die is frictionless.
+    ``rho u_tt = div(stress)`` in the deforming block, plane stress, with the Jaumann rate of stress ``C : (D - D_p)`` and
+    associated von Mises flow. The die moves down at constant speed from its height at time 0. At the bottom ``u_y = 0``
+    without friction; the sides are free; the die is frictionless.
 
     Central differences in time; bilinear quadrilaterals with one quadrature point; the contact corrects the predicted
-    positions. Second order in space and time where the solution is smooth.
+    positions. Second order in space and time for smooth solutions.
 
     Args:
-        die: its height is measured from the bottom of the block.
-        options: see ``ForgingOptions``.
+        die: the die, with heights above the bottom of the block.
+        options: see :class:`ForgingOptions`.
     Raises:
         SolverFailure: a cell collapsed.
     """
@@ -157,7 +162,7 @@ def solve_forging(die: Die, options: ForgingOptions = ForgingOptions()) -> Forgi
 
 
 class _History:
-    """Copies what a ``Forging`` keeps out of the running block, frame by frame."""
+    """Collects the frames of a ``Forging`` from the running block."""
 
     def __init__(self, options: ForgingOptions, block: Block) -> None:
         frames, rows, columns = options.frames, options.rows, options.columns
@@ -170,7 +175,7 @@ class _History:
         self.record(0)
 
     def record(self, frame: int) -> None:
-        """Copy the present state as a frame."""
+        """Store the current state as a frame."""
         block = self.block
         for n, offset in enumerate((X, Y)):
             self.positions[frame, ..., n] = block.node_field(offset)
@@ -178,7 +183,7 @@ class _History:
             self.stress[frame, ..., n] = block.cell_field(offset)
         self.plastic_strain[frame] = block.cell_field(PLASTIC_STRAIN)
         self.thickness[frame] = block.cell_field(THICKNESS)
-        # Plastic flow keeps the volume, and elastic changes of it are below 0.1 %: the first volume serves throughout.
+        # The initial volume is used, since plastic flow preserves it and elastic changes are below 0.1 %.
         volume = self.options.cell**2
         self.energies[frame] = (
             block.work,
@@ -200,7 +205,7 @@ class _History:
         return squared / (2.0 * material.young)
 
     def forging(self) -> Forging:
-        """All frames recorded."""
+        """The solution with all recorded frames."""
         energies = Energies(*(np.ascontiguousarray(column) for column in self.energies.T))
         return Forging(
             self.positions,

@@ -233,6 +233,7 @@ def test_flux_is_constant_along_the_pipe(seeds: range, resolution: int) -> None:
         np.testing.assert_allclose(columns, 1.0 / 6.0, rtol=1e-8)
 
 
+@pytest.mark.numerics
 def test_boundary_values_and_residual() -> None:
     _, y, flow = bent_flow(0, 129)
     np.testing.assert_array_equal(flow.velocity[:, [0, -1]], 0.0)
@@ -241,6 +242,7 @@ def test_boundary_values_and_residual() -> None:
     assert flow.residual <= 1e-10
 
 
+@pytest.mark.numerics
 def test_mirrored_pipe_has_the_mirrored_flow() -> None:
     nodes = random_centre_line(2)
     flow, mirrored = (solve_pipe(*pipe_mesh(sign * nodes, 33), SHARP) for sign in (1.0, -1.0))
@@ -447,6 +449,7 @@ def test_a_sample_depends_on_its_seed_alone() -> None:
     assert not np.array_equal(first.fields["velocity_x"], other.fields["velocity_x"])
 
 
+@pytest.mark.numerics
 def test_options_reach_the_solver_and_failures_the_engine() -> None:
     brisk = PipeGenerator(resolution=17, inlet_peak=0.5, viscosity=0.02)
     sample = brisk.solve(np.random.default_rng(0))

@@ -213,6 +213,7 @@ def test_die_is_the_cubic_spline_with_the_given_end_curvature(curvature: float) 
     assert np.isinf(die(np.array([-25.01, 27.0]))).all()
 
 
+@pytest.mark.numerics
 def test_reflected_knots_reflect_the_die_bit_for_bit(die: Die) -> None:
     knots = np.linspace(-25, 25, 9)
     x = np.concatenate([np.random.default_rng(6).uniform(-25, 25, 500), knots, np.nextafter(knots, -knots)])
@@ -287,6 +288,7 @@ def assert_mirrored(one: Forging, other: Forging) -> None:
     assert np.array_equal(other.plastic_strain[:, :, ::-1], one.plastic_strain)
 
 
+@pytest.mark.numerics
 def test_mirrored_die_gives_exactly_the_mirrored_field(die: Die, coarse: Forging) -> None:
     assert_mirrored(coarse, solve_forging(die.mirrored(), COARSE))
     assert np.abs(coarse.positions[-1, :, ::-1] - coarse.positions[-1] * [-1.0, 1.0]).max() > 1.0
@@ -348,14 +350,17 @@ def test_collapse_is_reported() -> None:
 
 @pytest.mark.parametrize("wrong", [{"columns": 30}, {"columns": 220}, {"courant": 1.5}, {"cell": 0.0}])
 def test_options_are_checked(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=r"columns|courant|cell"):
+    with pytest.raises(InputError, match=f"^{next(iter(wrong))} is .*, expected"):
         ForgingOptions(**wrong)
 
 
 # --- the generator --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("wrong", "named"), [({"columns": 50}, "columns is 50"), ({"frames": 1}, "frames is 1")])
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [({"columns": 50}, "columns is 50, expected a multiple of 20 from 20 to 200"), ({"frames": 1}, "frames is 1")],
+)
 def test_options_of_the_generator_are_checked(wrong: dict[str, int], named: str) -> None:
     with pytest.raises(InputError, match=named):
         PlasticityGenerator(**wrong)
@@ -416,6 +421,15 @@ def test_prior_of_the_die() -> None:
     assert (profiles.mean(axis=1) - profiles.min(axis=1)).mean() == pytest.approx(4.82, abs=0.25)
     assert np.abs(np.gradient(profiles, fine, axis=1)).max(axis=1).mean() == pytest.approx(1.67, abs=0.25)
     assert dies[0](np.linspace(-25, 25, 4001)).min() == pytest.approx(15.2, abs=1e-12)
+
+
+def test_a_failure_takes_the_place_of_its_sample(
+    generator: PlasticityGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("data_prep.plasticity.block.COLLAPSED", 2.0)
+    (failure,) = generator.solve_batch([np.random.default_rng(0)])
+    assert isinstance(failure, SolverFailure)
+    assert "a cell collapsed at 0.000e+00 s, after 0 steps" in str(failure)
 
 
 @pytest.mark.slow

@@ -176,7 +176,7 @@ MISTAKES = {
     ),
     "generator option out of range": (
         ("generate", "benchmark=plasticity", "benchmark.generator.columns=50"),
-        ("benchmark.generator.columns is 50, expected a multiple of 20 of at least 20 and below 216",),
+        ("benchmark.generator.columns is 50, expected a multiple of 20 from 20 to 200",),
     ),
     "generator option out of range in a conversion": (
         ("convert", "benchmark=pipe", "benchmark.generator.resolution=64", "source=."),

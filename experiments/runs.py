@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 #: What a resumed run may change: where it computes, where its data lie, how long it trains, and what it logs.
 MAY_CHANGE = (
     *("data.path", "data.num_workers", "data.in_memory", "data.on_device", "data.batch_size"),
+    "data.max_sample_bytes",
     *("trainer.max_epochs", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.precision", "trainer.sync_batchnorm", "trainer.accumulate_grad_batches"),
     *("trainer.limit_train_batches", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
@@ -202,6 +203,7 @@ def _require_same_fields(checkpoint: Checkpoint, data: FieldDataModule) -> None:
         f"{spec.geometry} of rank {len(spec.sites)} with {', '.join(channel.name for channel in spec.inputs)} -> "
         f"{', '.join(channel.name for channel in spec.targets)}"
         + (f" and a code of {spec.code} numbers" if spec.code else "")
+        + (f" over {spec.frames.inputs} + {spec.frames.targets} frames" if spec.frames else "")
         for spec in (checkpoint.solver.spec, data.spec)
     )
     if asked != found:

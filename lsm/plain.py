@@ -55,19 +55,24 @@ def require_plain(value: Any, what: str) -> None:
     Raises:
         InputError: it contains something else, or is too deep or too large.
     """
-    for count, (depth, item) in enumerate(_walk(value)):
-        if depth > MAX_DEPTH or count > MAX_VALUES:
-            raise InputError(f"{what} is too deep or too large: at most {MAX_DEPTH} levels and {MAX_VALUES} values")
+    for item in walk(value, what):
         if not _is_plain(item):
             raise InputError(f"{what} contains {type(item).__name__} values, or numbers of more than 64 bits")
 
 
-def _walk(value: Any) -> Iterator[tuple[int, Any]]:
-    """Every value with its depth; a container comes before its content."""
-    waiting = [(0, value)]
+def walk(value: Any, what: str) -> Iterator[Any]:
+    """Every value in dictionaries, lists and tuples; a container comes before its content.
+
+    Raises:
+        InputError: there are too many, or they are too deep, as in a list that contains itself.
+    """
+    waiting, count = [(0, value)], 0
     while waiting:
         depth, item = waiting.pop()
-        yield depth, item
+        count += 1
+        if depth > MAX_DEPTH or count > MAX_VALUES:
+            raise InputError(f"{what} is too deep or too large: at most {MAX_DEPTH} levels and {MAX_VALUES} values")
+        yield item
         content = item.values() if isinstance(item, Mapping) else item if isinstance(item, (list, tuple)) else ()
         waiting += [(depth + 1, inner) for inner in content]
 

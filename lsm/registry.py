@@ -36,6 +36,9 @@ Part = TypeVar("Part", bound=Callable[..., Any])
 #: A whole number of at least 1.
 Count = Annotated[int, Ge(1)]
 
+#: A number of scales, each of which halves the sites.
+Scales = Annotated[int, Interval(ge=1, le=16)]
+
 #: A whole number of at least 0.
 Index = Annotated[int, Ge(0)]
 

@@ -116,7 +116,7 @@ def open_group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
     return _open_member(path, parent, name, h5py.Group, "group")
 
 
-def open_array(path: Path, parent: h5py.Group, name: str, max_bytes: float) -> h5py.Dataset:
+def open_dataset(path: Path, parent: h5py.Group, name: str, max_bytes: float) -> h5py.Dataset:
     """An array of numbers that lies in the file itself and is complete.
 
     Args:
@@ -144,7 +144,9 @@ def _open_member(path: Path, parent: h5py.Group, name: str, kind: type, what: st
             raise InputError(f"{path}: {name} is a link to another place, expected the {what} itself")
         member = parent[name]
     if not isinstance(member, kind):
-        raise InputError(f"{path}: {name} is no {what}")
+        raise InputError(
+            f"{path}: {name} is of another kind (a cell, a struct or sparse in MATLAB), expected an {what}"
+        )
     return member
 
 
@@ -228,3 +230,13 @@ def require_true_size(path: Path, dataset: h5py.Dataset, corner: tuple[int, ...]
         limit = _chunk_bytes(dataset)
         if not left_out and len(zlib.decompressobj().decompress(raw, limit + 1)) > limit:
             raise InputError(f"{path} has a chunk that holds more than the {limit} bytes declared")
+
+
+def require_true_sizes(path: Path, dataset: h5py.Dataset, max_bytes: float) -> None:
+    """Check all chunks of an array; see :func:`require_true_size`."""
+    corners: list[tuple[int, ...]] = []
+    if dataset.chunks is not None:
+        with damage_reported(path):
+            dataset.id.chunk_iter(lambda chunk: corners.append(chunk.chunk_offset))
+    for corner in corners:
+        require_true_size(path, dataset, corner, max_bytes)

@@ -29,7 +29,7 @@ import numpy as np
 from lsm.data.hdf5 import (
     damage_reported,
     member_names,
-    open_array,
+    open_dataset,
     open_group,
     open_hdf5,
     read_attribute,
@@ -186,7 +186,7 @@ class Store:
     def _open_arrays(self, group: str) -> dict[str, h5py.Dataset]:
         parent = open_group(self.path, self._file, group)
         names = member_names(self.path, parent)
-        arrays = {name: open_array(self.path, parent, name, self._max_sample_bytes) for name in names}
+        arrays = {name: open_dataset(self.path, parent, name, self._max_sample_bytes) for name in names}
         for name, dataset in arrays.items():
             if dataset.ndim < 1:
                 raise InputError(f"{self.path}: {name} has no sample axis")

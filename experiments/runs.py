@@ -8,7 +8,6 @@ record. What may differ is listed in :data:`MAY_CHANGE`; everything else is refu
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from experiments.folders import best_checkpoint
 from experiments.recorded import parse, recorded_choices, recorded_options, require_config
 from experiments.schema import check_schema
 from lsm.errors import InputError, UnknownNameError
+from lsm.files import write_whole
 
 if TYPE_CHECKING:
     from lsm.checkpoint import Checkpoint
@@ -63,8 +63,7 @@ def carry_best(checkpoint: Path, folder: Path) -> None:
     """Copy the best checkpoint beside ``checkpoint`` to a run that continues in another folder and has none yet."""
     best, here = checkpoint.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt"
     if best.is_file() and not here.exists():
-        here.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(best, here)
+        write_whole(here, best.read_bytes())
 
 
 def require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -141,6 +141,8 @@ def _check_structure(content: Mapping[str, Any]) -> None:
         check_value(name, content["lsm"].get(name), annotation)
     for name, annotation in _RUN.items():
         check_value(f"run.{name}", content["lsm"]["run"].get(name), annotation)
+    if content["lsm"]["data"]:
+        check_value("data.provenance", content["lsm"]["data"].get("provenance"), Config)
     check_value("epoch", content.get("epoch"), Index | None)
     check_value("state_dict", content["state_dict"], Mapping[str, Tensor])
 

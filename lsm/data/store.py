@@ -104,12 +104,14 @@ class StoredArray:
 
 
 def first_not_finite(values: np.ndarray) -> int | None:
-    """Index of the first sample with a value that is NaN or infinite; None without one.
+    """Index of the first sample with a value that is NaN or infinite in single precision; None without one.
 
     Args:
         values: ``(n, ...)``.
     """
-    bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32, copy=False)
+    bad = ~np.isfinite(single).reshape(len(values), -1).all(axis=1)
     return int(bad.argmax()) if bad.any() else None
 
 

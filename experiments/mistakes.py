@@ -27,7 +27,7 @@ _ELSEWHERE = "choose another folder: data_dir=, run_dir=, or export= of lsm-conv
 #: Options of the commands, by the names under which the library knows their values.
 OPTION_NAMES = {
     "batch_size": "data.batch_size",
-    "max_sample_bytes": "data.max_sample_bytes",
+    "max_sample_bytes": "max_sample_bytes, in training data.max_sample_bytes",
     "learning_rate": "optimizer.lr",
     "normalization": "data.normalization.inputs=channel data.normalization.targets=channel",
     "num_scales": "model.num_scales",

@@ -219,6 +219,7 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
         InputError: the split is empty, or the store holds other fields.
     """
     from lsm.checkpoint import read, rebuild
+    from lsm.data.store import MAX_SAMPLE_BYTES
 
     path = best_checkpoint(Path(cfg.checkpoint))
     content = read(path)
@@ -226,7 +227,10 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
     with plugins_named(config, cfg.plugins):
         checkpoint = rebuild(content, path)
     store = _store_of(checkpoint, cfg.store, cfg.data_dir)
-    changes = {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
+    # What a run needs of a machine is not taken from its record, which may come from anybody.
+    changes = {"num_workers": 0, "on_device": False, "in_memory": None}
+    changes["max_sample_bytes"] = cfg.get("max_sample_bytes", MAX_SAMPLE_BYTES)
+    changes |= {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
     resolution = list(cfg.resolution) if OmegaConf.is_list(cfg.resolution) else cfg.resolution
     with plugins_named(config, cfg.plugins):
         data = make_datamodule(config, resolution, path=store, **changes)

@@ -144,7 +144,9 @@ def _check_structure(content: Mapping[str, Any]) -> None:
     if content["lsm"]["data"]:
         check_value("data.provenance", content["lsm"]["data"].get("provenance"), Config)
     check_value("epoch", content.get("epoch"), Index | None)
-    check_value("state_dict", content["state_dict"], Mapping[str, Tensor])
+    state = content["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError("state_dict contains other than tensors")
 
 
 @contextmanager

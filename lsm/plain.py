@@ -15,7 +15,7 @@ MAX_TEXT = 1 << 24
 MAX_DEPTH = 32
 
 #: Most values in all.
-MAX_VALUES = 1_000_000
+MAX_VALUES = 300_000
 
 #: Whole numbers beyond this have no use in a description, and thousands of digits cannot be printed.
 MAX_WHOLE = 1 << 64

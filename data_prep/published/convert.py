@@ -18,7 +18,7 @@ import numpy as np
 
 from data_prep.published.formats import MatVersion, open_array, write_array
 from lsm import __version__
-from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, sample_bytes
+from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, first_not_finite, sample_bytes
 from lsm.errors import InputError
 
 #: Number of samples that are converted at a time.
@@ -304,10 +304,9 @@ def _copy(
 def _check_values(
     block: np.ndarray, source: _Source, first: int, limits: tuple[float, float] | None
 ) -> tuple[float, float]:
+    if (bad := first_not_finite(block)) is not None:
+        raise InputError(f"{source.where}: {source.field} of sample {first + bad} is not finite; the file is damaged")
     low, high = float(block.min()), float(block.max())
-    if not np.isfinite([low, high]).all():
-        bad = first + int(np.argmax(~np.isfinite(block).reshape(len(block), -1).all(axis=1)))
-        raise InputError(f"{source.where}: {source.field} of sample {bad} is not finite; the file is damaged")
     if limits and not limits[0] <= low <= high <= limits[1]:
         raise InputError(
             f"{source.where}: {source.field} runs from {low:.6g} to {high:.6g}, plausible is {limits[0]} to {limits[1]}; "

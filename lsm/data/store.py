@@ -37,10 +37,13 @@ from lsm.data.hdf5 import (
 )
 from lsm.errors import InputError, require_whole
 from lsm.files import remove_leftovers, whole_file
-from lsm.plain import parse_json
+from lsm.plain import MAX_TEXT, parse_json
 
 SCHEMA = "lsm-store"
 VERSION = 1
+
+#: Versions of the HDF5 format from which on headers and indices have checksums, too.
+_FORMAT = ("v110", "v110")
 
 #: Bytes of one sample, all fields together, up to which a store is read unless another limit is given.
 MAX_SAMPLE_BYTES = 2.5e8
@@ -166,23 +169,27 @@ class Store:
 
     def _read_header(self) -> None:
         found = (self._attribute("schema"), self._attribute("version"))
-        if not isinstance(found[0], str) or np.ndim(found[1]) or found != (SCHEMA, VERSION):
+        if not isinstance(found[0], str) or not isinstance(found[1], np.integer) or found != (SCHEMA, VERSION):
             raise InputError(
                 f"{self.path} has schema {found[0]} version {found[1]}, expected {SCHEMA} version {VERSION}; "
                 "generate or convert the data again with this version of lsm"
             )
         self.benchmark = self._text(self._file, "benchmark", "the file")
-        self.provenance = parse_json(self._text(self._file, "provenance", "the file"), f"the provenance of {self.path}")
-        display = "{}" if self._attribute("display") is None else self._text(self._file, "display", "the file")
+        provenance = self._text(self._file, "provenance", "the file", MAX_TEXT)
+        self.provenance = parse_json(provenance, f"the provenance of {self.path}")
+        stored = self._attribute("display") is not None
+        display = self._text(self._file, "display", "the file", MAX_TEXT) if stored else "{}"
         self.display = parse_json(display, f"the display record of {self.path}")
 
     def _attribute(self, name: str) -> Any:
         return read_attribute(self.path, self._file, name)
 
-    def _text(self, item: Any, name: str, what: str) -> str:
+    def _text(self, item: Any, name: str, what: str, longest: int = 10_000) -> str:
         value = read_attribute(self.path, item, name)
-        if not isinstance(value, str) or not "".join(value.split()).isprintable():
-            raise InputError(f"{self.path}: the attribute {name} of {what} is missing or no printable text")
+        if not isinstance(value, str) or len(value) > longest or not "".join(value.split()).isprintable():
+            raise InputError(
+                f"{self.path}: the attribute {name} of {what} is missing or no printable text of at most {longest} characters"
+            )
         return value
 
     def _open_arrays(self, group: str) -> dict[str, h5py.Dataset]:
@@ -285,7 +292,7 @@ class StoreWriter:
         with ExitStack() as stack:
             partial = stack.enter_context(whole_file(self.path))
             # The partial file is locked already, and HDF5 would not get a second lock.
-            self._file = stack.enter_context(h5py.File(partial.name, "w", locking=False))
+            self._file = stack.enter_context(h5py.File(partial.name, "w", libver=_FORMAT, locking=False))
             self._describe(benchmark, provenance, display or {})
             self._create_arrays(num_samples, bookkeeping or {})
             stack.push(lambda kind, *_: None if kind else self._require_all())

@@ -123,12 +123,12 @@ def read(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path} is no checkpoint of lsm; weights of the public reference code have to be imported first"
         )
+    require_plain(described, f"the description in {path}")
     if described.get("schema") not in range(1, SCHEMA + 1):
         raise InputError(
             f"{path} has checkpoint schema {described.get('schema')}, this version reads schemas 1 to {SCHEMA}; "
             "use the version of lsm that wrote it"
         )
-    require_plain(described, f"the description in {path}")
     with _misfits_reported(path):
         content["lsm"] = migrate(described)
         _check_structure(content)
@@ -145,8 +145,9 @@ def _check_structure(content: Mapping[str, Any]) -> None:
         check_value("data.provenance", content["lsm"]["data"].get("provenance"), Config)
     check_value("epoch", content.get("epoch"), Index | None)
     state = content["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError("state_dict contains other than tensors")
+    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
+    if not named or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError("state_dict contains other than tensors by name")
 
 
 @contextmanager

@@ -116,24 +116,22 @@ def without(content: dict[str, Any], path: tuple[Any, ...]) -> dict[str, Any]:
     return copy
 
 
-def description_cases(store: Path) -> dict[str, Callable[[], dict[str, Any]]]:
-    """Every entry of a description, missing or of another value."""
-    cases: dict[str, Callable[[], dict[str, Any]]] = {}
+Change = Callable[[dict[str, Any]], Any]
+
+
+def description_cases() -> Iterator[tuple[str, str, Change]]:
+    """Every entry of a description, missing or of another value: name, model and change of a good checkpoint."""
     for model in MODELS:
-        content = content_of(store, model)
-        for path in paths_of(content["lsm"]):
+        for path in paths_of(content_of(Path("store.h5"), model)["lsm"]):
             if model != "unet" and path[:2] != ("solver", "model"):
                 continue
             name = f"{model} {'.'.join(map(str, path))}"
-            cases[f"{name}: missing"] = lambda content=content, path=path: without(content, path)
+            yield f"{name}: missing", model, lambda content, path=path: without(content, path)
             for label, value in BAD_VALUES.items():
-                cases[f"{name}: {label}"] = lambda content=content, path=path, value=value: changed(
-                    content, path, value
-                )
-    return cases
+                yield f"{name}: {label}", model, lambda content, path=path, value=value: changed(content, path, value)
 
 
-def _weight(change: Callable[[torch.Tensor], Any]) -> Callable[[dict[str, Any]], Any]:
+def _weight(change: Callable[[torch.Tensor], Any]) -> Change:
     def apply(content: dict[str, Any]) -> dict[str, Any]:
         name = "solver.model.lift.weight"
         content["state_dict"][name] = change(content["state_dict"][name])
@@ -177,12 +175,12 @@ def _deep(content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _put(**more: Any) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _put(**more: Any) -> Change:
     return lambda content: content | more
 
 
 #: Contents that must be refused.
-CONTENTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+CONTENTS: dict[str, Change] = {
     "nan": _weight(_poked(float("nan"))),
     "infinity": _weight(_poked(float("-inf"))),
     "transposed": _weight(lambda weight: weight.T),

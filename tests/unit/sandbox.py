@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import pickle
 import resource
@@ -18,7 +19,7 @@ from lsm.errors import InputError
 #: Outcomes that are allowed; the others are faults of the project.
 GOOD = ("clear", "harmless")
 
-#: Memory beyond that of the parent process that counts as too much, and the limit that protects the machine.
+#: Bytes beyond those of the parent process that count as too many, and the limit that protects the machine.
 MEMORY, LIMIT = 1_500_000_000, 4_000_000_000
 
 SECONDS = 20
@@ -40,27 +41,29 @@ class Outcome:
     result: Any = None
 
 
-def run_apart(read: Callable[[], Any], named: str, canary: Path) -> Outcome:
+def run_apart(read: Callable[[], Any], named: str, canary: Path, memory: int = MEMORY) -> Outcome:
     """Call a reader in a fork with limits.
 
     Args:
         read: reads the file; its result must be picklable.
         named: what a clear message contains.
         canary: a path that only code from the file makes.
+        memory: bytes beyond which the outcome is "memory".
     """
     receive, send = os.pipe()
     child = os.fork()
     if not child:
         os.close(receive)
-        _run_child(read, named, send)
+        _run_child(read, named, send, memory)
     os.close(send)
     outcome = _await(child, receive)
     return Outcome("code", str(canary)) if canary.exists() else outcome
 
 
-def _run_child(read: Callable[[], Any], named: str, send: int) -> None:
+def _run_child(read: Callable[[], Any], named: str, send: int, memory: int) -> None:
     """Never returns."""
     try:
+        faulthandler.disable()  # a crash is an outcome here
         before = _resident()
         space = _pages(0) + LIMIT
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
@@ -69,7 +72,7 @@ def _run_child(read: Callable[[], Any], named: str, send: int) -> None:
             os.dup2(null, stream)
         outcome = _call(read, named)
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-        if used > MEMORY:
+        if used > memory:
             outcome = Outcome("memory", f"{used:.3g} bytes; {outcome.kind}: {outcome.detail}")
         with os.fdopen(send, "wb") as pipe:
             pickle.dump(outcome, pipe)

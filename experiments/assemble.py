@@ -80,9 +80,9 @@ def make_datamodule(config: Mapping[str, Any], resolution: Any = None, **changes
     from lsm.data.datamodule import FieldDataModule
     from lsm.data.readers.base import make_reader
 
-    names = ("splits", "batch_size", "in_memory", "num_workers", "on_device")
+    names = ("splits", "batch_size", "in_memory", "num_workers", "on_device", "max_sample_bytes")
     options = {"path": config["data"]["path"], "seed": config["seed"]}
-    options |= {name: config["data"][name] for name in names} | changes
+    options |= {name: config["data"][name] for name in names if name in config["data"]} | changes
     path, splits = Path(options.pop("path")), options.pop("splits")
     require_store(path, config["benchmark"], config["preset"])
     reader = dict(config["benchmark"]["reader"])

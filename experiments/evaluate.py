@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from experiments.app import command
 from experiments.device import choose_device
 from experiments.runs import load_run
 from lsm.errors import InputError
+from lsm.files import write_whole
 from lsm.progress import console, progress_bar
 from lsm.provenance import describe_environment
 
@@ -77,17 +79,17 @@ def _require_finite(errors: Evaluation, data: FieldDataModule, split: str) -> No
 
 
 def _write(metrics: dict[str, Any], errors: Evaluation, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     columns = dict(errors.errors)
     if len(errors.channels) > 1:
         by_channel = zip(errors.channels, errors.by_channel.T, strict=True)
         columns |= {f"relative_l2 {name}": values for name, values in by_channel}
-    with (folder / "samples.csv").open("w", newline="") as file:
-        table = csv.writer(file)
-        table.writerow(["sample", *columns])
-        for index, row in enumerate(zip(*columns.values(), strict=True)):
-            table.writerow([index, *(f"{value:.8g}" for value in row)])
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(["sample", *columns])
+    for index, row in enumerate(zip(*columns.values(), strict=True)):
+        table.writerow([index, *(f"{value:.8g}" for value in row)])
+    write_whole(folder / "samples.csv", text.getvalue())
 
 
 def _report(metrics: dict[str, Any], errors: Evaluation, folder: Path) -> None:

@@ -10,20 +10,24 @@ from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
-from rich.console import Console
 from rich.text import Text
 from yaml import YAMLError
 
 from lsm.errors import InputError
+from lsm.progress import SafeConsole
 
 #: Exit code of a command that Ctrl-C ended, as in shells: 128 and the number of the signal.
 _INTERRUPTED = 130
+
+#: Exit code of a command that SIGTERM ended.
+_TERMINATED = 143
 
 _ELSEWHERE = "choose another folder: data_dir=, run_dir=, or export= of lsm-convert"
 
 #: Options of the commands, by the names under which the library knows their values.
 OPTION_NAMES = {
     "batch_size": "data.batch_size",
+    "max_sample_bytes": "max_sample_bytes, in training data.max_sample_bytes",
     "learning_rate": "optimizer.lr",
     "optimizer": "optimizer.*",
     "scheduler": "scheduler.make.*",
@@ -36,6 +40,10 @@ OPTION_NAMES = {
     "deformation": "deformation=FILE",
     "animate": "animate=false",
 }
+
+
+class Terminated(Exception):
+    """SIGTERM ended the command."""
 
 
 @contextmanager
@@ -55,15 +63,16 @@ def mistakes_reported(show_all: bool) -> Iterator[None]:
             raise
         _print(Text.assemble(("error:", "bold red"), " ", describe(error)))
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as error:
         if show_all:
             raise
-        _print(Text("interrupted"))
-        sys.exit(_INTERRUPTED)
+        terminated = isinstance(error, Terminated)
+        _print(Text("terminated" if terminated else "interrupted"))
+        sys.exit(_TERMINATED if terminated else _INTERRUPTED)
 
 
 def _print(text: Text) -> None:
-    Console(stderr=True, highlight=False).print(text, soft_wrap=True)
+    SafeConsole(stderr=True, highlight=False).print(text, soft_wrap=True)
 
 
 def describe(error: Exception) -> str:

@@ -8,7 +8,6 @@ record. What may differ is listed in :data:`MAY_CHANGE`; everything else is refu
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from experiments.folders import best_checkpoint
 from experiments.recorded import parse, recorded_choices, recorded_options, require_config
 from experiments.schema import check_schema
 from lsm.errors import InputError, UnknownNameError
+from lsm.files import write_whole
 
 if TYPE_CHECKING:
     from lsm.checkpoint import Checkpoint
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 #: What a resumed run may change: where it computes, where its data lie, how long it trains, and what it logs.
 MAY_CHANGE = (
     *("data.path", "data.num_workers", "data.in_memory", "data.on_device", "data.batch_size"),
+    "data.max_sample_bytes",
     *("trainer.max_epochs", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.precision", "trainer.sync_batchnorm", "trainer.accumulate_grad_batches"),
     *("trainer.limit_train_batches", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
@@ -62,8 +63,7 @@ def carry_best(checkpoint: Path, folder: Path) -> None:
     """Copy the best checkpoint beside ``checkpoint`` to a run that continues in another folder and has none yet."""
     best, here = checkpoint.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt"
     if best.is_file() and not here.exists():
-        here.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(best, here)
+        write_whole(here, best.read_bytes())
 
 
 def require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -202,6 +202,7 @@ def _require_same_fields(checkpoint: Checkpoint, data: FieldDataModule) -> None:
         f"{spec.geometry} of rank {len(spec.sites)} with {', '.join(channel.name for channel in spec.inputs)} -> "
         f"{', '.join(channel.name for channel in spec.targets)}"
         + (f" and a code of {spec.code} numbers" if spec.code else "")
+        + (f" over {spec.frames.inputs} + {spec.frames.targets} frames" if spec.frames else "")
         for spec in (checkpoint.solver.spec, data.spec)
     )
     if asked != found:
@@ -218,6 +219,7 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
         InputError: the split is empty, or the store holds other fields.
     """
     from lsm.checkpoint import read, rebuild
+    from lsm.data.store import MAX_SAMPLE_BYTES
 
     path = best_checkpoint(Path(cfg.checkpoint))
     content = read(path)
@@ -225,7 +227,10 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
     with plugins_named(config, cfg.plugins):
         checkpoint = rebuild(content, path)
     store = _store_of(checkpoint, cfg.store, cfg.data_dir)
-    changes = {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
+    # What a run needs of a machine is not taken from its record, which may come from anybody.
+    changes = {"num_workers": 0, "on_device": False, "in_memory": None}
+    changes["max_sample_bytes"] = cfg.get("max_sample_bytes", MAX_SAMPLE_BYTES)
+    changes |= {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
     resolution = list(cfg.resolution) if OmegaConf.is_list(cfg.resolution) else cfg.resolution
     with plugins_named(config, cfg.plugins):
         data = make_datamodule(config, resolution, path=store, **changes)

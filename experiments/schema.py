@@ -72,6 +72,7 @@ class EvaluateOptions(Options):
     resolution: Resolution
     batch_size: Count
     device: str
+    max_sample_bytes: Positive
     metrics: Names
     transforms: Sequence[str]
     run_dir: str
@@ -89,6 +90,7 @@ class VisualizeOptions(Options):
     store: str | None
     resolution: Resolution
     device: str
+    max_sample_bytes: Positive
     dpi: Count
     animate: bool
     animation_dpi: Count

@@ -6,11 +6,13 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -19,8 +21,10 @@ from experiments.app import command, plain
 from experiments.assemble import make_datamodule, make_module, make_trainer
 from experiments.effect import CALL_OPTIONS
 from experiments.folders import find_checkpoint, run_of
+from experiments.mistakes import Terminated
 from experiments.runs import carry_best, plugins_named, record_of, require_same_data, resumed_config
 from lsm.errors import InputError
+from lsm.files import write_whole
 from lsm.progress import console
 from lsm.provenance import describe_environment
 
@@ -84,12 +88,29 @@ def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = 
     parameters = sum(parameter.numel() for parameter in module.parameters())
     summary = f"{cfg.benchmark.name}, {cfg.model.name}: {parameters:,} parameters, {len(data.dataset('train'))} training samples"
     rank_zero_only(console.print)(f"{summary}, run in {folder}", soft_wrap=True)
-    trainer.fit(module, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
+    with _signals_passed_on(folder):
+        trainer.fit(module, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
     if time_limit is not None and trainer.current_epoch < (trainer.max_epochs or 0):
         done = f"stopped at the time limit after {trainer.current_epoch} of {trainer.max_epochs} epochs"
         rank_zero_only(console.print)(f"{done}: continue with lsm-train resume={folder}", soft_wrap=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return TrainingResult(folder, *_checkpoints(folder), metrics)
+
+
+@contextmanager
+def _signals_passed_on(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process as such; Lightning would exit with code 1 and 0."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    try:
+        yield
+    except SystemExit as error:
+        by_hand = isinstance(error.__context__, KeyboardInterrupt)
+        if not by_hand and not isinstance(error, SIGTERMException):
+            raise
+        if _is_rank_zero() and _checkpoints(folder)[1].is_file():
+            console.print(f"finished epochs are kept: continue with lsm-train resume={folder}", soft_wrap=True)
+        raise (KeyboardInterrupt if by_hand else Terminated) from error
 
 
 def _check_backend(backend: str | None) -> None:
@@ -112,12 +133,11 @@ def _quieten_lightning() -> None:
 
 def _write_record(config: Mapping[str, Any], data: dict[str, Any], folder: Path) -> None:
     """Store what is needed to repeat the run; each call that resumes it adds its own environment."""
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     times_resumed = len(list(folder.glob("environment*.json")))
     name = f"environment-resumed-{times_resumed}.json" if times_resumed else "environment.json"
     environment = {"seed": config["seed"], "data": data, **describe_environment()}
-    (folder / name).write_text(json.dumps(environment, indent=2) + "\n")
+    write_whole(folder / name, json.dumps(environment, indent=2) + "\n")
 
 
 def from_command_line(cfg: DictConfig) -> TrainingResult:
@@ -130,11 +150,36 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     overrides = list(hydra.overrides.task)
     _refuse_shared_folder(hydra.mode, overrides)
     folder = Path(hydra.runtime.output_dir)
-    checkpoint = find_checkpoint(cfg.resume, folder)
-    _protect(folder, cfg.resume, checkpoint)
-    if checkpoint is None:
-        return _report(run(cfg, folder, Start(record_of(cfg, overrides, hydra.runtime.choices)), cfg.time_limit))
-    return _report(_resume(checkpoint, cfg, folder))
+    with _claim(folder):
+        checkpoint = find_checkpoint(cfg.resume, folder)
+        _protect(folder, cfg.resume, checkpoint)
+        if checkpoint is None:
+            return _report(run(cfg, folder, Start(record_of(cfg, overrides, hydra.runtime.choices)), cfg.time_limit))
+        return _report(_resume(checkpoint, cfg, folder))
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder, where they would mix their logs and checkpoints with this one's.
+
+    Raises:
+        InputError: another process is training there.
+    """
+    if not _is_rank_zero():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is training in {folder}; wait for it, or choose another run_dir") from error
+    except NotImplementedError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _resume(checkpoint: Path, call: DictConfig, folder: Path) -> TrainingResult:
@@ -171,8 +216,8 @@ def _protect(folder: Path, resume: str | None, checkpoint: Path | None) -> None:
 
 
 def _is_rank_zero() -> bool:
-    """Only rank 0 checks and prints."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+    """Only rank 0 checks, locks and prints."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK"))
 
 
 def _nothing_left(cfg: DictConfig, folder: Path) -> TrainingResult:

@@ -12,6 +12,7 @@ from experiments.device import choose_device
 from experiments.folders import run_of
 from experiments.runs import load_run
 from lsm.errors import InputError
+from lsm.files import write_whole
 from lsm.progress import console
 
 
@@ -75,7 +76,7 @@ def _draw_curve(cfg: DictConfig, benchmark: str) -> list[Path]:
     path = Path(cfg.run_dir) / "learning_curve.png"
     length = f"{len(history)} epoch" + ("" if len(history) == 1 else "s")
     save_figure(draw_learning_curve(series_of(history, metric), metric, f"{benchmark}, {length}"), path, cfg.dpi)
-    path.with_suffix(".csv").write_text(to_csv(history))
+    write_whole(path.with_suffix(".csv"), to_csv(history))
     console.print(f"{path}  ({length})", soft_wrap=True)
     return [path]
 

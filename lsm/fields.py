@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from lsm.errors import InputError
+from lsm.registry import Count, Index, check_value
 
 Geometry = Literal["grid", "mesh", "points"]
 
@@ -81,6 +83,8 @@ class FieldSpec:
             raise ValueError("a specification needs at least one input and one target field")
         if self.frames is not None and self.inputs != self.targets:
             raise ValueError("a roll-out predicts the fields that it starts from: inputs and targets must be equal")
+        if self.mask is not None and not 0 <= self.mask < len(self.inputs):
+            raise ValueError(f"mask {self.mask} is no index of the {len(self.inputs)} inputs")
 
     @property
     def input_channels(self) -> int:
@@ -122,7 +126,13 @@ class FieldSpec:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> FieldSpec:
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            OptionError: an entry is missing or of another kind.
+        """
+        for name, annotation in _PLAIN.items():
+            check_value(name, plain.get(name), annotation)
         channels = {
             name: tuple(Channel(**channel) for channel in plain[name]) for name in ("inputs", "targets", "parameters")
         }
@@ -135,6 +145,19 @@ def _as_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _as_lists(item) for key, item in value.items()}
     return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+#: Kinds of the entries of :meth:`FieldSpec.to_dict`.
+_PLAIN = {
+    "geometry": str,
+    **dict.fromkeys(("inputs", "targets", "parameters"), Sequence[Mapping[str, str]]),
+    "sites": Sequence[Count],
+    "axes": Sequence[str],
+    "code": Index,
+    "frames": Mapping[str, Count] | None,
+    "mask": Index | None,
+    "space": Annotated[int, Interval(ge=1, le=3)],
+}
 
 
 @dataclass

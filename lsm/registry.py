@@ -36,6 +36,9 @@ Part = TypeVar("Part", bound=Callable[..., Any])
 #: A whole number of at least 1.
 Count = Annotated[int, Ge(1)]
 
+#: A number of scales, each of which halves the sites.
+Scales = Annotated[int, Interval(ge=1, le=16)]
+
 #: A whole number of at least 0.
 Index = Annotated[int, Ge(0)]
 
@@ -106,8 +109,8 @@ class Registry(Generic[Part]):
             UnknownNameError: there is none; the message lists those that there are.
         """
         self._load()
-        if name not in self._parts:
-            raise UnknownNameError(f"{self.what} {name!r} is unknown; choose one of: {', '.join(self.names())}")
+        if not isinstance(name, str) or name not in self._parts:
+            raise UnknownNameError(f"{self.what} {_shown(repr(name))} is unknown; choose one of: {', '.join(self.names())}")
         return self._parts[name]
 
     def make(self, config: Config | str, *context: Any) -> Any:
@@ -185,7 +188,13 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
         OptionError: it is of another kind or range.
     """
     if not _allows(annotation, value):
-        raise OptionError(name, f"is {value}, expected {describe(annotation)}")
+        raise OptionError(name, f"is {_shown(value)}, expected {describe(annotation)}")
+
+
+def _shown(value: Any, longest: int = 200) -> str:
+    """A value on one line of a message."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= longest else f"{text[:longest]} ..."
 
 
 def _allows(annotation: Any, value: Any) -> bool:

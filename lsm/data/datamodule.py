@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lsm.data.readers.base import Reader
-from lsm.data.store import Store, require_fields
+from lsm.data.store import MAX_SAMPLE_BYTES, Store, require_fields
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.registry import Count, Index, Positive
@@ -30,17 +30,25 @@ class StoredSamples(Dataset[FieldBatch]):
         reader: decodes a sample.
         samples: first sample, and one past the last.
         in_memory: decode every sample once, now.
+        max_sample_bytes: limit for the store, see :class:`lsm.data.store.Store`.
     """
 
-    def __init__(self, path: Path, reader: Reader, samples: tuple[int, int], in_memory: bool) -> None:
-        self.path, self.reader, self.samples = path, reader, samples
+    def __init__(
+        self,
+        path: Path,
+        reader: Reader,
+        samples: tuple[int, int],
+        in_memory: bool,
+        max_sample_bytes: float = MAX_SAMPLE_BYTES,
+    ) -> None:
+        self.path, self.reader, self.samples, self._max_sample_bytes = path, reader, samples, max_sample_bytes
         self._opened: tuple[int, Store] | None = None
         self._held = [self._decode(index) for index in range(*samples)] if in_memory else None
 
     def _decode(self, index: int) -> FieldBatch:
         # An open HDF5 file cannot be handed to a loader's process, forked or not: each process opens its own.
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), Store(self.path)
+            self._opened = os.getpid(), Store(self.path, self._max_sample_bytes)
         store = self._opened[1]
         return self.reader.decode({name: store.field(name)[index] for name in self.reader.fields})
 
@@ -89,6 +97,7 @@ class FieldDataModule(pl.LightningDataModule):
         num_workers: processes that decode samples, for data not held in memory.
         memory_limit: bytes of decoded samples up to which they are held in memory.
         on_device: hold training and validation samples on the trainer's device: the same batches without copies.
+        max_sample_bytes: largest stored size of one sample that is accepted, uncompressed.
     """
 
     def __init__(
@@ -103,14 +112,16 @@ class FieldDataModule(pl.LightningDataModule):
         num_workers: Index = 0,
         memory_limit: Positive = 4e9,
         on_device: bool = False,
+        max_sample_bytes: Positive = MAX_SAMPLE_BYTES,
     ) -> None:
         super().__init__()
         self.path, self.reader = Path(path), reader
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.in_memory, self.memory_limit, self.on_device = in_memory, memory_limit, on_device
+        self.max_sample_bytes = max_sample_bytes
         self._datasets: dict[str, StoredSamples] = {}
         self._resident: dict[str, ResidentSamples] = {}
-        with Store(self.path) as store:
+        with Store(self.path, max_sample_bytes) as store:
             require_fields(store, reader.fields)
             self.spec: FieldSpec = reader.spec(store)
             self.splits = check_splits(splits, store)
@@ -123,7 +134,7 @@ class FieldDataModule(pl.LightningDataModule):
         if split not in self._datasets:
             samples = self.splits[split]
             held = self._fits_in_memory if self.in_memory is None else self.in_memory
-            dataset = StoredSamples(self.path, self.reader, samples, held)
+            dataset = StoredSamples(self.path, self.reader, samples, held, self.max_sample_bytes)
             if len(dataset):
                 dataset[0].check(self.spec)
             self._datasets[split] = dataset
@@ -135,7 +146,7 @@ class FieldDataModule(pl.LightningDataModule):
 
     @cached_property
     def _fits_in_memory(self) -> bool:
-        sample = StoredSamples(self.path, self.reader, (0, 1), in_memory=False)[0]
+        sample = StoredSamples(self.path, self.reader, (0, 1), False, self.max_sample_bytes)[0]
         size = sum(value.nbytes for value in vars(sample).values() if value is not None)
         return size * max(end - first for first, end in self.splits.values()) <= self.memory_limit
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
+from math import prod
 from typing import Any
 
 import torch
@@ -16,7 +17,10 @@ from torch import Tensor
 
 from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
-from lsm.registry import Count, Options
+from lsm.registry import Count, Options, check_options
+
+#: More elements of a symmetry group than this are not enumerated.
+_MOST_ELEMENTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -133,13 +137,26 @@ Element = Sequence[Symmetry]
 
 
 def symmetries_of(plain: Sequence[Mapping[str, Any]] | None) -> list[Symmetry]:
-    """Generators from a benchmark's plain description."""
+    """Generators from a benchmark's plain description.
+
+    Raises:
+        OptionError: a generator has an unknown option, or one of another kind.
+    """
+    for generator in plain or ():
+        check_options(Symmetry, generator)
     return [Symmetry(**dict(generator)) for generator in plain or ()]
 
 
 def elements(generators: Sequence[Symmetry], spec: FieldSpec) -> list[Element]:
-    """All products of powers of the generators, the identity first."""
-    powers = product(*(range(generator.count(spec)) for generator in generators))
+    """All products of powers of the generators, the identity first.
+
+    Raises:
+        InputError: they are too many to be enumerated.
+    """
+    counts = [generator.count(spec) for generator in generators]
+    if prod(counts) > _MOST_ELEMENTS:
+        raise InputError(f"the symmetries have {prod(counts)} elements, expected at most {_MOST_ELEMENTS}")
+    powers = product(*(range(count) for count in counts))
     return [_element(generators, chosen) for chosen in powers]
 
 

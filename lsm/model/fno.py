@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Annotated
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,7 +19,7 @@ from lsm.errors import OptionError
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.grid import append_coordinates, make_head
-from lsm.registry import Count, Index
+from lsm.registry import Count
 
 
 class SpectralConvolution(nn.Module):
@@ -98,7 +100,7 @@ class FourierNeuralOperator(nn.Module):
         width: Count = 32,
         modes: Count | Sequence[Count] = 12,
         num_layers: Count = 4,
-        padding: Index = 8,
+        padding: Annotated[int, Interval(ge=0, le=64)] = 8,
         head_width: Count = 128,
     ) -> None:
         super().__init__()

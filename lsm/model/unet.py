@@ -13,7 +13,7 @@ from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.grid import append_coordinates, make_head
 from lsm.model.latent_spectral.spectral_block import IdentityBlock
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
-from lsm.registry import Count
+from lsm.registry import Count, Scales
 
 
 @MODELS.register("unet")
@@ -36,7 +36,7 @@ class UNet(nn.Module):
 
     geometries = GRIDS
 
-    def __init__(self, spec: FieldSpec, *, width: Count = 32, num_scales: Count = 5, head_width: Count = 128) -> None:
+    def __init__(self, spec: FieldSpec, *, width: Count = 32, num_scales: Scales = 5, head_width: Count = 128) -> None:
         super().__init__()
         require_geometry(self.geometries, spec, "model unet")
         rank = len(spec.sites)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
+from lsm.files import whole_file
 from lsm.plotting.animation import check_in_motion, save_animation
 from lsm.plotting.curve import draw_learning_curve
 from lsm.plotting.display import Display
@@ -51,6 +52,6 @@ def draw_sample(spec: FieldSpec, display: Display, sample: FieldBatch, predictio
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
-    """Write a figure, making its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    """Write a figure, making its folder; an existing file stays until the new one is complete."""
+    with whole_file(path) as file:
+        figure.savefig(file, dpi=dpi, format=path.suffix[1:])

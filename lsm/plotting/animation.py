@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
+from lsm.files import whole_file
 from lsm.plotting.display import Display
 from lsm.plotting.layout import (
     BAR_GAP,
@@ -85,7 +86,6 @@ def save_animation(
         set_headline(figure, headline)
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    path.parent.mkdir(parents=True, exist_ok=True)
     _write_gif(frames, path, _palette(frames, painters))
 
 
@@ -127,4 +127,5 @@ def _palette(frames: Sequence[np.ndarray], painters: Sequence[SeriesPainter]) ->
 
 def _write_gif(frames: Sequence[np.ndarray], path: Path, palette: Image.Image) -> None:
     first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
-    first.save(path, save_all=True, append_images=others, duration=1000 // FRAMES_PER_SECOND, loop=0)
+    with whole_file(path) as file:
+        first.save(file, "GIF", save_all=True, append_images=others, duration=1000 // FRAMES_PER_SECOND, loop=0)

@@ -6,6 +6,9 @@ import csv
 import io
 from pathlib import Path
 
+from lsm.errors import InputError
+from lsm.files import require_regular
+
 #: Names of the splits, by the prefix of their log keys.
 SPLITS = {"train": "training", "val": "validation"}
 
@@ -17,16 +20,31 @@ def read_history(run: Path) -> History:
     """Logged errors by epoch and log key; keys that an epoch lacks are left out.
 
     An epoch that was repeated after a crash counts as last logged. A run without logs gives an empty history.
+
+    Raises:
+        InputError: a log is damaged.
     """
     rows: History = {}
-    versions = sorted(run.glob("csv/version_*/metrics.csv"), key=lambda log: int(log.parent.name.rpartition("_")[2]))
-    for version in versions:
-        with version.open(newline="") as file:
-            for row in csv.DictReader(file):
-                filled = {key: value for key, value in row.items() if value and key.partition("/")[0] in SPLITS}
-                if filled:
-                    rows.setdefault(int(row["epoch"]), {}).update(filled)
+    numbered = {log: log.parent.name.removeprefix("version_") for log in run.glob("csv/version_*/metrics.csv")}
+    for log in sorted(
+        (log for log, number in numbered.items() if number.isdecimal()), key=lambda log: int(numbered[log])
+    ):
+        require_regular(log)
+        try:
+            _read_log(log, rows)
+        except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+            raise InputError(f"{log} is damaged ({error!r}); remove it to draw the curve without it") from error
     return {epoch: rows[epoch] for epoch in sorted(rows)}
+
+
+def _read_log(log: Path, rows: History) -> None:
+    with log.open(newline="") as file:
+        for row in csv.DictReader(file):
+            filled = {key: value for key, value in row.items() if value and key.partition("/")[0] in SPLITS}
+            for value in filled.values():
+                float(value)
+            if filled:
+                rows.setdefault(int(row["epoch"]), {}).update(filled)
 
 
 def keys_of(history: History) -> list[str]:

@@ -330,7 +330,7 @@ def test_a_wrong_number_of_fields_is_refused(flow, flow_folder):
     np.save(flow_folder / "a/state.npy", np.zeros((5, 3, 4, 3), "f4"))
     assert_refused(
         InputError,
-        r"state.npy has shape \(5, 3, 4, 3\) .*, expected 2 fields along axis c",
+        r"state.npy has shape \(5, 3, 4, 3\), expected 2 fields along axis c",
         flow,
         flow_folder,
         strict=False,
@@ -376,7 +376,7 @@ def test_pickled_and_zipped_arrays_are_refused(flow, flow_folder, tmp_path):
     [
         (np.zeros((4, 3, 5), complex), "type complex128, expected real numbers"),
         (np.full((4, 3, 5), "1"), "type <U1, expected real numbers"),
-        (np.zeros((4, 3, 0), "f4"), r"has shape \(4, 3, 0\) and type float32, expected real numbers"),
+        (np.zeros((4, 3, 0), "f4"), r"has shape \(4, 3, 0\), expected at least one value"),
     ],
 )
 def test_arrays_of_a_wrong_kind_are_refused(content, named, flow, flow_folder):
@@ -391,9 +391,9 @@ def test_what_is_no_full_array_in_a_matlab_file_is_refused(layout, tmp_path):
     with h5py.File(tmp_path / FILES[1], "w", userblock_size=512) as file:
         file.create_group("coeff")
         file["sol"] = np.zeros((7, 7, 3))
-    assert_refused(InputError, r"\(coeff\) has .* type object, expected real numbers", layout, tmp_path)
+    assert_refused(InputError, r"\(coeff\) is of MATLAB class cell, expected a dense array", layout, tmp_path)
     scipy.io.savemat(tmp_path / FILES[0], {"coeff": np.ones((3, 7, 7)), "sol": np.zeros((3, 7, 7))})
-    assert_refused(InputError, r"\(coeff\) is a cell, a struct or sparse", layout, tmp_path)
+    assert_refused(InputError, r"\(coeff\) a cell, a struct or sparse", layout, tmp_path)
 
 
 def test_whole_numbers_come_back_as_they_were(layout, tmp_path):

@@ -16,7 +16,7 @@ from lsm.model import ANY_GEOMETRY, MODELS, require_geometry
 from lsm.model.grid import make_head
 from lsm.model.latent_spectral.parts import BLOCKS, PROJECTIONS, Projection
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
-from lsm.registry import Config, Count, Registry
+from lsm.registry import Config, Count, Registry, Scales
 
 #: Sites of a patch along each axis if none is given, as many as published for Navier-Stokes.
 PATCH = 4
@@ -55,7 +55,7 @@ class LatentSpectralModel(nn.Module):
         *,
         width: Count = 32,
         patch: Sequence[Count] | None = None,
-        num_scales: Count = 5,
+        num_scales: Scales = 5,
         block: Config | None = None,
         projection: Config | None = None,
         head_width: Count = 128,

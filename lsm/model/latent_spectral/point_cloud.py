@@ -6,9 +6,10 @@ Learned Deformations for PDEs on General Geometries", 2022.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -131,7 +132,7 @@ class FourierProjection(nn.Module):
         width: int,
         *,
         modes: Count = 12,
-        resolution: Count = 96,
+        resolution: Annotated[int, Interval(ge=2, le=4096)] = 96,
         rows: Rows = "symmetric",
     ) -> None:
         super().__init__()

@@ -5,8 +5,9 @@ Written once for grids of rank 1, 2 and 3: the rank only chooses the layers of `
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,10 @@ _LAYERS = {
 }
 
 
+#: A padded grid may have so many sites, or so many times those of the grid.
+_MOST_PADDED_SITES, _MOST_PADDING = 1 << 20, 64
+
+
 def double_conv(rank: int, channels: int, out: int, mid: int) -> nn.Sequential:
     """[3^d convolution without bias, batch norm, ReLU], twice: ``channels -> mid -> out``."""
     layers = _LAYERS[rank]
@@ -47,6 +52,16 @@ def double_conv(rank: int, channels: int, out: int, mid: int) -> nn.Sequential:
 def _takes_statistics(layer: nn.Module) -> bool:
     norms = [part for part in layer.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     return any(norm.training for norm in norms)
+
+
+def _require_little_padding(sites: Sequence[int], missing: Sequence[int]) -> None:
+    """Refuse patches and scales that would fill the memory with zeros."""
+    padded = [size + more for size, more in zip(sites, missing, strict=True)]
+    if prod(padded) > max(_MOST_PADDED_SITES, _MOST_PADDING * prod(sites)):
+        raise InputError(
+            f"a grid of {tuple(sites)} sites would be padded to {tuple(padded)}; choose smaller patches or fewer scales",
+            options=("patch", "num_scales"),
+        )
 
 
 class MultiscaleTrunk(nn.Module):
@@ -93,6 +108,7 @@ class MultiscaleTrunk(nn.Module):
         """
         unit = 2 ** (len(self.down) - 1)
         missing = [-size % (unit * patch) for size, patch in zip(grid.shape[2:], self.patch, strict=True)]
+        _require_little_padding(grid.shape[2:], missing)
         # Contiguous: on a CPU the statistics of a batch norm lose three digits on channels-last strides.
         features = functional.pad(grid.contiguous(), [amount for end in reversed(missing) for amount in (0, end)])
         scales: list[Tensor] = []

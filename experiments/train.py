@@ -19,6 +19,7 @@ from experiments.app import check_benchmark, command, plain
 from experiments.assemble import make_datamodule, make_module, make_trainer
 from experiments.effect import CALL_OPTIONS
 from experiments.folders import find_checkpoint, run_of
+from experiments.revision import code_revision
 from experiments.runs import carry_best, plugins_named, record_of, require_same_data, resumed_config
 from lsm.errors import InputError
 from lsm.progress import console
@@ -117,7 +118,7 @@ def _write_record(config: Mapping[str, Any], data: dict[str, Any], folder: Path)
     OmegaConf.save(OmegaConf.create(config), folder / "config.yaml")
     times_resumed = len(list(folder.glob("environment*.json")))
     name = f"environment-resumed-{times_resumed}.json" if times_resumed else "environment.json"
-    environment = {"seed": config["seed"], "data": data, **describe_environment()}
+    environment = {"seed": config["seed"], "data": data, "code": code_revision(), **describe_environment()}
     (folder / name).write_text(json.dumps(environment, indent=2) + "\n")
 
 

@@ -39,3 +39,9 @@ def _onto_the_disk(path: Path, mode: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8 that appears whole or not at all."""
+    with whole_file(path) as file:
+        file.write(text.encode())

@@ -82,6 +82,9 @@ def call_module(
         CommandFailed: it ended with another code than 0.
         OutOfTime: the deadline came first.
     """
+    deadline = deadline or Deadline()
+    if not deadline.left():
+        raise OutOfTime
     log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", module, *options]
     with log.open("a") as file:
@@ -96,7 +99,7 @@ def call_module(
             pass_fds=inherited,
         )
         try:
-            code = _wait(process, deadline or Deadline())
+            code = _wait(process, deadline)
         finally:
             _end(process)
     if code:

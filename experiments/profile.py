@@ -18,7 +18,7 @@ from experiments.runs import record_of
 from experiments.samples import one_batch
 from experiments.tables.profiles import print_comparison, print_details
 from lsm.errors import InputError
-from lsm.files import write_text
+from lsm.files import write_whole
 from lsm.progress import console
 from lsm.provenance import describe_environment
 
@@ -57,7 +57,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "code": code_revision(),
         "environment": describe_environment(),
     }
-    write_text(Path(cfg.run_dir) / "profile.json", json.dumps(result, indent=2) + "\n")
+    write_whole(Path(cfg.run_dir) / "profile.json", json.dumps(result, indent=2) + "\n")
     return result
 
 
@@ -80,7 +80,7 @@ def compare(cfg: DictConfig, overrides: list[str]) -> list[dict[str, Any]]:
             console.print(f"{model} is left out: {failure}", style="yellow", soft_wrap=True)
     if not results:
         raise InputError(f"none of {', '.join(cfg.compare)} could be measured; see the logs in {cfg.run_dir}")
-    write_text(Path(cfg.run_dir) / "comparison.json", json.dumps(results, indent=2) + "\n")
+    write_whole(Path(cfg.run_dir) / "comparison.json", json.dumps(results, indent=2) + "\n")
     return results
 
 

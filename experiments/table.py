@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 
 from experiments.app import command
 from experiments.processes import Deadline
+from experiments.tables import running
 from experiments.tables.dry_run import describe_work
 from experiments.tables.plan import make_plan
 from experiments.tables.render import render, write_table
 from experiments.tables.results import collect
-from experiments.tables.running import MARGIN, run_table
 from lsm.errors import InputError
 from lsm.progress import console
 
@@ -35,13 +35,11 @@ def run(cfg: DictConfig) -> tuple[int, dict[str, Any]]:
     plan = make_plan(cfg)
     if cfg.dry_run:
         return DONE, describe_work(plan, cfg)
-    if cfg.time_limit is not None and cfg.time_limit <= MARGIN:
-        raise InputError(
-            f"time_limit is {cfg.time_limit} seconds, expected more than {MARGIN:.0f}, or no run can begin"
-        )
+    if cfg.time_limit is not None and cfg.time_limit <= running.MARGIN:
+        raise InputError(f"time_limit is {cfg.time_limit} seconds, of which a run needs more than {running.MARGIN:.0f}")
     deadline = Deadline(cfg.time_limit)
     with deadline.cancelled_by_signals():
-        progress = run_table(plan, cfg, deadline)
+        progress = running.run_table(plan, cfg, deadline)
     table: dict[str, Any] = {}
     if cfg.num_shards == 1:
         table = collect(plan, progress, cfg)

@@ -25,6 +25,12 @@ def whole_file(path: Path) -> Iterator[Any]:
         raise
 
 
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes; see :func:`whole_file`."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def put_in_place(partial: Path, path: Path) -> None:
     """Give a complete, closed file its name, such that a power failure leaves the old file or the new one."""
     _onto_the_disk(partial, os.O_RDWR)
@@ -39,9 +45,3 @@ def _onto_the_disk(path: Path, mode: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8 that appears whole or not at all."""
-    with whole_file(path) as file:
-        file.write(text.encode())

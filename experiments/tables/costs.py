@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from experiments import processes
 from experiments.processes import Deadline
 from experiments.revision import code_revision
@@ -89,7 +91,7 @@ def within_budget(experiment: Experiment, budget: float | None, profile: dict[st
 def _stretched_schedule(experiment: Experiment, epochs: int) -> list[str]:
     """Options that give the schedule the same shape over another number of epochs."""
     make = experiment.cfg.scheduler.make
-    if "total_steps" in make:  # filled in when training begins
+    if OmegaConf.is_missing(make, "total_steps"):  # filled in when training begins
         return []
     if "step_size" in make and experiment.cfg.scheduler.interval == "epoch":
         return [

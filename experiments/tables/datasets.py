@@ -14,6 +14,9 @@ from experiments.tables.plan import Experiment
 from lsm.errors import InputError
 from lsm.progress import console
 
+#: Samples that are solved together on a GPU.
+_BATCH_SIZE = 64
+
 
 @dataclass(frozen=True)
 class Missing:
@@ -34,15 +37,21 @@ class Missing:
         return f"{self.path}: {remedy}"
 
 
-def missing_data(experiments: Iterable[Experiment]) -> list[Missing]:
-    """Data sets to make, each once, with as many samples as the splits of all experiments need."""
+def missing_data(experiments: Iterable[Experiment], more: Sequence[str], device: str) -> list[Missing]:
+    """Data sets to make, each once, with as many samples as the splits of all experiments need.
+
+    Args:
+        experiments: of a table.
+        more: options of ``lsm-generate`` for each of them.
+        device: where to solve, if the solver can choose.
+    """
     needed: dict[Path, Experiment] = {}
     for experiment in experiments:
         before = needed.get(experiment.store)
         if before is None or before.num_samples < experiment.num_samples:
             needed[experiment.store] = experiment
     return [
-        Missing(path, _generate_options(experiment))
+        Missing(path, _generate_options(experiment, more, device))
         for path, experiment in needed.items()
         if _samples_in(path) < experiment.num_samples
     ]
@@ -57,12 +66,13 @@ def _samples_in(path: Path) -> int:
         return store.num_samples
 
 
-def _generate_options(experiment: Experiment) -> tuple[str, ...]:
-    if "generator" not in experiment.cfg.benchmark:
+def _generate_options(experiment: Experiment, more: Sequence[str], device: str) -> tuple[str, ...]:
+    generator = experiment.cfg.benchmark.get("generator")
+    if generator is None:
         return ()
-    passed = ("benchmark=", "benchmark.", "preset=", "set=", "data_dir=")
-    options = [option for option in experiment.options if option.startswith(passed)]
-    return (*options, f"store={experiment.store}", f"num_samples={experiment.num_samples}")
+    chosen = [option for option in experiment.options if option.startswith(("benchmark=", "preset=", "set="))]
+    on_device = [f"device={device}", f"batch_size={_BATCH_SIZE}"] * (device == "cuda" and "device" in generator)
+    return (*chosen, *more, *on_device, f"store={experiment.store}", f"num_samples={experiment.num_samples}")
 
 
 def require_data(missing: Sequence[Missing]) -> None:
@@ -76,13 +86,12 @@ def require_data(missing: Sequence[Missing]) -> None:
         raise InputError(f"data are missing; add generate=true, or make them first:\n  {listed}")
 
 
-def generate_data(missing: Sequence[Missing], log: Path, workers: int, deadline: Deadline, more: Sequence[str]) -> None:
+def generate_data(missing: Sequence[Missing], log: Path, deadline: Deadline, more: Sequence[str]) -> None:
     """Make data sets one after the other; finished samples are kept if the time ends.
 
     Args:
         missing: what to make.
         log: file for the output of ``lsm-generate``.
-        workers: processes.
         deadline: when to stop.
         more: further words of the command line.
     Raises:
@@ -94,8 +103,7 @@ def generate_data(missing: Sequence[Missing], log: Path, workers: int, deadline:
             require_data([data])
         console.print(f"lsm-generate {' '.join(data.options)}", soft_wrap=True)
         try:
-            options = [*more, *data.options, f"workers={workers}"]
-            processes.call_module("experiments.generate", options, log, deadline)
+            processes.call_module("experiments.generate", [*more, *data.options], log, deadline)
         except processes.CommandFailed as failure:
             raise InputError(f"{data.path} could not be made: {failure}") from failure
 

@@ -24,7 +24,7 @@ def describe_work(plan: Plan, cfg: DictConfig) -> dict[str, Any]:
         sum, divided by the number of workers.
     """
     experiments = my_share(plan, cfg)
-    missing = missing_data(experiments)
+    missing = missing_data(experiments, plan.file.generate, cfg.device)
     absent = {data.path for data in missing}
     runs: dict[str, dict[str, Any]] = {}
     for experiment in experiments:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 #: Shown where nothing is known.
 NOTHING = "\N{EN DASH}"
 
 
 def decimals_of(value: float, digits: int = 3) -> int:
     """Decimals that show so many digits of a number."""
-    return max(digits - 1 - math.floor(math.log10(abs(value))), 0) if value and math.isfinite(value) else digits - 1
+    exponent = int(f"{value:.{digits - 1}e}".partition("e")[2])  # of the rounded number
+    return max(digits - 1 - exponent, 0)
 
 
 def as_error(value: float | None, decimals: int | None = None) -> str:

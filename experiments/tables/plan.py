@@ -61,6 +61,7 @@ class TableFile(Options):
         rows: options of each :class:`Row` by its name.
         published: methods of which published figures are shown, or "all".
         options: of ``lsm-train``, for every run.
+        generate: options of ``lsm-generate``, for data of another size than those of the preset.
         budget: seconds for which every run trains; None for the epochs of its recipe.
     """
 
@@ -73,6 +74,7 @@ class TableFile(Options):
     rows: Annotated[Mapping[str, Mapping[str, Any]], MinLen(1)]
     published: Sequence[str] | Literal["all"]
     options: Sequence[str]
+    generate: Sequence[str]
     budget: Positive | None
 
 

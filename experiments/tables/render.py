@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from experiments.tables.numbers import NOTHING, as_bytes, as_count, as_error, as_seconds, decimals_of_pair
-from lsm.files import write_text
+from lsm.files import write_whole
 
 _TEMPLATES = Path(__file__).with_name("templates")
 
@@ -22,6 +22,9 @@ _COLUMNS = (
     *("benchmark", "row", "mean", "deviation", "low", "high", "published", "parameters", "flops_per_sample", "epochs"),
     *("training_seconds", "training_device_seconds", "step_seconds", "memory_bytes", "latency_seconds"),
 )
+
+#: Metrics in words.
+_METRICS = {"relative_l2": "Relative L2 error", "relative_h1": "Relative H1 error", "rmse": "Root mean square error"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def write_table(table: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     texts |= {"csv": as_csv(table), "json": json.dumps(table, indent=2) + "\n"}
     paths = {suffix: folder / f"table.{suffix}" for suffix in texts}
     for suffix, text in texts.items():
-        write_text(paths[suffix], text)
+        write_whole(paths[suffix], text)
     return paths
 
 
@@ -169,12 +172,11 @@ def _detail(
 def settings_of(table: Mapping[str, Any]) -> list[str]:
     """How the numbers were made, in sentences."""
     seeds = len(table["seeds"])
-    metric = table["metric"].replace("_", " ").replace("l2", "L2").replace("h1", "H1")
     mean = "one seed" if seeds == 1 else f"mean and standard deviation over {seeds} seeds"
     sizes = {str(result["batch_size"]) for result in table["results"] if result["batch_size"]}
     budget = table["budget_seconds"]
     return [
-        f"{metric[0].upper()}{metric[1:]} on the test split with the last checkpoint: {mean}.",
+        f"{_METRICS.get(table['metric'], table['metric'])} on the test split with the last checkpoint: {mean}.",
         "Bold: the least error of a column, where its difference to every other one exceeds the standard deviation of that "
         "difference." + (" A single seed has no deviation, so nothing is bold." if seeds == 1 else ""),
         f"Interval: {100 * table['level']:.0f} % of bootstrap replicates that draw seeds and test samples again.",
@@ -214,13 +216,14 @@ def as_markdown(entry: Entry) -> str:
 def escape_tex(text: str) -> str:
     """Text without LaTeX's special characters."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", NOTHING: "--"}
+    special |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
     special |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
     return "".join(special.get(sign, sign) for sign in text)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
     """Rows as a Markdown table whose columns are aligned in the source too; the first row is the heading."""
-    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    cells = [[cell.replace("|", r"\|").replace("<", r"\<") for cell in row] for row in rows]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = [cells[0], rule, *cells[1:]]

@@ -54,8 +54,10 @@ def my_share(plan: Plan, cfg: DictConfig) -> list[Experiment]:
     """The experiments that this call works on: every ``num_shards``-th one.
 
     Raises:
-        InputError: there is no such shard.
+        InputError: there is no such shard, or it would generate data that other shards may be generating.
     """
+    if cfg.num_shards > 1 and cfg.generate:
+        raise InputError("shards share their data: make them first by lsm-generate, and leave out generate=true")
     if cfg.shard >= cfg.num_shards:
         raise InputError(
             f"shard is {cfg.shard}, expected at most {cfg.num_shards - 1} with num_shards={cfg.num_shards}"
@@ -64,7 +66,7 @@ def my_share(plan: Plan, cfg: DictConfig) -> list[Experiment]:
 
 
 def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
-    """Make what is missing of a table, until the deadline.
+    """Make what is missing of a table until the deadline, one benchmark after the other.
 
     Args:
         plan: the table.
@@ -73,28 +75,35 @@ def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
     Raises:
         InputError: data are missing, and are not to be generated.
     """
-    experiments = my_share(plan, cfg)
-    progress = Progress()
-    try:
-        missing = missing_data(experiments)
-        if not cfg.generate:
-            require_data(missing)
-        generate_data(missing, Path(cfg.run_dir) / "generate.txt", cfg.workers, deadline, added_config_dir())
-        ready = [
-            budgeted
-            for experiment in experiments
-            if (budgeted := _profiled(experiment, cfg, deadline, progress)) is not None
-        ]
-    except OutOfTime:
-        progress.cells = [Cell(experiment, seed) for experiment in experiments for seed in plan.seeds]
-        return progress
-    progress.provenance = {str(experiment.store): provenance_of(experiment) for experiment in ready}
-    progress.cells = [Cell(experiment, seed) for seed in plan.seeds for experiment in ready]
-    _run_cells(progress, cfg, deadline)
+    experiments, progress = my_share(plan, cfg), Progress()
+    if not cfg.generate:
+        require_data(missing_data(experiments, plan.file.generate, cfg.device))
+    for benchmark in plan.benchmarks:
+        column = [experiment for experiment in experiments if experiment.benchmark == benchmark]
+        try:
+            ready = _prepared(column, plan, progress, cfg, deadline)
+        except OutOfTime:
+            progress.cells += [Cell(experiment, seed) for experiment in column for seed in plan.seeds]
+            continue
+        cells = [Cell(experiment, seed) for seed in plan.seeds for experiment in ready]
+        progress.cells += cells
+        _run_cells(cells, progress, cfg, deadline)
     return progress
 
 
-def _profiled(experiment: Experiment, cfg: DictConfig, deadline: Deadline, progress: Progress) -> Experiment | None:
+def _prepared(
+    column: list[Experiment], plan: Plan, progress: Progress, cfg: DictConfig, deadline: Deadline
+) -> list[Experiment]:
+    """The experiments of one benchmark that can be trained, once their data and profiles exist."""
+    missing = missing_data(column, plan.file.generate, cfg.device)
+    generate_data(missing, Path(cfg.run_dir) / "generate.txt", deadline, added_config_dir())
+    profiled = [_profiled(experiment, progress, cfg, deadline) for experiment in column]
+    ready = [experiment for experiment in profiled if experiment is not None]
+    progress.provenance |= {str(experiment.store): provenance_of(experiment) for experiment in ready}
+    return ready
+
+
+def _profiled(experiment: Experiment, progress: Progress, cfg: DictConfig, deadline: Deadline) -> Experiment | None:
     """An experiment that has its profile, and the epochs of a budget; None if it cannot be measured."""
     profile = profile_of(experiment, cfg.accept_other_code)
     if profile is None:
@@ -109,7 +118,7 @@ def _profiled(experiment: Experiment, cfg: DictConfig, deadline: Deadline, progr
     return within_budget(experiment, cfg.budget, profile)
 
 
-def _run_cells(progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
+def _run_cells(cells: list[Cell], progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
     """Work on every cell, ``workers`` at a time."""
 
     def work(cell: Cell) -> None:
@@ -122,7 +131,7 @@ def _run_cells(progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
             console.print(f"{cell.name}: {failure}; see {cell.folder}", style="yellow", soft_wrap=True)
 
     with ThreadPoolExecutor(cfg.workers) as pool:
-        for future in [pool.submit(work, cell) for cell in progress.cells]:
+        for future in [pool.submit(work, cell) for cell in cells]:
             future.result()
 
 

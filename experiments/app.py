@@ -48,6 +48,19 @@ def compose_config(name: str, *overrides: str) -> DictConfig:
         return hydra.compose(name, list(overrides))
 
 
+def group_choices(group: str) -> list[str]:
+    """The options of a configuration group, also those in a folder that the user added with ``--config-dir``."""
+    if GlobalHydra.instance().is_initialized():
+        return GlobalHydra.instance().config_loader().get_group_options(group)
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def added_config_dir() -> list[str]:
+    """The option ``--config-dir`` of this call, for commands that it starts."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return [word for source in sources if source.provider == "command-line" for word in ("--config-dir", source.path)]
+
+
 def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     """A console script: compose the configuration ``name`` and run; a user's mistake ends with one sentence and code 1.
 

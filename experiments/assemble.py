@@ -175,12 +175,14 @@ def make_trainer(
         resumed: content of the checkpoint from which the run continues, which is then not read again.
     """
     from lsm.training.callbacks import BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
+    from lsm.training.cost import TrainingCost
 
     check_value("trainer.max_epochs", cfg.trainer.max_epochs, Annotated[int, Ge(1)] | Literal[-1] | None)
     where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitor = f"{'val' if has_validation else 'train'}/{cfg.metrics[0]}"
     callbacks = [
         *(instantiate(callback) for callback in cfg.callbacks.values()),
+        TrainingCost(),
         *([] if time_limit is None else [StopInTime(time_limit)]),
         BestCheckpoint(filename="best", monitor=monitor, mode="min", **where),
         LastCheckpoint(filename="last", interval=cfg.checkpoint_interval, **where),

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from experiments.app import command
 from experiments.device import choose_device
+from experiments.revision import code_revision
 from experiments.runs import load_run
 from lsm.errors import InputError
 from lsm.files import write_whole
@@ -47,6 +48,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "transforms": list(cfg.transforms),
         **{name: errors.summary(name) for name in errors.errors},
         "relative_l2_by_channel": errors.means_by_channel(),
+        "code": code_revision(),
         "environment": describe_environment(),
     }
     folder = Path(cfg.run_dir)

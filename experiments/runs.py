@@ -76,15 +76,26 @@ def require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, A
     Raises:
         InputError: they were made differently; the message says in what.
     """
-    if not before:
-        return
-    recorded, found = flatten(before["provenance"]), flatten(now["provenance"])
-    for name in [name for name in {**recorded, **found} if name != "lsm_version"]:
-        if recorded.get(name) != found.get(name):
-            raise InputError(
-                f"{now['store']} holds other data than {path} was trained on ({name} was {recorded.get(name)}, "
-                f"is {found.get(name)}); restore those, or start a new run"
-            )
+    changed = difference(before["provenance"], now["provenance"]) if before else ""
+    if changed:
+        raise InputError(
+            f"{now['store']} holds other data than {path} was trained on ({changed}); restore those, or start a new run"
+        )
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Sequence[str] = ("lsm_version",)) -> str:
+    """The first entry in which two nested records differ, such as ``seed was 0, is 1``; empty if they agree.
+
+    Args:
+        before: the older record.
+        now: the present one.
+        ignored: dotted names of entries, or of groups of them, that may differ.
+    """
+    old, new = flatten(before), flatten(now)
+    for key in {**old, **new}:
+        if old.get(key) != new.get(key) and not lies_in(key, ignored):
+            return f"{key} was {old.get(key)}, is {new.get(key)}"
+    return ""
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

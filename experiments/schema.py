@@ -108,6 +108,44 @@ class ImportOptions(Options):
     output: str | None
 
 
+@dataclass(frozen=True)
+class ProfileOptions(Options):
+    """Options of ``lsm-profile`` besides those of ``lsm-train``."""
+
+    compare: Names | None
+    device: str
+    warmup: Count
+    repeats: Count
+    seed: Seed
+    data_dir: str
+    run_dir: str
+    compile: str | None
+    plugins: Sequence[str]
+
+
+@dataclass(frozen=True)
+class TableOptions(Options):
+    """Options of ``lsm-table`` besides the table's file."""
+
+    models: Names | None
+    benchmarks: Names | None
+    seeds: Count
+    budget: Positive | None
+    options: Sequence[str]
+    device: str
+    threads: Count
+    workers: Count
+    time_limit: Positive | None
+    data_dir: str
+    run_dir: str
+    generate: bool
+    accept_other_code: bool
+    dry_run: bool
+    plugins: Sequence[str]
+    shard: Index
+    num_shards: Count
+
+
 SCHEMAS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "generate": GenerateOptions,
@@ -115,6 +153,8 @@ SCHEMAS: dict[str, type[Options]] = {
     "evaluate": EvaluateOptions,
     "visualize": VisualizeOptions,
     "import": ImportOptions,
+    "profile": ProfileOptions,
+    "table": TableOptions,
 }
 
 

@@ -22,6 +22,7 @@ from experiments.assemble import make_datamodule, make_module, make_trainer
 from experiments.effect import CALL_OPTIONS
 from experiments.folders import find_checkpoint, run_of
 from experiments.mistakes import Terminated
+from experiments.revision import code_revision
 from experiments.runs import carry_best, plugins_named, record_of, require_same_data, resumed_config
 from lsm.errors import InputError
 from lsm.files import write_whole
@@ -136,7 +137,7 @@ def _write_record(config: Mapping[str, Any], data: dict[str, Any], folder: Path)
     write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     times_resumed = len(list(folder.glob("environment*.json")))
     name = f"environment-resumed-{times_resumed}.json" if times_resumed else "environment.json"
-    environment = {"seed": config["seed"], "data": data, **describe_environment()}
+    environment = {"seed": config["seed"], "data": data, "code": code_revision(), **describe_environment()}
     write_whole(folder / name, json.dumps(environment, indent=2) + "\n")
 
 

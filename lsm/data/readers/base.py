@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lsm.data.store import Store
 from lsm.errors import InputError
-from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.fields import Channel, FieldBatch, FieldSpec, Geometry
 from lsm.registry import Registry
 
 #: Readers by the kind of data; a reader takes only options.
@@ -27,6 +27,9 @@ class Reader(ABC):
 
     A subclass takes its options in the constructor and opens no file.
     """
+
+    #: Where the sites lie.
+    geometry: ClassVar[Geometry]
 
     #: Stored arrays that :meth:`decode` needs.
     fields: tuple[str, ...]

@@ -36,6 +36,8 @@ class FramesReader(Reader):
         resolution: sites to select from the stored ones along each axis, every n-th of a periodic field; all by default.
     """
 
+    geometry = "grid"
+
     def __init__(
         self,
         *,
@@ -66,7 +68,7 @@ class FramesReader(Reader):
         sites = self._select(np.empty(shape, dtype=bool)).shape[:-1]
         fields = channels(store, self.targets)
         return FieldSpec(
-            geometry="grid",
+            geometry=self.geometry,
             sites=sites,
             axes=AXES[: len(sites)],
             inputs=fields,

@@ -37,6 +37,8 @@ class GridReader(Reader):
         mask: the input that is 1 where the targets exist and 0 elsewhere.
     """
 
+    geometry = "grid"
+
     def __init__(
         self,
         *,
@@ -64,7 +66,7 @@ class GridReader(Reader):
         self._require_lattice(store)
         sites = select(self._lattice_of(store, self.targets[0]), self.resolution).shape
         return FieldSpec(
-            geometry="grid",
+            geometry=self.geometry,
             sites=sites,
             axes=self.axes or AXES[: len(sites)],
             inputs=self._channels(store, self.inputs),

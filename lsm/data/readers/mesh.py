@@ -34,6 +34,8 @@ class MeshReader(Reader):
         resolution: sites to select from the stored ones, one number or one per axis; all of them by default.
     """
 
+    geometry = "mesh"
+
     def __init__(
         self,
         *,
@@ -58,7 +60,7 @@ class MeshReader(Reader):
         shape = store.fields[self.coordinates[0]].shape
         sites = select(np.empty(shape, dtype=bool), self.resolution).shape
         return FieldSpec(
-            geometry="mesh",
+            geometry=self.geometry,
             sites=sites,
             axes=AXES[: len(sites)],
             inputs=channels(store, self.inputs),

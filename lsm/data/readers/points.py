@@ -26,6 +26,8 @@ class PointsReader(Reader):
         parameters: stored scalars of a sample, given to the model as well.
     """
 
+    geometry = "points"
+
     def __init__(
         self,
         *,
@@ -56,7 +58,7 @@ class PointsReader(Reader):
                 )
         positions = tuple(Channel(axis, points.unit) for axis in AXES[: points.shape[1]])
         return FieldSpec(
-            geometry="points",
+            geometry=self.geometry,
             sites=points.shape[:1],
             axes=("point",),
             inputs=positions + channels(store, self.inputs),

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
 
 from data_prep.generation.generator import Generator, Statistic
-from experiments.cli import console, require_store
-from lsm.data.store import Store, require_fields
+from experiments.app import plain
+from experiments.assemble import require_store
+from lsm.data.store import MAX_SAMPLE_BYTES, Store, require_fields, sample_bytes
 from lsm.errors import InputError
+from lsm.progress import console
 
 
 def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
@@ -34,8 +36,8 @@ def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
     require_store(path, cfg.benchmark, cfg.preset)
     if cfg.check_samples < 1:
         raise InputError(f"check_samples is {cfg.check_samples}, expected at least 1")
-    with Store(path) as store:
-        require_fields(store, make_reader(OmegaConf.to_container(cfg.benchmark.reader, resolve=True)).fields)
+    with Store(path, max(MAX_SAMPLE_BYTES, sample_bytes(generator.fields))) as store:
+        require_fields(store, make_reader(plain(cfg.benchmark.reader)).fields)
         _require_same_shapes(store, generator, cfg.preset)
         chosen = spread(store.num_samples, cfg.check_samples)
         known = [name for name in generator.fields if name in store.fields]

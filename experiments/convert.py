@@ -4,31 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from data_prep.published.convert import Layout, PublishedFile, export_files, import_files
-from experiments.cli import check_benchmark, command, console, preset_options, progress_bar
-from experiments.options import make_generator
+from experiments.app import command, plain
+from experiments.assemble import make_generator, preset_options
 from lsm.errors import InputError
+from lsm.progress import console, progress_bar
 
 
 def layout(cfg: DictConfig) -> Layout:
     """The published files of the configured benchmark."""
     from lsm.data.readers.base import make_reader
 
-    published = OmegaConf.to_container(cfg.benchmark.published, resolve=True)
+    published, generator = plain(cfg.benchmark.published), make_generator(cfg)
     return Layout(
         benchmark=cfg.benchmark.name,
         files=tuple(PublishedFile.from_config(file) for file in published["files"]),
-        fields=make_generator(cfg).fields,
-        required=frozenset(make_reader(OmegaConf.to_container(cfg.benchmark.reader, resolve=True)).fields),
+        fields=generator.fields,
+        required=frozenset(make_reader(plain(cfg.benchmark.reader)).fields),
         ranges=published.get("ranges", {}),
+        display=generator.display,
     )
 
 
 def run(cfg: DictConfig) -> list[str]:
     """Convert in the direction that ``source`` or ``export`` asks for; return what was found or written."""
-    check_benchmark(cfg, "published", "generator")
     if (cfg.source is None) == (cfg.export is None):
         raise InputError(
             "give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)"

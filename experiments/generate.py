@@ -9,18 +9,17 @@ from omegaconf import DictConfig
 from data_prep.generation.engine import Report, generate, merge
 from data_prep.generation.generator import Statistic
 from data_prep.generation.job import Job
+from experiments.app import command
+from experiments.assemble import make_generator
 from experiments.check import check_store
-from experiments.cli import check_benchmark, command, console, progress_bar
 from experiments.device import choose_device
-from experiments.environment import count_processors
-from experiments.options import make_generator
-from lsm.data.store import Store
 from lsm.errors import InputError
+from lsm.progress import console, progress_bar
+from lsm.provenance import count_processors
 
 
 def run(cfg: DictConfig) -> Report | list[Statistic]:
     """Generate what is missing of ``cfg.store``, or only merge or check what is there."""
-    check_benchmark(cfg, "generator")
     _choose_device(cfg)
     generator = make_generator(cfg)
     if cfg.check:
@@ -89,7 +88,7 @@ def _tell(job: Job, report: Report) -> None:
         told = f"sample {index}, draw {attempt} did not converge and was drawn anew: {reason}"
         console.print(told, style="yellow", soft_wrap=True)
     if report.merged:
-        with Store(job.path) as store:
+        with job.open_store() as store:
             more = f", more than the {job.num_samples} asked for" if store.num_samples > job.num_samples else ""
             told = f"{job.path}: {store.num_samples} samples{more} ({report.computed} computed, {report.found} found)"
     else:

@@ -6,8 +6,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, open_dict
 
-from experiments.cli import check_benchmark, command, console
+from experiments.app import command, plain
+from experiments.assemble import make_datamodule, make_solver
+from experiments.runs import record_of
 from lsm.errors import InputError
+from lsm.progress import console
 
 
 def run(cfg: DictConfig) -> Path:
@@ -17,32 +20,30 @@ def run(cfg: DictConfig) -> Path:
         FileNotFoundError: a file of weights, or the benchmark's data, is missing.
         InputError: a file holds no state dict, or its weights do not fit the model.
     """
-    from experiments.build import make_datamodule, make_solver, plain
     from lsm.checkpoint import save
-    from lsm.reference import import_state
+    from lsm.model.latent_spectral.reference import import_state
 
-    check_benchmark(cfg)
     source = Path(cfg.checkpoint)
     output = source.with_suffix(".ckpt") if cfg.output is None else Path(cfg.output)
     if output.exists():
-        raise InputError(f"{output} is there already; choose another file with output=FILE")
+        raise InputError(f"{output} exists already; choose another file with output=FILE")
     state = _read(source)
     deformation = None if cfg.deformation is None else _read(Path(cfg.deformation))
-    if cfg.model.projection.name == "fourier":
+    if cfg.benchmark.reader.name == "points":
         with open_dict(cfg):
             cfg.model.projection.rows = "reference"
     data = make_datamodule(plain(cfg))
-    solver = make_solver(cfg, data)
+    solver = make_solver(plain(cfg), data)
     import_state(solver.model, state, deformation)
     output.parent.mkdir(parents=True, exist_ok=True)
-    save(solver, plain(cfg), output)
+    save(solver, record_of(cfg, [], {}), output)
     console.print(f"wrote {output}; measure it with `lsm-evaluate checkpoint={output}`", soft_wrap=True)
     return output
 
 
 def _read(path: Path) -> dict:
     from lsm.checkpoint import load_plain
-    from lsm.reference import only_state
+    from lsm.model.latent_spectral.reference import only_state
 
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; give the file of the reference's weights")

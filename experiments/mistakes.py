@@ -1,4 +1,4 @@
-"""How a user's mistake is told: in one sentence, without a traceback."""
+"""How a user's mistake is reported: in one sentence, without a traceback."""
 
 from __future__ import annotations
 
@@ -10,56 +10,85 @@ from contextlib import contextmanager
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
-from rich.console import Console
 from rich.text import Text
 from yaml import YAMLError
 
 from lsm.errors import InputError
+from lsm.progress import SafeConsole
 
-#: Exit code of a command that Ctrl-C ended, as shells have it: 128 and the number of the signal.
+#: Exit code of a command that Ctrl-C ended, as in shells: 128 and the number of the signal.
 _INTERRUPTED = 130
+
+#: Exit code of a command that SIGTERM ended.
+_TERMINATED = 143
 
 _ELSEWHERE = "choose another folder: data_dir=, run_dir=, or export= of lsm-convert"
 
+#: Options of the commands, by the names under which the library knows their values.
+OPTION_NAMES = {
+    "batch_size": "data.batch_size",
+    "max_sample_bytes": "max_sample_bytes, in training data.max_sample_bytes",
+    "learning_rate": "optimizer.lr",
+    "optimizer": "optimizer.*",
+    "scheduler": "scheduler.make.*",
+    "normalization": "data.normalization.inputs=channel data.normalization.targets=channel",
+    "num_scales": "model.num_scales",
+    "splits": "data.splits",
+    "precision": "trainer.precision=32-true|bf16-mixed",
+    "width": "model.width",
+    "patch": "model.patch",
+    "deformation": "deformation=FILE",
+    "animate": "animate=false",
+}
+
+
+class Terminated(Exception):
+    """SIGTERM ended the command."""
+
 
 @contextmanager
-def mistakes_told(show_all: bool) -> Iterator[None]:
-    """End the process with one sentence where a user's mistake, a full disk or GPU, or Ctrl-C is the cause.
+def mistakes_reported(show_all: bool) -> Iterator[None]:
+    """End the process with one sentence if a user's mistake, a full disk or GPU, or Ctrl-C is the cause.
 
     Args:
-        show_all: let them through with their tracebacks.
+        show_all: raise them with their tracebacks.
     """
     try:
         yield
-    except BrokenPipeError:  # as of `lsm-evaluate --help | head`
+    except BrokenPipeError:  # as in `lsm-evaluate --help | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (InputError, OmegaConfBaseException, HydraException, YAMLError, OSError, RuntimeError) as error:
         if show_all or (isinstance(error, RuntimeError) and not _gpu_is_full(error)):
             raise
-        told = Text.assemble(("error:", "bold red"), " ", describe(error))
-        _print(told)
+        _print(Text.assemble(("error:", "bold red"), " ", describe(error)))
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated) as error:
         if show_all:
             raise
-        _print(Text("interrupted"))
-        sys.exit(_INTERRUPTED)
+        terminated = isinstance(error, Terminated)
+        _print(Text("terminated" if terminated else "interrupted"))
+        sys.exit(_TERMINATED if terminated else _INTERRUPTED)
 
 
-def _print(told: Text) -> None:
-    Console(stderr=True, highlight=False).print(told, soft_wrap=True)
+def _print(text: Text) -> None:
+    SafeConsole(stderr=True, highlight=False).print(text, soft_wrap=True)
 
 
 def describe(error: Exception) -> str:
     """One sentence for a user's mistake, a full disk or a full GPU."""
-    error = _found_by_a_resolver(error) or error
+    error = _raised_by_a_resolver(error) or error
+    if isinstance(error, InputError):
+        names = [OPTION_NAMES[name] for name in error.options if name in OPTION_NAMES]
+        return str(error) + (f" ({', '.join(names)})" if names else "")
     if _gpu_is_full(error):
-        told = str(error).split(". ")[0]
-        return f"the GPU's memory is full ({told}); give a smaller batch_size= (in training data.batch_size=), or fewer workers"
+        reason = str(error).split(". ")[0]
+        return f"the GPU's memory is full ({reason}); give a smaller batch_size= (in training data.batch_size=), or fewer workers"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = error.filename or "data"
-        return f"the disk is full while writing {where}; what is finished is kept: free space and run the same command again"
+        return (
+            f"the disk is full while writing {where}; finished work is kept: free space and run the same command again"
+        )
     if isinstance(error, PermissionError):
         return f"no permission for {error.filename or error}; {_ELSEWHERE}"
     if isinstance(error, OSError) and error.filename and error.strerror:
@@ -79,18 +108,18 @@ def _describe_configuration(error: Exception) -> str:
         group, _, choice = str(error.missing_cfg_file).partition("/")
         return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
-        return f"{str(error).splitlines()[0].rpartition(': ')[2]}= is missing; --help says what it takes"
+        return f"{str(error).splitlines()[0].rpartition(': ')[2]}= is missing; --help describes it"
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
     lines = str(error).splitlines()
     if isinstance(error, InstantiationException) and error.__cause__:
         return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"
-    # Hydra's second line says how to mend an option; YAML's others say where the mistake is.
+    # Hydra's second line says how to correct an option; YAML's other lines say where the mistake is.
     return " ".join(line.strip() for line in (lines if isinstance(error, YAMLError) else lines[:2]) if line.strip())
 
 
-def _found_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:
-    """The mistake that a resolver told, which OmegaConf wraps; None if there is none."""
+def _raised_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:
+    """The mistake that a resolver found, which OmegaConf wraps; None if there is none."""
     while isinstance(error, OmegaConfBaseException):
         error = error.__context__
     return error if isinstance(error, (InputError, OSError)) else None

@@ -6,18 +6,28 @@ import json
 import logging
 import os
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from experiments.cli import check_benchmark, command, console, run_of
-from experiments.environment import describe_environment
-from experiments.resume import carry_best, count_epochs, find_checkpoint, require_same_data, resumed_config
-from lsm.errors import InputError, require_whole
+from experiments.app import command, plain
+from experiments.assemble import make_datamodule, make_module, make_trainer
+from experiments.effect import CALL_OPTIONS
+from experiments.folders import find_checkpoint, run_of
+from experiments.mistakes import Terminated
+from experiments.revision import code_revision
+from experiments.runs import carry_best, plugins_named, record_of, require_same_data, resumed_config
+from lsm.errors import InputError
+from lsm.files import write_whole
+from lsm.progress import console
+from lsm.provenance import describe_environment
 
 
 @dataclass(frozen=True)
@@ -37,65 +47,83 @@ class TrainingResult:
     metrics: dict[str, float]
 
 
-def run(
-    cfg: DictConfig, folder: Path, checkpoint: Path | None = None, time_limit: float | None = None
-) -> TrainingResult:
+@dataclass(frozen=True)
+class Start:
+    """From where a training starts.
+
+    Args:
+        record: what the checkpoints keep of the run.
+        checkpoint: the checkpoint from which it continues; None from the beginning.
+        content: what that checkpoint holds.
+    """
+
+    record: Mapping[str, Any]
+    checkpoint: Path | None = None
+    content: Mapping[str, Any] = field(default_factory=dict)
+
+
+def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = None) -> TrainingResult:
     """Train as configured.
 
     Args:
         cfg: the run's configuration.
         folder: where logs, checkpoints and the configuration go.
-        checkpoint: go on from here.
+        start: from where.
         time_limit: stop at the end of an epoch before so many seconds are over, to be resumed later.
     """
     import pytorch_lightning as pl
     from pytorch_lightning.utilities import rank_zero_only
 
-    from experiments.build import make_datamodule, make_module, make_trainer, plain
-
-    check_benchmark(cfg, "loss")
-    _check_options(cfg, time_limit)
+    _check_backend(cfg.compile)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(plain(cfg))
-    if checkpoint is not None:
-        require_same_data(checkpoint, data.describe())
-    rank_zero_only(_record)(cfg, data.describe(), folder)
-    has_validation = data.splits["validation"][0] < data.splits["validation"][1]
-    trainer = make_trainer(cfg, folder, has_validation, time_limit)
-    module = make_module(cfg, data, count_steps=lambda: trainer.estimated_stepping_batches)
-    if cfg.get("compile"):
+    if start.checkpoint is not None:
+        require_same_data(start.checkpoint, start.content["lsm"]["data"], data.describe())
+        rank_zero_only(carry_best)(start.checkpoint, folder)
+    rank_zero_only(_write_record)(start.record["config"], data.describe(), folder)
+    trainer = make_trainer(cfg, folder, data.has_validation, time_limit, start.content)
+    module = make_module(cfg, data, lambda: trainer.estimated_stepping_batches, start.record)
+    if cfg.compile:
         module.solver.model.compile(backend=cfg.compile)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    samples = len(data.dataset("train"))
-    rank_zero_only(console.print)(
-        f"{cfg.benchmark.name}: {parameters:,} parameters, {samples} training samples, run in {folder}", soft_wrap=True
-    )
-    if checkpoint is not None:
-        rank_zero_only(carry_best)(checkpoint, folder)
-    trainer.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    summary = f"{cfg.benchmark.name}, {cfg.model.name}: {parameters:,} parameters, {len(data.dataset('train'))} training samples"
+    rank_zero_only(console.print)(f"{summary}, run in {folder}", soft_wrap=True)
+    with _signals_passed_on(folder):
+        trainer.fit(module, datamodule=data, ckpt_path=start.checkpoint, weights_only=True)
     if time_limit is not None and trainer.current_epoch < (trainer.max_epochs or 0):
-        told = f"stopped in time after {trainer.current_epoch} of {trainer.max_epochs} epochs"
-        rank_zero_only(console.print)(f"{told}: go on with lsm-train resume={folder}", soft_wrap=True)
+        done = f"stopped at the time limit after {trainer.current_epoch} of {trainer.max_epochs} epochs"
+        rank_zero_only(console.print)(f"{done}: continue with lsm-train resume={folder}", soft_wrap=True)
     metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
     return TrainingResult(folder, *_checkpoints(folder), metrics)
 
 
-def _check_options(cfg: DictConfig, time_limit: Any) -> None:
+@contextmanager
+def _signals_passed_on(folder: Path) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the process as such; Lightning would exit with code 1 and 0."""
+    from pytorch_lightning.utilities.exceptions import SIGTERMException
+
+    try:
+        yield
+    except SystemExit as error:
+        by_hand = isinstance(error.__context__, KeyboardInterrupt)
+        if not by_hand and not isinstance(error, SIGTERMException):
+            raise
+        if _is_rank_zero() and _checkpoints(folder)[1].is_file():
+            console.print(f"finished epochs are kept: continue with lsm-train resume={folder}", soft_wrap=True)
+        raise (KeyboardInterrupt if by_hand else Terminated) from error
+
+
+def _check_backend(backend: str | None) -> None:
     import torch
 
-    require_whole("seed", cfg.seed, 0, 2**32 - 1)
-    if cfg.trainer.max_epochs not in (None, -1):
-        require_whole("trainer.max_epochs", cfg.trainer.max_epochs, 1)
-    if time_limit is not None and (not isinstance(time_limit, (int, float)) or time_limit <= 0):
-        raise InputError(f"time_limit is {time_limit}, expected seconds, such as 3600")
     backends = torch.compiler.list_backends(exclude_tags=())
-    if cfg.get("compile") and cfg.compile not in backends:
-        raise InputError(f"compile is {cfg.compile}, expected a backend of torch.compile: {', '.join(backends)}")
+    if backend and backend not in backends:
+        raise InputError(f"compile is {backend}, expected a backend of torch.compile: {', '.join(backends)}")
 
 
 def _quieten_lightning() -> None:
-    """Keep Lightning's advertisements and hints off the screen; its warnings about the run itself stay."""
+    """Suppress Lightning's advertisements and hints; its warnings about the run itself stay."""
     logging.getLogger("pytorch_lightning.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -104,58 +132,93 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
 
 
-def _record(cfg: DictConfig, data: dict[str, Any], folder: Path) -> None:
-    """Keep what is needed to repeat the run; each time that it goes on adds its own environment."""
-    folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+def _write_record(config: Mapping[str, Any], data: dict[str, Any], folder: Path) -> None:
+    """Store what is needed to repeat the run; each call that resumes it adds its own environment."""
+    write_whole(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
     times_resumed = len(list(folder.glob("environment*.json")))
     name = f"environment-resumed-{times_resumed}.json" if times_resumed else "environment.json"
-    environment = {"seed": cfg.seed, "data": data, **describe_environment()}
-    (folder / name).write_text(json.dumps(environment, indent=2) + "\n")
+    environment = {"seed": config["seed"], "data": data, "code": code_revision(), **describe_environment()}
+    write_whole(folder / name, json.dumps(environment, indent=2) + "\n")
 
 
 def from_command_line(cfg: DictConfig) -> TrainingResult:
     """Start or resume a run in Hydra's output folder.
 
     Raises:
-        InputError: a sweep was told one folder for all its runs.
+        InputError: a sweep was given one folder for all its runs.
     """
     hydra = HydraConfig.get()
-    one_folder = [option for option in hydra.overrides.task if option.startswith("run_dir=")]
-    if hydra.mode == RunMode.MULTIRUN and one_folder:
-        raise InputError(
-            f"{one_folder[0]} names the folder of one run, but a sweep makes a folder for each of its runs; "
-            "name the folder that holds them with hydra.sweep.dir=FOLDER"
-        )
+    overrides = list(hydra.overrides.task)
+    _refuse_shared_folder(hydra.mode, overrides)
     folder = Path(hydra.runtime.output_dir)
-    checkpoint = find_checkpoint(cfg.resume, folder)
-    _protect(folder, cfg.resume, checkpoint)
-    time_limit = cfg.time_limit
-    if checkpoint is not None:
-        cfg = resumed_config(checkpoint, hydra.overrides.task)
-        if 0 < (cfg.trainer.max_epochs or 0) <= count_epochs(checkpoint):
-            return _tell(_nothing_left(cfg, run_of(checkpoint)))
-        console.print(f"going on from {checkpoint}")
-    else:
-        with open_dict(cfg):
-            cfg.choices = {
-                group: choice for group, choice in hydra.runtime.choices.items() if not group.startswith("hydra/")
-            }
-    return _tell(run(cfg, folder, checkpoint, time_limit))
+    with _claim(folder):
+        checkpoint = find_checkpoint(cfg.resume, folder)
+        _protect(folder, cfg.resume, checkpoint)
+        if checkpoint is None:
+            return _report(run(cfg, folder, Start(record_of(cfg, overrides, hydra.runtime.choices)), cfg.time_limit))
+        return _report(_resume(checkpoint, cfg, folder))
+
+
+@contextmanager
+def _claim(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run's folder, where they would mix their logs and checkpoints with this one's.
+
+    Raises:
+        InputError: another process is training there.
+    """
+    if not _is_rank_zero():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError(f"another process is training in {folder}; wait for it, or choose another run_dir") from error
+    except NotImplementedError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _resume(checkpoint: Path, call: DictConfig, folder: Path) -> TrainingResult:
+    from lsm.checkpoint import read
+
+    content = read(checkpoint)
+    cfg, options = resumed_config(checkpoint, content, HydraConfig.get().overrides.task)
+    cfg.update({name: call[name] for name in CALL_OPTIONS} | {"run_dir": str(folder)})
+    if 0 < (cfg.trainer.max_epochs or 0) <= content["epoch"] + 1:
+        return _nothing_left(cfg, run_of(checkpoint))
+    console.print(f"continuing from {checkpoint}", soft_wrap=True)
+    recorded = content["lsm"]["run"]
+    with plugins_named(recorded["config"], call.plugins):
+        record = record_of(cfg, options, recorded["choices"])
+        return run(cfg, folder, Start(record, checkpoint, content), call.time_limit)
+
+
+def _refuse_shared_folder(mode: RunMode | None, overrides: list[str]) -> None:
+    shared = [option for option in overrides if option.startswith("run_dir=")]
+    if mode == RunMode.MULTIRUN and shared:
+        raise InputError(
+            f"{shared[0]} names the folder of one run, but a sweep makes a folder for each of its runs; "
+            "name the folder that contains them with hydra.sweep.dir=FOLDER"
+        )
 
 
 def _protect(folder: Path, resume: str | None, checkpoint: Path | None) -> None:
     """Refuse a folder that holds another run than the one that is resumed."""
     ours = resume == "auto" or (checkpoint is not None and run_of(checkpoint).resolve() == folder.resolve())
-    if not ours and _is_first_process() and list(folder.glob("checkpoints/*.ckpt")):
+    if not ours and _is_rank_zero() and list(folder.glob("checkpoints/*.ckpt")):
         raise InputError(
-            f"{folder} holds checkpoints of another run; choose another run_dir, or go on with that run by resume=auto"
+            f"{folder} holds checkpoints of another run; choose another run_dir, or continue that run with resume=auto"
         )
 
 
-def _is_first_process() -> bool:
-    """Of several processes of one training, the first tells for all."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
+def _is_rank_zero() -> bool:
+    """Only rank 0 checks, locks and prints."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK"))
 
 
 def _nothing_left(cfg: DictConfig, folder: Path) -> TrainingResult:
@@ -168,8 +231,8 @@ def _checkpoints(folder: Path) -> tuple[Path, Path]:
     return folder / "checkpoints/best.ckpt", folder / "checkpoints/last.ckpt"
 
 
-def _tell(result: TrainingResult) -> TrainingResult:
-    if not _is_first_process():
+def _report(result: TrainingResult) -> TrainingResult:
+    if not _is_rank_zero():
         return result
     for name, value in sorted(result.metrics.items()):
         console.print(f"{name} {value:.4g}")

@@ -1,51 +1,49 @@
-"""``lsm-visualize``: a PNG a sample of input, truth, prediction and error, and a GIF if it moves; the learning curve."""
+"""``lsm-visualize``: input, truth, prediction and error of samples, animations of fields in motion, the learning curve."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from experiments.cli import command, console, run_of
-from experiments.curve import as_csv, as_series, read_curve
+from experiments.app import command
 from experiments.device import choose_device
-from lsm.errors import InputError, require_whole
+from experiments.folders import run_of
+from experiments.runs import load_run
+from lsm.errors import InputError
+from lsm.files import write_whole
+from lsm.progress import console
 
 
 def run(cfg: DictConfig) -> list[Path]:
-    """Draw as configured; return the pictures, after each its animation if there is one, and last the learning curve.
+    """Draw as configured; return the pictures, each followed by its animation if there is one, and the learning curve.
 
     Raises:
-        InputError: a sample is not in the split, or the fields do not move and are to be animated.
+        InputError: a sample is not in the split, or fields at rest are to be animated.
     """
     import torch
 
-    from experiments.build import load_run
     from lsm.fields import FieldBatch
     from lsm.metrics import relative_l2
-    from lsm.plotting import check_in_motion, draw_sample, save_animation, save_figure
+    from lsm.plotting import Display, check_in_motion, draw_sample, save_animation, save_figure
 
-    checkpoint, data = load_run(cfg, cfg.split)
+    checkpoint, data = load_run(cfg)
     if cfg.animate:
         check_in_motion(data.spec)
+    display = Display.from_dict(data.display)
     dataset = data.dataset(cfg.split)
-    samples = _positions(cfg.samples, len(dataset))
-    wrong = [index for index in samples if not 0 <= index < len(dataset)]
-    if wrong:
-        raise InputError(f"samples {wrong} are not in the {cfg.split} split, which has 0 to {len(dataset) - 1}")
-    for name in ("dpi", "animation_dpi"):
-        require_whole(name, cfg[name], 1)
+    name = checkpoint.run["config"]["benchmark"]["name"]
     device = choose_device(cfg.device)
     solver = checkpoint.solver.to(device)
     paths = []
-    for index in samples:
+    for index in _positions(cfg.samples, cfg.split, len(dataset)):
         batch = FieldBatch.stack([dataset[index]]).to(device)
         with torch.inference_mode():
             prediction = solver(batch)
         error = float(relative_l2(prediction, batch.targets))
-        title = f"{checkpoint.run['benchmark']['name']}, {cfg.split} sample {index}: relative L2 error {error:.4f}"
-        drawn = data.spec, batch.sample(0).to("cpu"), prediction[0].cpu(), title
+        title = f"{name}, {cfg.split} sample {index}: relative L2 error {error:.4f}"
+        drawn = data.spec, display, batch.sample(0).to("cpu"), prediction[0].cpu(), title
         path = Path(cfg.run_dir) / f"{cfg.split}_{index:04d}.png"
         save_figure(draw_sample(*drawn), path, cfg.dpi)
         paths.append(path)
@@ -54,30 +52,31 @@ def run(cfg: DictConfig) -> list[Path]:
             paths.append(path.with_suffix(".gif"))
             save_animation(*drawn, paths[-1], cfg.animation_dpi)
             console.print(paths[-1], soft_wrap=True)
-    if cfg.curve:
-        paths += _draw_curve(cfg, checkpoint.run["benchmark"]["name"])
-    return paths
+    return paths + (_draw_curve(cfg, name) if cfg.curve else [])
 
 
-def _positions(samples: Any, available: int) -> list[int]:
+def _positions(samples: Sequence[int] | None, split: str, available: int) -> list[int]:
     if samples is None:
         return list(range(min(3, available)))
-    if not OmegaConf.is_list(samples) or not all(type(index) is int for index in samples):
-        raise InputError(f"samples is {samples}, expected a list of positions such as [0,1,2]")
+    wrong = [index for index in samples if index >= available]
+    if wrong:
+        raise InputError(f"samples {wrong} are not in the {split} split, which has 0 to {available - 1}")
     return list(samples)
 
 
 def _draw_curve(cfg: DictConfig, benchmark: str) -> list[Path]:
-    """The run's learning curve and its numbers; nothing for a checkpoint without a run's logs."""
+    """The run's learning curve and its numbers; nothing for a checkpoint without the logs of a run."""
     from lsm.plotting import draw_learning_curve, save_figure
+    from lsm.training.history import keys_of, read_history, series_of, to_csv
 
-    curve = read_curve(run_of(cfg.checkpoint))
-    if not curve:
+    history = read_history(run_of(cfg.checkpoint))
+    if not history:
         return []
+    metric = keys_of(history)[0].partition("/")[2]
     path = Path(cfg.run_dir) / "learning_curve.png"
-    length = f"{len(curve)} epoch" + ("" if len(curve) == 1 else "s")
-    save_figure(draw_learning_curve(as_series(curve), f"{benchmark}, {length}"), path, cfg.dpi)
-    path.with_suffix(".csv").write_text(as_csv(curve))
+    length = f"{len(history)} epoch" + ("" if len(history) == 1 else "s")
+    save_figure(draw_learning_curve(series_of(history, metric), metric, f"{benchmark}, {length}"), path, cfg.dpi)
+    write_whole(path.with_suffix(".csv"), to_csv(history))
     console.print(f"{path}  ({length})", soft_wrap=True)
     return [path]
 

@@ -1,24 +1,38 @@
-"""The one exception for mistakes that a user can mend, and checks of the commonest ones."""
+"""The exceptions for mistakes that a user can correct, and checks of the commonest ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 class InputError(ValueError):
-    """Something handed in (a file, an option, an array) does not fit.
+    """A file, an option or an array that does not fit.
 
-    The message is one sentence that names the value, what was expected and the remedy; the command line prints it without
-    a traceback.
+    The message is one sentence that names the value, what was expected and the remedy; the commands print it without a
+    traceback.
+
+    Args:
+        message: the sentence.
+        options: names of the arguments that the remedy changes, as this library knows them; a program adds the names
+            under which it offers them.
     """
+
+    def __init__(self, message: str, options: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.options = tuple(options)
+
+
+class UnknownNameError(InputError):
+    """A name under which no part is registered."""
 
 
 class OptionError(InputError):
-    """An option that a part does not have, or a value that it does not take.
+    """An option that a part does not have, or a value that it does not accept.
 
     Args:
         option: the option's name, as the part knows it.
@@ -32,6 +46,15 @@ class OptionError(InputError):
     def within(self, group: str) -> OptionError:
         """The same error with the option's name as a caller knows it, ``GROUP.OPTION``."""
         return OptionError(f"{group}.{self.option}", self.problem)
+
+
+@contextmanager
+def option_group(name: str) -> Iterator[None]:
+    """Complete the name of an option that is refused inside by the group to which it belongs."""
+    try:
+        yield
+    except OptionError as error:
+        raise error.within(name) from error
 
 
 def require_whole(name: str, value: Any, least: int, most: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What is known about a benchmark's fields, and one batch of them.
+"""What is known about the fields of a benchmark, and one batch of them.
 
 Owns names, units and shapes. It knows no model, no file and no benchmark.
 """
@@ -7,56 +7,60 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
 
 from lsm.errors import InputError
+from lsm.registry import Count, Index, check_value
 
 Geometry = Literal["grid", "mesh", "points"]
 
 
 @dataclass(frozen=True)
 class Channel:
-    """One scalar field: its name, and its unit ("1" where dimensionless)."""
+    """One scalar: its name, and its unit ("1" if dimensionless)."""
 
     name: str
     unit: str = "1"
 
 
 @dataclass(frozen=True)
-class Tool:
-    """A rigid tool above sites that move, coming down as time goes on; for pictures.
+class Frames:
+    """How many successive frames a roll-out starts from, and how many it predicts.
 
     Args:
-        channel: the input channel that holds the height of its underside in frame 0, along the first axis.
-        span: horizontal positions of the first and the last of these heights, which are evenly spaced.
-        travel: how far it comes down from one frame to the next.
+        inputs: frames that the model sees at once.
+        targets: frames that follow; each is predicted from the ``inputs`` frames before it.
     """
 
-    channel: int
-    span: tuple[float, float]
-    travel: float
+    inputs: int
+    targets: int
 
 
 @dataclass(frozen=True)
 class FieldSpec:
-    """Which fields go in and come out, and where they are known.
+    """Which fields go in and come out, and at which sites they are known.
 
     Args:
         geometry: "grid" (regular lattice), "mesh" (structured, curvilinear) or "points" (a cloud).
-        sites: how many sites there are along each axis; one number for a point cloud.
+        sites: number of sites along each axis; one number for a point cloud.
         axes: a name for each axis of ``sites``.
-        inputs: channels handed to the model.
-        targets: channels to predict.
+        inputs: fields given to the model; in a roll-out, those of one frame.
+        targets: fields to predict; in a roll-out, those of one frame.
         code: length of a vector that describes the whole sample (a shape code), 0 without one.
-        autoregressive: the targets are successive frames of one field; the model predicts one frame, which is appended to
-            the inputs (the oldest frame leaves) to predict the next.
-        positions: for a mesh that moves, which two target channels say where its sites lie.
-        window: for pictures, the part of the plane worth looking at, ``((x_low, x_high), (y_low, y_high))``.
-        mask: the input channel that is 1 where the targets exist and 0 where they do not; predictions are multiplied by it.
-        tool: for pictures of a mesh that moves, the tool that moves it.
+        parameters: scalars that describe the whole sample, such as a viscosity or a Mach number.
+        frames: for a roll-out, the number of frames; the predicted frame is appended to the inputs, the oldest one dropped,
+            and the next frame predicted. Channels are ordered by frame, then by field.
+        mask: index of the input field that is 1 where the targets exist and 0 elsewhere; predictions are multiplied by it.
+        space: dimension of the space in which a point cloud lies.
+
+    Example:
+        >>> spec = FieldSpec("grid", (64, 64), ("x", "y"), (Channel("w"),), (Channel("w"),), frames=Frames(10, 5))
+        >>> spec.in_channels, spec.out_channels, spec.target_channels
+        (10, 1, 5)
     """
 
     geometry: Geometry
@@ -65,11 +69,10 @@ class FieldSpec:
     inputs: tuple[Channel, ...]
     targets: tuple[Channel, ...]
     code: int = 0
-    autoregressive: bool = False
-    positions: tuple[int, int] | None = None
-    window: tuple[tuple[float, float], tuple[float, float]] | None = None
+    parameters: tuple[Channel, ...] = ()
+    frames: Frames | None = None
     mask: int | None = None
-    tool: Tool | None = None
+    space: int = 2
 
     def __post_init__(self) -> None:
         if self.geometry not in get_args(Geometry):
@@ -77,24 +80,45 @@ class FieldSpec:
         if len(self.axes) != len(self.sites):
             raise ValueError(f"{len(self.axes)} axis names {self.axes} for sites {self.sites}")
         if not self.inputs or not self.targets:
-            raise ValueError("a specification needs at least one input and one target channel")
-        if self.tool is not None and self.positions is None:
-            raise ValueError("a tool needs a mesh that moves: positions say which targets they are")
+            raise ValueError("a specification needs at least one input and one target field")
+        if self.frames is not None and self.inputs != self.targets:
+            raise ValueError("a roll-out predicts the fields that it starts from: inputs and targets must be equal")
+        if self.mask is not None and not 0 <= self.mask < len(self.inputs):
+            raise ValueError(f"mask {self.mask} is no index of the {len(self.inputs)} inputs")
+
+    @property
+    def input_channels(self) -> int:
+        """Channels of :attr:`FieldBatch.inputs`."""
+        return len(self.inputs) * (self.frames.inputs if self.frames else 1)
+
+    @property
+    def target_channels(self) -> int:
+        """Channels of :attr:`FieldBatch.targets`, and of a whole prediction."""
+        return len(self.targets) * (self.frames.targets if self.frames else 1)
 
     @property
     def in_channels(self) -> int:
-        """Channels that the model receives."""
-        return len(self.inputs)
+        """Channels that a model receives: inputs and scalar parameters."""
+        return self.input_channels + len(self.parameters)
 
     @property
     def out_channels(self) -> int:
-        """Channels that one call of the model predicts."""
-        return 1 if self.autoregressive else len(self.targets)
+        """Channels that one call of a model returns: the targets, in a roll-out those of one frame."""
+        return len(self.targets)
+
+    @property
+    def target_names(self) -> tuple[str, ...]:
+        """A name for each target channel, such as ``vorticity at frame 11``; frames are counted from the first input."""
+        if self.frames is None:
+            return tuple(channel.name for channel in self.targets)
+        first = self.frames.inputs + 1
+        numbers = range(first, first + self.frames.targets)
+        return tuple(f"{channel.name} at frame {number}" for number in numbers for channel in self.targets)
 
     @property
     def space_dim(self) -> int:
-        """Dimension of the model's grid: that of the lattice, or of the plane that a cloud lies in."""
-        return 2 if self.geometry == "points" else len(self.sites)
+        """Dimension of the lattice or, for a cloud, of the space in which it lies."""
+        return self.space if self.geometry == "points" else len(self.sites)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain lists, strings and numbers, fit for a checkpoint that is loaded without running code."""
@@ -102,31 +126,38 @@ class FieldSpec:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> FieldSpec:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
-            geometry=plain["geometry"],
-            sites=tuple(plain["sites"]),
-            axes=tuple(plain["axes"]),
-            inputs=tuple(Channel(**channel) for channel in plain["inputs"]),
-            targets=tuple(Channel(**channel) for channel in plain["targets"]),
-            code=plain["code"],
-            autoregressive=plain["autoregressive"],
-            positions=plain["positions"] and tuple(plain["positions"]),
-            window=plain["window"] and tuple(tuple(limits) for limits in plain["window"]),
-            mask=plain["mask"],
-            tool=_tool(plain.get("tool")),
-        )
+        """The inverse of :meth:`to_dict`.
 
-
-def _tool(plain: Mapping[str, Any] | None) -> Tool | None:
-    """A checkpoint older than tools has none."""
-    return None if plain is None else Tool(plain["channel"], tuple(plain["span"]), plain["travel"])
+        Raises:
+            OptionError: an entry is missing or of another kind.
+        """
+        for name, annotation in _PLAIN.items():
+            check_value(name, plain.get(name), annotation)
+        channels = {
+            name: tuple(Channel(**channel) for channel in plain[name]) for name in ("inputs", "targets", "parameters")
+        }
+        frames = plain["frames"] and Frames(**plain["frames"])
+        sites, axes = tuple(plain["sites"]), tuple(plain["axes"])
+        return cls(**{**plain, **channels, "frames": frames, "sites": sites, "axes": axes})
 
 
 def _as_lists(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _as_lists(item) for key, item in value.items()}
     return [_as_lists(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+#: Kinds of the entries of :meth:`FieldSpec.to_dict`.
+_PLAIN = {
+    "geometry": str,
+    **dict.fromkeys(("inputs", "targets", "parameters"), Sequence[Mapping[str, str]]),
+    "sites": Sequence[Count],
+    "axes": Sequence[str],
+    "code": Index,
+    "frames": Mapping[str, Count] | None,
+    "mask": Index | None,
+    "space": Annotated[int, Interval(ge=1, le=3)],
+}
 
 
 @dataclass
@@ -138,35 +169,43 @@ class FieldBatch:
         targets: ``(b, *sites, c_out)``, in physical units.
         coords: ``(b, *sites, d)``, where the sites lie, for meshes and point clouds.
         code: ``(b, k)``, a vector that describes the whole sample.
+        parameters: ``(b, p)``, scalars that describe the whole sample, in physical units.
+
+    Example:
+        >>> batch = FieldBatch(inputs=torch.zeros(8, 64, 64, 1), targets=torch.zeros(8, 64, 64, 1))
+        >>> len(batch), batch.sample(0).inputs.shape
+        (8, torch.Size([64, 64, 1]))
     """
 
     inputs: Tensor
     targets: Tensor
     coords: Tensor | None = None
     code: Tensor | None = None
+    parameters: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> FieldBatch:
+    def map(self, change: Callable[[Tensor], Tensor]) -> FieldBatch:
+        """The batch with every tensor changed."""
         changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in vars(self).items()}
         return FieldBatch(**changed)
 
     def to(self, *args: Any, **kwargs: Any) -> FieldBatch:
         """As :meth:`torch.Tensor.to`, for every tensor."""
-        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+        return self.map(lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self) -> FieldBatch:
         """As :meth:`torch.Tensor.pin_memory`, for every tensor."""
-        return self._map(lambda tensor: tensor.pin_memory())
+        return self.map(lambda tensor: tensor.pin_memory())
 
     def sample(self, index: int) -> FieldBatch:
         """One sample, without the leading axis."""
-        return self._map(lambda tensor: tensor[index])
+        return self.map(lambda tensor: tensor[index])
 
     def select(self, positions: Tensor) -> FieldBatch:
         """The samples at ``positions`` ``(n,)``, integers on the batch's device, as a batch."""
-        return self._map(lambda tensor: tensor.index_select(0, positions))
+        return self.map(lambda tensor: tensor.index_select(0, positions))
 
     @staticmethod
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:
@@ -183,14 +222,19 @@ class FieldBatch:
         Raises:
             InputError: a shape differs from what ``spec`` says.
         """
-        expected = {
-            "inputs": (*spec.sites, spec.in_channels),
-            "targets": (*spec.sites, len(spec.targets)),
-            "coords": (*spec.sites, spec.space_dim) if spec.geometry != "grid" else None,
-            "code": (spec.code,) if spec.code else None,
-        }
+        expected = {**shapes(spec), "targets": (*spec.sites, spec.target_channels)}
         for name, shape in expected.items():
             value = getattr(self, name)
             found = None if value is None else tuple(value.shape)
             if shape is not None and found != shape:
                 raise InputError(f"{name} of a sample have shape {found}, expected {shape}; check the reader's options")
+
+
+def shapes(spec: FieldSpec) -> dict[str, tuple[int, ...] | None]:
+    """Shapes of what a solver receives of one sample, by the names of :class:`FieldBatch`; None for what it does not use."""
+    return {
+        "inputs": (*spec.sites, spec.input_channels),
+        "coords": (*spec.sites, spec.space_dim) if spec.geometry != "grid" else None,
+        "code": (spec.code,) if spec.code else None,
+        "parameters": (len(spec.parameters),) if spec.parameters else None,
+    }

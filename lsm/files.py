@@ -1,41 +1,100 @@
-"""Files that appear under their names whole or not at all."""
+"""Files that appear under their final names complete or not at all, and files that are safe to open."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # systems other than POSIX; nothing is locked or removed there
+    fcntl = None  # type: ignore[assignment]
+
+from lsm.errors import InputError
+
+#: Seconds after which an unlocked partial file counts as the leftover of a killed process.
+_LEFTOVER_AGE = 60
+
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Any]:
-    """Write a file, in bytes, that appears under its name only when it is complete and on the disk."""
+    """Write a file, in bytes, that appears under its name only when it is complete and on the disk.
+
+    Yields:
+        The open file, whose temporary name is unique: two processes that write ``path`` do not disturb each other.
+    Raises:
+        OSError: the disk is full or the folder cannot be written; the error names ``path``, and an old file is kept.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # No process number: machines that share a folder may have the same ones.
     partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         with partial.open("xb") as file:
+            _try_lock(file)
             yield file
-        put_in_place(partial, path)
-    except BaseException:
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        with suppress(OSError):  # not all systems allow fsync on folders
+            _sync_folder(path.parent)
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(partial)):
+            error.filename = str(path)
         raise
 
 
-def put_in_place(partial: Path, path: Path) -> None:
-    """Give a complete, closed file its name, such that a power failure leaves the old file or the new one."""
-    _onto_the_disk(partial, os.O_RDWR)
-    os.replace(partial, path)
-    with suppress(OSError):  # not all systems let folders
-        _onto_the_disk(path.parent, os.O_RDONLY)
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a text or bytes; see :func:`whole_file`."""
+    with whole_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
-def _onto_the_disk(path: Path, mode: int) -> None:
-    descriptor = os.open(path, mode)
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _try_lock(file: Any) -> bool:
+    """Lock an open file until it is closed; False if another process holds the lock or the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove partial files of ``path`` that killed processes left; those of running processes are locked or recent."""
+    for file in path.parent.iterdir() if path.parent.is_dir() else ():
+        if file.name.startswith(f"{path.name}.") and file.suffix == ".partial":
+            with suppress(OSError):
+                if time.time() - file.stat().st_mtime > _LEFTOVER_AGE and _is_unlocked(file):
+                    file.unlink()
+
+
+def _is_unlocked(path: Path) -> bool:
+    with path.open("rb") as file:
+        return _try_lock(file)
+
+
+def require_regular(path: Path) -> None:
+    """Check that a path names a regular file: opening a pipe would wait for ever.
+
+    Raises:
+        FileNotFoundError: nothing exists there.
+        InputError: it is a folder, a pipe, a device or a socket.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{path} is a {'folder' if path.is_dir() else 'pipe or device'}, expected a file")

@@ -1,5 +1,6 @@
-"""Errors of predicted fields: training minimises and evaluation reports the same ones.
+"""Errors of predicted fields: ``(prediction, batch, spec) -> (b,)``, by name in :data:`METRICS`.
 
+A loss is a weighted sum of them (:mod:`lsm.losses`), evaluation reports them. To add one, write a function and register it.
 Knows no model and no data set.
 """
 
@@ -8,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.linalg import vector_norm
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+from lsm.errors import InputError
+from lsm.fields import FieldBatch, FieldSpec
+from lsm.registry import Registry
+
+#: Error of each sample, ``(b,)``, of a prediction ``(b, *sites, c)`` in physical units.
+Metric = Callable[[Tensor, FieldBatch, FieldSpec], Tensor]
+
+METRICS: Registry[Metric] = Registry("metric")
 
 
 def _check_shapes(prediction: Tensor, truth: Tensor) -> None:
@@ -29,6 +38,10 @@ def relative_l2(prediction: Tensor, truth: Tensor) -> Tensor:
         ``(b,)``, dimensionless.
     Raises:
         ValueError: shapes differ.
+
+    Example:
+        >>> relative_l2(torch.tensor([[[1.0], [1.0]]]), torch.tensor([[[1.0], [0.0]]]))
+        tensor([1.])
     """
     _check_shapes(prediction, truth)
     difference = (prediction - truth).flatten(1)
@@ -51,27 +64,85 @@ def relative_l2_per_channel(prediction: Tensor, truth: Tensor) -> Tensor:
     return vector_norm(difference, dim=1) / vector_norm(truth.flatten(1, -2), dim=1)
 
 
-def sum_relative_l2(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The published training loss: relative L2 errors, summed over the batch."""
-    return relative_l2(prediction, truth).sum()
+@METRICS.register("relative_l2")
+def relative_l2_of_batch(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """:func:`relative_l2`, in a roll-out over all frames together."""
+    return relative_l2(prediction, batch.targets)
 
 
-def sum_relative_l2_per_channel(prediction: Tensor, truth: Tensor) -> Tensor:
-    """The published loss of a roll-out: each frame's relative L2 error, summed over frames and batch."""
-    return relative_l2_per_channel(prediction, truth).sum()
+@METRICS.register("relative_l2_by_frame")
+def relative_l2_by_frame(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Sum over the frames of a roll-out of each frame's relative L2 error, ``(b,)``; :func:`relative_l2` without frames."""
+    _check_shapes(prediction, batch.targets)
+    count = spec.frames.targets if spec.frames else 1
+    frames = [
+        rearrange(field, "b ... (t c) -> (b t) ... c", t=count, c=spec.out_channels)
+        for field in (prediction, batch.targets)
+    ]
+    return relative_l2(*frames).unflatten(0, (-1, count)).sum(dim=1)
+
+
+@METRICS.register("rmse")
+def root_mean_square_error(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Root mean square error over all sites and channels, ``(b,)``, in the unit of the field."""
+    _check_shapes(prediction, batch.targets)
+    return (prediction - batch.targets).flatten(1).square().mean(dim=1).sqrt()
+
+
+@METRICS.register("max_error")
+def largest_error(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Largest absolute error over all sites and channels, ``(b,)``, in the unit of the field."""
+    _check_shapes(prediction, batch.targets)
+    return (prediction - batch.targets).flatten(1).abs().amax(dim=1)
+
+
+@METRICS.register("relative_h1")
+def relative_h1(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Relative error of the gradient, ``|grad p - grad t| / |grad t|`` over all sites, axes and channels, ``(b,)``.
+
+    The seminorm of H1, by second-order differences; see :func:`gradient`. A true field that is constant gives inf or NaN.
+
+    Raises:
+        InputError: the sites are a point cloud.
+    """
+    _check_shapes(prediction, batch.targets)
+    slopes = [gradient(field, batch.coords, spec) for field in (prediction, batch.targets)]
+    return relative_l2(*slopes)
+
+
+def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
+    """Gradient on a grid or a mesh, by central differences inside and one-sided ones at the rim, all of second order.
+
+    On a grid each axis has length 1. On a mesh the differences along the index axes become physical ones through the
+    Jacobian of ``coords``.
+
+    Args:
+        field: ``(b, *sites, c)``; at least three sites along each axis.
+        coords: ``(b, *sites, d)`` for a mesh of ``d`` axes.
+        spec: the geometry.
+    Returns:
+        ``(b, *sites, c, d)``, in units of the field per unit of length.
+    Raises:
+        InputError: the sites are a point cloud, which has no axes.
+    """
+    if spec.geometry == "points":
+        raise InputError(
+            "a point cloud has no axes along which to take a gradient; choose another error than relative_h1"
+        )
+    axes = tuple(range(1, field.dim() - 1))
+    spacing = [1.0 / (field.shape[axis] - 1) for axis in axes]
+    slopes = torch.stack(torch.gradient(field, spacing=spacing, dim=axes, edge_order=2), dim=-1)
+    if coords is None:
+        return slopes
+    jacobian = torch.stack(torch.gradient(coords, spacing=spacing, dim=axes, edge_order=2), dim=-1)
+    # Chain rule: df/ds = (df/dx) J with J = dx/ds, so df/dx solves  x J = s.
+    return torch.linalg.solve(jacobian, slopes, left=False)
 
 
 def describe_fault(inputs: Tensor, truth: Tensor) -> str:
     """Why the error of a batch is not finite: its data, or the prediction."""
     if not all(torch.isfinite(field).all() for field in (inputs, truth)):
-        return "a field is not finite, the data are damaged: write them anew without that sample"
+        return "a field is not finite, so the data are damaged; write them again without that sample"
     if not truth.flatten(1).any(dim=1).all():
-        return "a true field is zero everywhere, so that no relative error is defined; leave the sample out"
-    return "the model diverged, lower optimizer.lr"
-
-
-#: Losses by their name in the configuration.
-LOSSES: dict[str, Loss] = {
-    "sum_relative_l2": sum_relative_l2,
-    "sum_relative_l2_per_channel": sum_relative_l2_per_channel,
-}
+        return "a true field is zero everywhere, for which no relative error is defined; leave that sample out"
+    return "the model diverged; lower the learning rate"

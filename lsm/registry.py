@@ -23,17 +23,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib import import_module
+from math import inf
 from types import NoneType, UnionType
 from typing import Annotated, Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Interval, MinLen
 
-from lsm.errors import InputError, OptionError
+from lsm.errors import InputError, OptionError, UnknownNameError
 
 Part = TypeVar("Part", bound=Callable[..., Any])
 
 #: A whole number of at least 1.
 Count = Annotated[int, Ge(1)]
+
+#: A number of scales, each of which halves the sites.
+Scales = Annotated[int, Interval(ge=1, le=16)]
 
 #: A whole number of at least 0.
 Index = Annotated[int, Ge(0)]
@@ -49,6 +53,9 @@ Names = Annotated[Sequence[str], MinLen(1)]
 
 #: The description ``{name: ..., option: ...}`` of a nested part.
 Config = Mapping[str, Any]
+
+#: Number of sites along each axis, or one number for all axes; None for all that are stored.
+Resolution = Count | Sequence[Count] | None
 
 
 class Registry(Generic[Part]):
@@ -99,11 +106,11 @@ class Registry(Generic[Part]):
         """The part of this name.
 
         Raises:
-            InputError: there is none; the message lists those that there are.
+            UnknownNameError: there is none; the message lists those that there are.
         """
         self._load()
-        if name not in self._parts:
-            raise InputError(f"{self.what} {name!r} is unknown; choose one of: {', '.join(self.names())}")
+        if not isinstance(name, str) or name not in self._parts:
+            raise UnknownNameError(f"{self.what} {_shown(repr(name))} is unknown; choose one of: {', '.join(self.names())}")
         return self._parts[name]
 
     def make(self, config: Config | str, *context: Any) -> Any:
@@ -180,22 +187,60 @@ def check_value(name: str, value: Any, annotation: Any) -> None:
     Raises:
         OptionError: it is of another kind or range.
     """
-    from pydantic import ValidationError
-
-    try:
-        _adapter(annotation).validate_python(value)
-    except ValidationError as error:
-        raise OptionError(name, f"is {value}, expected {describe(annotation)}") from error
+    if not _allows(annotation, value):
+        raise OptionError(name, f"is {_shown(value)}, expected {describe(annotation)}")
 
 
-@cache
-def _adapter(annotation: Any) -> Any:
-    # Imported on first use: commands that check nothing, such as --help, answer without it.
-    from pydantic import ConfigDict, InstanceOf, TypeAdapter
+def _shown(value: Any, longest: int = 200) -> str:
+    """A value on one line of a message."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= longest else f"{text[:longest]} ..."
 
-    if inspect.isclass(annotation) and annotation not in _KINDS:
-        return TypeAdapter(InstanceOf[annotation])
-    return TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False, arbitrary_types_allowed=True))
+
+def _allows(annotation: Any, value: Any) -> bool:
+    kind, arguments = get_origin(annotation) or annotation, get_args(annotation)
+    if kind is Any:
+        return True
+    if kind is Annotated:
+        return _allows(arguments[0], value) and all(_is_within(limit, value) for limit in arguments[1:])
+    if kind is Literal:
+        return any(value == choice and type(value) is type(choice) for choice in arguments)
+    if kind in (Union, UnionType):
+        return any(_allows(choice, value) for choice in arguments)
+    if not _is_of_kind(kind, value):
+        return False
+    if kind is tuple and Ellipsis not in arguments:
+        return len(value) == len(arguments) and all(map(_allows, arguments, value))
+    if issubclass(kind, Mapping):
+        return all(
+            _allows(argument, item) for pair in value.items() for argument, item in zip(arguments, pair, strict=False)
+        )
+    return not (arguments and issubclass(kind, Sequence)) or all(_allows(arguments[0], item) for item in value)
+
+
+def _is_of_kind(kind: type, value: Any) -> bool:
+    if isinstance(value, bool) or kind is bool:
+        return type(value) is kind
+    if kind is float:
+        return isinstance(value, (int, float)) and -inf < value < inf
+    if issubclass(kind, Sequence) and isinstance(value, (str, bytes)):
+        return type(value) is kind
+    return isinstance(value, kind)
+
+
+def _is_within(limit: Any, value: Any) -> bool:
+    """Whether a value keeps one of the limits of ``annotated_types``."""
+    held = {
+        "ge": lambda bound: value >= bound,
+        "gt": lambda bound: value > bound,
+        "le": lambda bound: value <= bound,
+        "lt": lambda bound: value < bound,
+        "multiple_of": lambda divisor: value % divisor == 0,
+        "min_length": lambda length: len(value) >= length,
+        "max_length": lambda length: len(value) <= length,
+    }
+    bounds = {name: bound for name in held if (bound := getattr(limit, name, None)) is not None}
+    return all(held[name](bound) for name, bound in bounds.items())
 
 
 def describe(annotation: Any) -> str:
@@ -213,12 +258,14 @@ def describe(annotation: Any) -> str:
     if get_origin(annotation) is Literal:
         return "one of " + ", ".join(map(str, get_args(annotation)))
     if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(dict.fromkeys(describe(kind) for kind in get_args(annotation)))
+        kinds = [kind for kind in get_args(annotation) if kind is not NoneType]  # null stands for the default
+        return " or ".join(dict.fromkeys(map(describe, kinds)))
     if inspect.isclass(get_origin(annotation)) and issubclass(get_origin(annotation), Sequence):
         items = dict.fromkeys(describe(kind) for kind in get_args(annotation) if kind is not Ellipsis)
         return f"a list, each item {' or '.join(items)}"
     if inspect.isclass(get_origin(annotation)) and issubclass(get_origin(annotation), Mapping):
-        return "a group of options"
+        value = get_args(annotation)[1]
+        return "a group of options" + ("" if value is Any else f", each {describe(value)}")
     return _KINDS.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 
@@ -239,6 +286,6 @@ def _describe_limited(kind: Any, metadata: Sequence[Any]) -> str:
     if divisor := limits.pop("multiple_of", None):
         expected = f"a multiple of {divisor}"
     if {"ge", "le"} <= set(limits):
-        return f"{expected} from {limits['ge']:g} to {limits['le']:g}"
+        return f"{expected} from {limits['ge']:.15g} to {limits['le']:.15g}"
     words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}
-    return " and ".join([f"{expected} {words[name]} {limit:g}" for name, limit in limits.items()] or [expected])
+    return " ".join([expected, " and ".join(f"{words[name]} {limit:.15g}" for name, limit in limits.items())]).rstrip()

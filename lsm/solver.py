@@ -4,108 +4,211 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.data.normalize import Normalizer
-from lsm.errors import InputError
-from lsm.fields import FieldBatch, FieldSpec
-from lsm.model.build import build_model
+from lsm.data.normalize import BoundingBox, CoordinateNormalization, Normalization, Normalizer
+from lsm.errors import InputError, option_group
+from lsm.fields import FieldBatch, FieldSpec, shapes
+from lsm.model import MODELS
+from lsm.registry import check_options
 from lsm.rollout import rollout
+
+
+class Normalizers(NamedTuple):
+    """Normalisers of a solver's inputs, targets, scalar parameters, and of the coordinates of a point cloud."""
+
+    inputs: Normalizer
+    targets: Normalizer
+    parameters: Normalizer | None = None
+    coords: BoundingBox | None = None
+
+    @classmethod
+    def for_spec(
+        cls,
+        spec: FieldSpec,
+        inputs: Normalization = "channel",
+        targets: Normalization = "channel",
+        coords: CoordinateNormalization = "box",
+    ) -> Normalizers:
+        """Normalisers of these kinds for some fields, not yet fitted; parameters are normalised one by one.
+
+        The frames of a roll-out return as inputs: they share one mean and deviation.
+        """
+        boxed = coords == "box" and spec.geometry == "points"
+        return cls(
+            Normalizer(inputs, spec.sites, spec.input_channels),
+            Normalizer(targets, spec.sites, spec.out_channels),
+            Normalizer("channel", (), len(spec.parameters)) if spec.parameters else None,
+            BoundingBox(spec.space) if boxed else None,
+        )
 
 
 class NeuralSolver(nn.Module):
     """A model between the normalisers of its inputs and targets.
 
     Args:
-        config: plain description of the solver: ``model`` (see :func:`lsm.model.build.build_model`) and ``normalization``
-            (``inputs`` and ``targets``, see :class:`lsm.data.normalize.Normalizer`).
+        model: any model that follows :class:`lsm.model.Model`.
+        normalizers: of inputs, targets and parameters.
         spec: the fields.
+        config: the plain description from which :func:`build_solver` makes the same solver, kept in checkpoints.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (32, 32), ("x", "y"), (Channel("permeability"),), (Channel("pressure", "Pa"),))
+        >>> solver = build_solver({"model": {"name": "unet", "width": 8}}, spec)
+        >>> solver.predict(np.ones((5, 32, 32, 1))).shape
+        (5, 32, 32, 1)
     """
 
-    def __init__(self, config: Mapping[str, Any], spec: FieldSpec) -> None:
+    def __init__(
+        self, model: nn.Module, normalizers: Normalizers, spec: FieldSpec, config: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
-        self.config = {"model": config["model"], "normalization": config["normalization"]}
-        self.spec = spec
-        self.model = build_model(config["model"], spec)
-        kinds = config["normalization"]
-        self.input_normalizer = Normalizer(kinds["inputs"], spec.sites, spec.in_channels)
-        # Frames of a roll-out go back in as inputs: they are one field with one scale.
-        self.target_normalizer = Normalizer(kinds["targets"], spec.sites, spec.out_channels)
+        self.model, self.spec, self.config = model, spec, dict(config or {})
+        self.input_normalizer, self.target_normalizer = normalizers.inputs, normalizers.targets
+        self.parameter_normalizer, self.coordinate_normalizer = normalizers.parameters, normalizers.coords
 
     def fit_normalizers(self, batches: Callable[[], Iterable[FieldBatch]]) -> None:
-        """Measure the statistics of inputs and targets.
+        """Compute the statistics of inputs, targets, parameters and coordinates.
 
         Args:
-            batches: gives, each time it is called, every training sample once.
+            batches: returns, each time it is called, every training sample once.
         """
         self.input_normalizer.fit(batch.inputs for batch in batches())
         self.target_normalizer.fit(self._model_outputs(batch.targets) for batch in batches())
+        if self.parameter_normalizer is not None:
+            self.parameter_normalizer.fit(batch.parameters for batch in batches() if batch.parameters is not None)
+        if self.coordinate_normalizer is not None:
+            self.coordinate_normalizer.fit(batch.coords for batch in batches() if batch.coords is not None)
 
     def _model_outputs(self, targets: Tensor) -> Tensor:
-        """Targets as single calls of the model give them: the frames of a roll-out become samples of one channel."""
-        return targets.movedim(-1, 1).flatten(0, 1).unsqueeze(-1) if self.spec.autoregressive else targets
+        """Targets as single calls of the model return them: the frames of a roll-out become samples."""
+        return rearrange(targets, "b ... (t c) -> (b t) ... c", c=self.spec.out_channels)
 
-    def step(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+    def encode(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        parameters: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """What one call of the model receives.
+
+        Args:
+            inputs: ``(b, *sites, c_in)``, in physical units.
+            coords: ``(b, *sites, d)``, in physical units.
+            code: ``(b, k)``.
+            parameters: ``(b, p)``, in physical units.
+        Returns:
+            Normalised inputs and parameters, ``(b, *sites, spec.in_channels)``, normalised coordinates, and the code.
+        """
+        if self.coordinate_normalizer is not None and coords is not None:
+            coords = self.coordinate_normalizer.encode(coords)
+        return self._features(inputs, parameters), coords, code
+
+    def _features(self, inputs: Tensor, parameters: Tensor | None) -> Tensor:
+        """Normalised inputs, and the normalised parameters as constant channels."""
+        features = self.input_normalizer.encode(inputs)
+        if self.parameter_normalizer is None or parameters is None:
+            return features
+        scalars = self.parameter_normalizer.encode(parameters)
+        scalars = scalars.reshape(len(scalars), *[1] * (inputs.dim() - 2), -1)
+        return torch.cat([features, scalars.expand(*inputs.shape[:-1], -1)], dim=-1)
+
+    def step(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        parameters: Tensor | None = None,
+    ) -> Tensor:
         """One call of the model in physical units: ``(b, *sites, c_in)`` to ``(b, *sites, out_channels)``."""
-        outputs = self.target_normalizer.decode(self.model(self.input_normalizer.encode(inputs), coords, code))
+        outputs = self.target_normalizer.decode(self.model(*self.encode(inputs, coords, code, parameters)))
         return outputs if self.spec.mask is None else outputs * inputs[..., self.spec.mask, None]
 
     def forward(self, batch: FieldBatch) -> Tensor:
-        """Predict all target channels, ``(b, *sites, c_out)``, in physical units; the batch's targets are not looked at."""
-        return self._solve(batch.inputs, batch.coords, batch.code)
+        """Predict all target channels, ``(b, *sites, c_out)``, in physical units; the batch's targets are not read."""
+        return self._solve(batch.inputs, batch.coords, batch.code, batch.parameters)
 
-    def _solve(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> Tensor:
-        if not self.spec.autoregressive:
-            return self.step(inputs, coords, code)
-        frames = rollout(lambda window: self.step(window, coords, code), inputs, num_steps=len(self.spec.targets))
+    def _solve(self, inputs: Tensor, *rest: Tensor | None) -> Tensor:
+        if self.spec.frames is None:
+            return self.step(inputs, *rest)
+        frames = rollout(lambda window: self.step(window, *rest), inputs, num_steps=self.spec.frames.targets)
         return torch.cat(list(frames), dim=-1)
 
     @torch.inference_mode()
-    def predict(self, inputs: Any, coords: Any = None, code: Any = None) -> np.ndarray:
+    def predict(self, inputs: Any, coords: Any = None, code: Any = None, parameters: Any = None) -> np.ndarray:
         """Predict the fields of one sample or of several from arrays, without gradients.
 
         Args:
             inputs: ``([b,] *sites, c_in)``, in physical units; an array or tensor of any type, on any device.
             coords: ``([b,] *sites, d)``, where the sites lie, for meshes and point clouds.
             code: ``([b,] k)``, the shape code, for solvers that take one.
+            parameters: ``([b,] p)``, scalars of the sample, for solvers that take them.
         Returns:
             ``([b,] *sites, c_out)``, in physical units; ``float32`` as the solver's parameters.
         Raises:
             InputError: an array is missing, or has other axes or channels than the solver was made for.
         """
         like = next(parameter for parameter in self.parameters() if parameter.is_floating_point())
-        tensors = [None if given is None else torch.as_tensor(given).to(like) for given in (inputs, coords, code)]
-        alone = tensors[0] is not None and tensors[0].dim() == len(self.spec.sites) + 1
-        batch = [tensor[None] if alone and tensor is not None else tensor for tensor in tensors]
-        fields = self._solve(*self._checked(*batch)).cpu().numpy()
-        return fields[0] if alone else fields
+        given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters}
+        tensors = {name: None if value is None else torch.as_tensor(value).to(like) for name, value in given.items()}
+        single = tensors["inputs"] is not None and tensors["inputs"].dim() == len(self.spec.sites) + 1
+        if single:
+            tensors = {name: None if tensor is None else tensor[None] for name, tensor in tensors.items()}
+        fields = self._solve(*self._checked(tensors)).cpu().numpy()
+        return fields[0] if single else fields
 
-    def _checked(self, *batch: Tensor | None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Inputs, coordinates and code of several samples; what this solver takes none of is left out."""
-        spec, sites = self.spec, ["sites"] * len(self.spec.sites)
-        coords = [*sites, spec.space_dim] if spec.geometry != "grid" else None
-        expected = {"inputs": [*sites, spec.in_channels], "coords": coords, "code": [spec.code] if spec.code else None}
+    def _checked(self, tensors: Mapping[str, Tensor | None]) -> list[Any]:
+        """Inputs, coordinates, code and parameters of several samples; unused ones become None."""
         checked: list[Any] = []
-        for (name, axes), tensor in zip(expected.items(), batch, strict=True):
-            if axes is not None and (tensor is None or tensor.dim() != len(axes) + 1 or tensor.shape[-1] != axes[-1]):
+        for name, shape in shapes(self.spec).items():
+            tensor = tensors[name]
+            if shape is not None and (
+                tensor is None or tensor.dim() != len(shape) + 1 or tensor.shape[-1] != shape[-1]
+            ):
                 found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-                one = ", ".join(map(str, axes))
+                one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
                 raise InputError(
-                    f"{name}: expected ({one}) of one sample or (samples, {one}) of several, they are {found}"
+                    f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
                 )
-            checked.append(None if axes is None else tensor)
-        return checked[0], checked[1], checked[2]
+            checked.append(None if shape is None else tensor)
+        return checked
+
+
+def _normalization(*, inputs: Normalization, targets: Normalization, coords: CoordinateNormalization) -> None:
+    """Signature of a configuration's normalisation, for its check."""
+
+
+def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
+    """An untrained solver from plain data, as a configuration or a checkpoint holds them.
+
+    Args:
+        config: ``model``, a name of :data:`lsm.model.MODELS` and the family's options, and ``normalization``, the kinds of
+            ``inputs`` and ``targets`` ("none", "channel" or "site") and of a cloud's ``coords`` ("none" or "box").
+        spec: the fields.
+    Raises:
+        InputError: a name is unknown, an option does not fit, or the family does not serve these fields.
+    """
+    kinds: dict[str, Any] = {"inputs": "channel", "targets": "channel", "coords": "box"}
+    kinds |= dict(config.get("normalization") or {})
+    with option_group("normalization"):
+        check_options(_normalization, kinds)
+    with option_group("model"):
+        model = MODELS.make(config["model"], spec)
+    return NeuralSolver(model, Normalizers.for_spec(spec, **kinds), spec, {**config, "normalization": kinds})
 
 
 @contextmanager
 def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Let batch norms use the statistics of the batch at hand, and leave their running ones as they are.
+    """Let batch norms use the statistics of the current batch, and leave their running statistics unchanged.
 
-    The published Navier-Stokes script evaluates in this way by never leaving training mode; this exists to measure the effect.
+    The published Navier-Stokes script evaluates in this way because it never leaves training mode; this measures the effect.
     """
     norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     before = [(norm, norm.training, norm.track_running_stats) for norm in norms]

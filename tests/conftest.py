@@ -25,7 +25,7 @@ from toy_sets import expected_content
 
 from data_prep.generation.job import Job
 from experiments import convert, evaluate, generate, import_reference, train, visualize
-from experiments.cli import compose_config, config_dir
+from experiments.app import check, compose_config, config_dir
 
 torch.set_num_threads(1)
 
@@ -40,14 +40,12 @@ RUNS = {
     "import": import_reference.run,
 }
 
-#: A Darcy run of seconds: 13 x 13 sites, a model of width 8.
-TINY_DARCY = (
-    "benchmark=darcy",
-    "preset=quick",
-    "benchmark.presets.quick.solver_resolution=25",
-    "benchmark.presets.quick.resolution=13",
-)
-TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.trunk.num_scales=2", "trainer.accelerator=cpu")
+#: Darcy data of seconds: solved on 25 x 25 sites.
+TINY_DARCY = ("benchmark=darcy", "preset=quick", "benchmark.sets.quick.solver_resolution=25")
+
+#: A Darcy run of seconds: every second site, a model of width 8.
+TINY_RUN = ("benchmark=darcy", "preset=quick", "benchmark.sets.quick.resolution=13")
+TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.num_scales=2", "trainer.accelerator=cpu")
 
 
 def run_command(name: str, *overrides: str) -> Any:
@@ -59,6 +57,7 @@ def run_command(name: str, *overrides: str) -> Any:
         HydraConfig.instance().set_config(cfg)
         del cfg.hydra
     try:
+        check(name, cfg)
         return RUNS[name](cfg)
     finally:
         HydraConfig.instance().cfg = None
@@ -72,7 +71,7 @@ def _no_data_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def compose() -> Callable[..., DictConfig]:
-    """``compose(name, *overrides)``: see :func:`experiments.cli.compose_config`."""
+    """``compose(name, *overrides)``: see :func:`experiments.app.compose_config`."""
     return compose_config
 
 
@@ -80,6 +79,20 @@ def compose() -> Callable[..., DictConfig]:
 def command() -> Callable[..., Any]:
     """``command(name, *overrides)``: see :func:`run_command`."""
     return run_command
+
+
+@pytest.fixture
+def train(command, monkeypatch) -> Callable[..., Any]:
+    """``train(*options, stop=(epoch, batch))``: ``lsm-train OPTIONS``; ``stop`` kills it before that batch."""
+    from training import train_until
+
+    def run(*options: str, stop: tuple[int, int] | None = None) -> Any:
+        if stop is None:
+            return command("train", *options)
+        with monkeypatch.context() as patch:
+            return train_until(command, stop, patch, options)
+
+    return run
 
 
 @pytest.fixture
@@ -119,7 +132,7 @@ def darcy_run(darcy_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def tiny_training(store: Path, folder: Path) -> list[str]:
     """Options of a Darcy training of a second."""
     splits = [f"data.splits.{name}={limits}" for name, limits in SPLITS.items()]
-    return [*TINY_DARCY, *TINY_MODEL, *splits, "data.batch_size=2", f"data.path={store}", f"run_dir={folder}"]
+    return [*TINY_RUN, *TINY_MODEL, *splits, "data.batch_size=2", f"data.path={store}", f"run_dir={folder}"]
 
 
 SPLITS = {"train": "[0,5]", "validation": "[5,7]", "test": "[7,9]"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,11 +46,14 @@ def write_synthetic_store(
     fields: Mapping[str, StoredField],
     num_samples: int,
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    display: Mapping[str, Any] | None = None,
 ) -> dict[str, np.ndarray]:
     """Write a store of synthetic arrays; return them."""
     arrays = {
         name: synthetic_field(name, field, num_samples, (ranges or {}).get(name)) for name, field in fields.items()
     }
-    with StoreWriter(path, benchmark, fields, num_samples, {"source": "synthetic, for tests only"}) as writer:
+    with StoreWriter(
+        path, benchmark, fields, num_samples, {"source": "synthetic, for tests only"}, display=display
+    ) as writer:
         writer.write(slice(0, num_samples), arrays)
     return arrays

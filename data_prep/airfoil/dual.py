@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_prep.airfoil.mesh import FloatArray
+from data_prep.generation.failure import SolverFailure
 from lsm.errors import InputError
 
 IntArray = NDArray[np.int32]
@@ -25,21 +26,17 @@ class Topology:
     Args:
         node: ``(ni, nj)``, number of the control volume of each mesh node; the two sides of the wake share theirs.
         edges: ``(E, 2)``, pairs of nodes that share a face.
-        first_neighbour: ``(N + 1,)``, where each node's neighbours begin in ``neighbours``.
-        neighbours: nodes that share a cell with a node.
         wall: nodes of the section, from the trailing edge over the upper to the lower surface, ``(surface_cells,)``.
     """
 
     node: IntArray
     edges: IntArray
-    first_neighbour: IntArray
-    neighbours: IntArray
     wall: IntArray
 
     @property
     def num_nodes(self) -> int:
         """Number of control volumes."""
-        return len(self.first_neighbour) - 1
+        return int(self.node.max()) + 1
 
 
 @dataclass(frozen=True)
@@ -52,8 +49,8 @@ class DualMesh:
         normals: ``(E, 2)``, face normals times face length, from the first node of an edge to the second.
         volumes: ``(N,)``, areas.
         wall_normals, far_normals: ``(N, 2)``, outward boundary normals times length, zero off the boundary.
-        weights: ``(len(neighbours), 2)``, the gradient of a field at a node is the sum over its neighbours of weight
-            times difference; exact for linear fields.
+        weights: ``(E, 2, 2)``: the gradient of a field at a node is the sum over the node's edges of weight, ``[:, 0]`` at an
+            edge's first and ``[:, 1]`` at its second node, times the difference along the edge; exact for linear fields.
     """
 
     topology: Topology
@@ -74,12 +71,7 @@ def topology(ni: int, nj: int, wake_cells: int) -> Topology:
     along = np.stack([node[:-1], node[1:]], axis=-1)
     outward = np.stack([node[:, :-1], node[:, 1:]], axis=-1)
     edges = np.concatenate([along[: ni - 1 - wake_cells, 0], along[:, 1:].reshape(-1, 2), outward.reshape(-1, 2)])
-    corners = np.stack(_corners(node)).reshape(4, -1)
-    pairs = np.concatenate([corners[[a, b]] for a in range(4) for b in range(4) if a != b], axis=1)
-    pairs = np.unique(pairs, axis=1)
-    counts = np.bincount(pairs[0])
-    first = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return Topology(node, edges, first, pairs[1].astype(np.int32), node[wake_cells : ni - 1 - wake_cells, 0])
+    return Topology(node, edges, node[wake_cells : ni - 1 - wake_cells, 0])
 
 
 def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
@@ -89,7 +81,8 @@ def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
         x, y: node coordinates ``(ni, nj)`` as :func:`data_prep.airfoil.mesh.c_mesh` makes them.
         wake_cells: cells along each side of the wake.
     Raises:
-        InputError: the two sides of the wake do not coincide, or a control volume is folded.
+        InputError: the two sides of the wake do not coincide.
+        SolverFailure: a control volume is folded.
     """
     ni, nj = x.shape
     shared = topology(ni, nj, wake_cells)
@@ -99,7 +92,7 @@ def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
         raise InputError(f"the {wake_cells} wake cells above and below the cut have different nodes at j = 0")
     volumes = _volumes(shared, grid)
     if volumes.min() <= 0.0:
-        raise InputError(f"a control volume has area {volumes.min():.2e}: the mesh is folded")
+        raise SolverFailure(f"a control volume has area {volumes.min():.2e}: the mesh is folded")
     points = np.empty((shared.num_nodes, 2))
     points[shared.node] = grid
     wall, far = _boundary_normals(shared, grid, wake_cells)
@@ -172,10 +165,11 @@ def _add_halves(shared: Topology, lines: list[tuple[IntArray, FloatArray]]) -> F
 
 
 def _gradient_weights(shared: Topology, points: FloatArray) -> FloatArray:
-    """Solve the unweighted normal equations of every node."""
-    counts = np.diff(shared.first_neighbour)
-    steps = points[shared.neighbours] - np.repeat(points, counts, axis=0)
-    start = shared.first_neighbour[:-1]
-    xx, xy, yy = (np.add.reduceat(steps[:, a] * steps[:, b], start) for a, b in ((0, 0), (0, 1), (1, 1)))
+    """Solve the normal equations of every node: unweighted least squares over the nodes at the other ends of its edges."""
+    steps = points[shared.edges[:, 1]] - points[shared.edges[:, 0]]
+    moments = np.zeros((shared.num_nodes, 2, 2))
+    for end in shared.edges.T:
+        np.add.at(moments, end, steps[:, :, None] * steps[:, None, :])
+    (xx, xy), (_, yy) = np.moveaxis(moments, 0, -1)
     inverse = np.stack([yy, -xy, -xy, xx], axis=-1).reshape(-1, 2, 2) / (xx * yy - xy * xy)[:, None, None]
-    return np.einsum("nab,nb->na", np.repeat(inverse, counts, axis=0), steps)
+    return np.einsum("esab,eb->esa", inverse[shared.edges], steps)

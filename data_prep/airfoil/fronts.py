@@ -234,10 +234,35 @@ def _eliminate(  # type: ignore[no-untyped-def]
         count += 1
 
 
+@njit(cache=True, fastmath={"reassoc", "contract"})
+def _times(matrix, vector, product):  # type: ignore[no-untyped-def]
+    """Matrix times vector into ``product``; on fronts of a few nodes a call of BLAS costs more than its arithmetic."""
+    for i in range(len(product)):
+        total = np.float32(0.0)
+        for j in range(len(vector)):
+            total += matrix[i, j] * vector[j]
+        product[i] = total
+
+
+@njit(cache=True)
+def _gather(nodes, solution, vector):  # type: ignore[no-untyped-def]
+    for k in range(len(nodes)):
+        for c in range(4):
+            vector[4 * k + c] = solution[nodes[k], c]
+
+
+@njit(cache=True)
+def _subtract(vector, nodes, solution):  # type: ignore[no-untyped-def]
+    for k in range(len(nodes)):
+        for c in range(4):
+            solution[nodes[k], c] -= vector[4 * k + c]
+
+
 @njit(cache=True)
 def _substitute(start, nodes, own, factor_start, values, largest, solution):  # type: ignore[no-untyped-def]
     """Forward and backward substitution in place, ``solution`` ``(N, 4)``."""
     inside, outside = np.empty(4 * largest, dtype=np.float32), np.empty(4 * largest, dtype=np.float32)
+    change = np.empty(4 * largest, dtype=np.float32)
     for turn in range(2 * len(own)):
         forward = turn < len(own)
         f = turn if forward else 2 * len(own) - 1 - turn
@@ -246,17 +271,15 @@ def _substitute(start, nodes, own, factor_start, values, largest, solution):  # 
         first, second = factor_start[f] + pivots * pivots, factor_start[f] + pivots * size
         eliminated, coupled = nodes[start[f] : start[f] + own[f]], nodes[start[f] + own[f] : start[f + 1]]
         if forward:
-            for k in range(own[f]):
-                inside[4 * k : 4 * k + 4] = solution[eliminated[k]]
-            done = np.dot(values[factor_start[f] : first].reshape(pivots, pivots), inside[:pivots])
-            for k in range(own[f]):
-                solution[eliminated[k]] = done[4 * k : 4 * k + 4]
-            change = np.dot(values[second : second + pivots * rest].reshape(rest, pivots), done)
-            for k in range(len(coupled)):
-                solution[coupled[k]] -= change[4 * k : 4 * k + 4]
-        elif rest:
-            for k in range(len(coupled)):
-                outside[4 * k : 4 * k + 4] = solution[coupled[k]]
-            change = np.dot(values[first:second].reshape(pivots, rest), outside[:rest])
-            for k in range(own[f]):
-                solution[eliminated[k]] -= change[4 * k : 4 * k + 4]
+            _gather(eliminated, solution, inside)
+            inverse = values[factor_start[f] : first].reshape(pivots, pivots)
+            _times(inverse, inside[:pivots], change[:pivots])
+            for k in range(pivots):
+                solution[eliminated[k // 4], k % 4] = change[k]
+            lower = values[second : second + pivots * rest].reshape(rest, pivots)
+            _times(lower, change[:pivots], outside[:rest])
+            _subtract(outside, coupled, solution)
+        else:
+            _gather(coupled, solution, outside)
+            _times(values[first:second].reshape(pivots, rest), outside[:rest], change[:pivots])
+            _subtract(change, eliminated, solution)

@@ -1,4 +1,7 @@
-"""Generalised minimal residuals (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 1986), preconditioned from the right."""
+"""Generalised minimal residuals (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 1986), preconditioned from the right.
+
+Preconditioned directions are kept, which saves the one application that the solution would take.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +35,12 @@ def solve_roughly(
     size = float(np.linalg.norm(right))
     basis = np.empty((MAX_DIRECTIONS + 1, right.size))
     basis[0] = right.ravel() / size
+    directions = np.empty((MAX_DIRECTIONS, right.size))
     hessenberg = np.zeros((MAX_DIRECTIONS + 1, MAX_DIRECTIONS))
     for k in range(MAX_DIRECTIONS):
-        image = apply(precondition(basis[k].reshape(right.shape))).ravel()
+        direction = precondition(basis[k].reshape(right.shape))
+        directions[k] = direction.ravel()
+        image = apply(direction).ravel()
         if not np.isfinite(image).all():
             raise FloatingPointError("the product with the preconditioned matrix is not finite")
         # Once is not enough for orthogonality, twice is.
@@ -50,4 +56,4 @@ def solve_roughly(
         if np.linalg.norm(target - small @ weights) <= tolerance * size or length == 0.0:
             break
         basis[k + 1] = image / length
-    return precondition((weights @ basis[: k + 1]).reshape(right.shape)), k + 1
+    return (weights @ directions[: k + 1]).reshape(right.shape), k + 1

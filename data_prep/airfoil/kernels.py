@@ -117,29 +117,28 @@ def _limited(difference, gradient):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, error_model="numpy")
-def gradients(state, first_neighbour, neighbours, weights, gradient):  # type: ignore[no-untyped-def]
-    """Least-squares gradients of all components into ``gradient``, ``(N, 8)``: four x, then four y components."""
-    for n in range(len(state)):
-        gradient[n] = 0.0
-        for slot in range(first_neighbour[n], first_neighbour[n + 1]):
-            other = neighbours[slot]
-            for k in range(4):
-                difference = state[other, k] - state[n, k]
-                gradient[n, k] += weights[slot, 0] * difference
-                gradient[n, 4 + k] += weights[slot, 1] * difference
+def add_gradients(state, edges, weights, gradient):  # type: ignore[no-untyped-def]
+    """Add least-squares gradients of all components to ``gradient``, ``(N, 8)``: four x, then four y components."""
+    for e in range(len(edges)):
+        a, b = edges[e, 0], edges[e, 1]
+        for k in range(4):
+            difference = state[b, k] - state[a, k]
+            for axis in range(2):
+                gradient[a, 4 * axis + k] += weights[e, 0, axis] * difference
+                gradient[b, 4 * axis + k] += weights[e, 1, axis] * difference
 
 
 @njit(cache=True, error_model="numpy")
-def add_face_fluxes(state, gradient, slopes, edges, points, normals, residual):  # type: ignore[no-untyped-def]
-    """Add Roe's fluxes between states reconstructed with a share ``slopes`` of the limited ones; 0 is first order."""
+def add_face_fluxes(state, gradient, edges, points, normals, residual):  # type: ignore[no-untyped-def]
+    """Add Roe's fluxes between states reconstructed by limited slopes; where gradients are 0, they are of first order."""
     left, right = np.empty(4), np.empty(4)
     for e in range(len(edges)):
         a, b = edges[e, 0], edges[e, 1]
         dx, dy = points[b, 0] - points[a, 0], points[b, 1] - points[a, 1]
         for k in range(4):
             difference = state[b, k] - state[a, k]
-            left[k] = state[a, k] + slopes * _limited(difference, gradient[a, k] * dx + gradient[a, 4 + k] * dy)
-            right[k] = state[b, k] - slopes * _limited(difference, gradient[b, k] * dx + gradient[b, 4 + k] * dy)
+            left[k] = state[a, k] + _limited(difference, gradient[a, k] * dx + gradient[a, 4 + k] * dy)
+            right[k] = state[b, k] - _limited(difference, gradient[b, k] * dx + gradient[b, 4 + k] * dy)
         flux = _roe(
             left[0], left[1], left[2], left[3], right[0], right[1], right[2], right[3], normals[e, 0], normals[e, 1]
         )

@@ -90,15 +90,16 @@ def c_mesh(displacements: FloatArray, options: MeshOptions | None = None) -> tup
     options = options or MeshOptions()
     upper = _surface_abscissae(options)[::-1]
     thickness = naca0012(upper)
-    thickness[0] = 0.0  # exactly, so that both sides of the wake coincide to the last bit
+    thickness[0] = 0.0  # up to rounding it is
     x_surface, section = np.concatenate([upper, upper[-2::-1]]), np.concatenate([thickness, -thickness[-2::-1]])
     y_surface = deform(displacements, x_surface, section)
     edge_cell = float(np.hypot(upper[0] - upper[1], thickness[0] - thickness[1]))
 
-    along = _stretched(options.wake_cells, edge_cell / (options.radius - 1.0), options)[:0:-1]
+    # The wake, trailing edge included, is computed once: the nodes of its two sides are equal to the last bit.
+    along = _stretched(options.wake_cells, edge_cell / (options.radius - 1.0), options)[::-1]
     x_wake, y_wake = 1.0 + along * (options.radius - 1.0), (1.0 - along) * y_surface[0]
-    x_inner = np.concatenate([x_wake, x_surface, x_wake[::-1]])
-    y_inner = np.concatenate([y_wake, y_surface, y_wake[::-1]])
+    x_inner = np.concatenate([x_wake, x_surface[1:-1], x_wake[::-1]])
+    y_inner = np.concatenate([y_wake, y_surface[1:-1], y_wake[::-1]])
 
     angle = _far_angles(x_surface, section, options)
     straight = np.linspace(options.radius, 1.0, options.wake_cells + 1)[:-1]
@@ -129,9 +130,11 @@ def deform(displacements: FloatArray, x: FloatArray, y: FloatArray) -> FloatArra
     if np.shape(displacements) != (NUM_DISPLACEMENTS,):
         raise InputError(f"displacements of shape {np.shape(displacements)}: the design element has 8 corners")
     corners = 0.5 + ELEMENT_WIDTH * (np.arange(4) / 3.0 - 0.5)
-    shapes = np.stack([_lagrange(corners, k, x) for k in range(4)])
+    shapes = [_lagrange(corners, k, x) for k in range(4)]
     share = y / ELEMENT_HEIGHT + 0.5
-    below, above = displacements[:4] @ shapes, displacements[:3:-1] @ shapes
+    # Elementwise sums: a product by BLAS may round equal columns differently.
+    below = sum(value * shape for value, shape in zip(displacements[:4], shapes, strict=True))
+    above = sum(value * shape for value, shape in zip(displacements[:3:-1], shapes, strict=True))
     return y + (1.0 - share) * below + share * above
 
 

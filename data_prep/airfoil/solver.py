@@ -7,35 +7,44 @@ Owns free stream, start, pseudo-time steps and forces. Fluxes are in ``airfoil_k
 
 Each step solves (terms / Courant number + dR/dV) change = -R roughly, with products by the Jacobian of the second-order
 residual R taken as differences and the factored first-order Jacobian as preconditioner. The Courant number grows while steps
-are taken in full and shrinks when a step has to be cut, so that the last steps are Newton's. The start is the
-first-order solution, which takes few steps and puts shocks about where they belong. Where that start is too far off, the
-reconstruction's slopes are raised by degrees, each flow being the start of the next.
+are taken in full and shrinks when a step has to be cut, so that the last steps are Newton's. The start is the flow on every
+other mesh line, which costs a fifth and puts shocks about where they belong.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Interval
 
 from data_prep.airfoil import kernels
 from data_prep.airfoil.dual import DualMesh, dual_mesh
 from data_prep.airfoil.fronts import Factors, plan_for
 from data_prep.airfoil.gmres import solve_roughly
 from data_prep.airfoil.mesh import FloatArray
-from lsm.errors import InputError, require_number, require_whole
+from data_prep.generation.failure import SolverFailure
+from lsm.registry import Count, Options
 
-#: Relative residual of the linear systems.
-LINEAR_TOLERANCE = 0.1
+#: Relative residual of the linear systems. At 0.1 a flow takes fewer steps and a fourth more time.
+LINEAR_TOLERANCE = 0.3
+
+#: Relative residual at which the flow on a coarser mesh is a good start.
+COARSE_TOLERANCE = 1e-2
 
 #: Relative size of the step that differences the residual; near the square root of the rounding error.
 DIFFERENCE = 1e-7
 
+#: Courant number of the first step, by what it grows, and its bound.
+FIRST_COURANT, GROWTH, LARGEST_COURANT = 30.0, 1.5, 3000.0
+
 #: Largest relative change of density or pressure in one step.
 LARGEST_CHANGE = 0.3
 
-#: A step is halved, up to so many times, while it leaves more of the residual than the stage admits.
-HALVINGS = 5
+#: A step is halved, up to so many times, while its remaining residual, pseudo-time term included, exceeds so many times the one
+#: before.
+HALVINGS, LARGEST_RISE = 5, 2.0
 
 #: The Courant number grows after a step cut to no less than the first of these, and is halved after one cut to less than the
 #: second.
@@ -45,43 +54,26 @@ FULL_STEP, SHORT_STEP = 0.9, 0.5
 KEEP_FACTORS_UP_TO = 8
 
 
-class FlowFailure(RuntimeError):
-    """The flow did not become steady; the message gives mesh, steps and residual."""
+#: Mach number of a subsonic free stream, as the far-field condition assumes.
+Subsonic = Annotated[float, Interval(gt=0, lt=1)]
 
 
 @dataclass(frozen=True)
-class FlowOptions:
+class FlowOptions(Options):
     """Physical and numerical options.
 
     Args:
         mach: Mach number of the free stream, below 1.
         angle: its angle to the x axis, degrees.
-        tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations).
-        direct_iterations: steps allowed to the direct march from the first-order solution; more helps on finer meshes.
-        max_iterations: steps allowed to the last stage of the continuation; smaller numbers bound the other stages, too.
-            The first-order start has a bound of its own.
-    Raises:
-        InputError: a value out of range.
+        tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations), no
+            looser than that of the start on a coarser mesh.
+        max_iterations: pseudo-time steps allowed on each mesh.
     """
 
-    mach: float = 0.8
-    angle: float = 0.0
-    tolerance: float = 1e-3
-    direct_iterations: int = 40
-    max_iterations: int = 80
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.mach < 1.0:
-            raise InputError(f"mach is {self.mach}: the far field is subsonic, give a value between 0 and 1")
-        require_number("angle", self.angle, -90.0, 90.0)
-        require_number(
-            "tolerance (no looser than that of the first-order start)",
-            self.tolerance,
-            most=START.tolerance,
-            positive=True,
-        )
-        require_whole("direct_iterations", self.direct_iterations, 1)
-        require_whole("max_iterations", self.max_iterations, 1)
+    mach: Subsonic = 0.8
+    angle: Annotated[float, Interval(ge=-90, le=90)] = 0.0
+    tolerance: Annotated[float, Interval(gt=0, le=COARSE_TOLERANCE)] = 1e-4
+    max_iterations: Count = 150
 
     @property
     def free_stream(self) -> FloatArray:
@@ -98,7 +90,7 @@ class AirfoilFlow:
         state: ``(ni, nj, 4)``: density, velocity x and y, pressure; the units make free-stream density and pressure 1.
         lift, drag: coefficients on the chord and the free stream's dynamic pressure.
         residual: final relative residual, see :class:`FlowOptions`.
-        iterations: pseudo-time steps after the first-order solution, of the march that converged.
+        iterations: pseudo-time steps on the mesh itself.
     """
 
     state: FloatArray
@@ -125,71 +117,47 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
         wake_cells: cells along each side of the wake.
         options: defaults to :class:`FlowOptions`.
     Raises:
-        InputError: the mesh is not a C-mesh or is folded.
-        FlowFailure: neither the direct march nor the continuation converged.
+        InputError: the mesh is not a C-mesh.
+        SolverFailure: the mesh is folded, or the flow did not become steady in the steps allowed.
     """
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
-    start, _, _ = problem.march(problem.uniform(), START)
-    steps: dict[str, int] = {}
-    for march, stages in (("direct", direct_stages(options)), ("continuation", continuation_stages(options))):
-        state, steps[march] = start, 0
-        for stage in stages:
-            state, residual, taken = problem.march(state, stage)
-            steps[march] += taken
-        if residual <= options.tolerance:
-            lift, drag = problem.forces(state)
-            return AirfoilFlow(state[problem.mesh.topology.node], lift, drag, residual, steps[march])
-    raise FlowFailure(
-        f"{len(x)} x {x.shape[1]} nodes: relative residual {residual:.2e} exceeds {options.tolerance:g} after "
-        f"{steps['direct']} direct and {steps['continuation']} continuation steps"
-    )
+    state, residual, steps = problem.march(_start(x, y, wake_cells, problem), options.tolerance)
+    if not residual <= options.tolerance:
+        raise SolverFailure(
+            f"{len(x)} x {x.shape[1]} nodes: relative residual {residual:.2e} exceeds {options.tolerance:g} after "
+            f"{steps} steps"
+        )
+    lift, drag = problem.forces(state)
+    return AirfoilFlow(state[problem.mesh.topology.node], lift, drag, residual, steps)
 
 
-@dataclass(frozen=True)
-class Stage:
-    """How to march.
+def _start(x: FloatArray, y: FloatArray, wake_cells: int, problem: Problem) -> FloatArray:
+    """State ``(N, 4)`` interpolated from the flow on every other mesh line.
 
-    Args:
-        tolerance: relative residual at which to stop.
-        max_iterations: steps at which to stop.
-        slopes: share of the limited slopes in the reconstruction; 0 for the first-order, 1 for the second-order scheme.
-        first_courant, largest_courant: Courant number of the first step, and its bound.
-        growth: by what the Courant number grows.
-        rise: a step is halved while its remaining residual, pseudo-time term included, exceeds this many times the one before.
+    The free stream where the mesh has an odd number of cells, or where the flow on the coarser mesh does not become steady.
     """
-
-    tolerance: float
-    max_iterations: int
-    slopes: float = 1.0
-    first_courant: float = 30.0
-    largest_courant: float = 3000.0
-    growth: float = 1.5
-    rise: float = 2.0
-
-
-#: The first-order solution is easy to come by, and a rough one will do.
-START = Stage(1e-2, 100, slopes=0.0, growth=2.0)
-
-#: Shares of the slopes through which the continuation passes, each solved to the tolerance as far as the steps suffice.
-PARTIAL_SLOPES, PARTIAL_TOLERANCE, PARTIAL_ITERATIONS = (0.5, 0.75, 0.9), 5e-3, 60
+    cells = (wake_cells, len(x) // 2 - wake_cells, x.shape[1] - 1)
+    if any(count % 2 for count in cells):
+        return problem.uniform()
+    x, y, wake_cells = x[::2, ::2], y[::2, ::2], wake_cells // 2
+    coarse = Problem(dual_mesh(x, y, wake_cells), problem.options)
+    state, residual, _ = coarse.march(_start(x, y, wake_cells, coarse), COARSE_TOLERANCE)
+    if not residual <= COARSE_TOLERANCE:
+        return problem.uniform()
+    start = np.empty_like(problem.uniform())
+    start[problem.mesh.topology.node] = _refined(state[coarse.mesh.topology.node])
+    return start
 
 
-def direct_stages(options: FlowOptions) -> list[Stage]:
-    """The second-order scheme at once, which suffices for most flows."""
-    return [Stage(options.tolerance, min(options.direct_iterations, options.max_iterations))]
-
-
-def continuation_stages(options: FlowOptions) -> list[Stage]:
-    """From first to second order by degrees.
-
-    Where shocks separate the flow from the section, the direct march wanders from one unsteady flow to the next. Smaller
-    slopes damp these; each flow becomes the start for the next larger ones, and Courant numbers are kept small.
-    """
-    careful = {"first_courant": 100.0, "largest_courant": 1000.0, "rise": 1.5}
-    limit = min(PARTIAL_ITERATIONS, options.max_iterations)
-    partial = [Stage(PARTIAL_TOLERANCE, limit, slopes, **careful) for slopes in PARTIAL_SLOPES]
-    return [*partial, Stage(options.tolerance, options.max_iterations, **careful)]
+def _refined(nodal: FloatArray) -> FloatArray:
+    """Values at the nodes of a mesh with twice the cells along both axes: means of the nodes beside a new one."""
+    for axis in (0, 1):
+        nodal = np.moveaxis(nodal, axis, 0)
+        fine = np.empty((2 * len(nodal) - 1, *nodal.shape[1:]))
+        fine[::2], fine[1::2] = nodal, 0.5 * (nodal[:-1] + nodal[1:])
+        nodal = np.moveaxis(fine, 0, axis)
+    return nodal
 
 
 class Problem:
@@ -213,13 +181,13 @@ class Problem:
         """Free stream at every node, ``(N, 4)``."""
         return np.tile(self.options.free_stream, (self.mesh.topology.num_nodes, 1))
 
-    def residual(self, state: FloatArray, slopes: float = 1.0) -> FloatArray:
+    def residual(self, state: FloatArray, second_order: bool = True) -> FloatArray:
         """Net outflow of mass, momentum and energy of every volume, ``(N, 4)``, at a state ``(N, 4)``."""
-        mesh, shared = self.mesh, self.mesh.topology
+        mesh, edges = self.mesh, self.mesh.topology.edges
         gradient, outflow = np.zeros((len(state), 8)), np.zeros_like(state)
-        if slopes:
-            kernels.gradients(state, shared.first_neighbour, shared.neighbours, mesh.weights, gradient)
-        kernels.add_face_fluxes(state, gradient, slopes, shared.edges, mesh.points, mesh.normals, outflow)
+        if second_order:  # without gradients, the limiter takes no slopes
+            kernels.add_gradients(state, edges, mesh.weights, gradient)
+        kernels.add_face_fluxes(state, gradient, edges, mesh.points, mesh.normals, outflow)
         kernels.add_boundary_fluxes(state, self._free, mesh.wall_normals, mesh.far_normals, outflow)
         return outflow
 
@@ -231,8 +199,8 @@ class Problem:
         kernels.add_boundary_jacobian(state, self._free, mesh.wall_normals, mesh.far_normals, diagonal)
         return diagonal, coupling
 
-    def march(self, state: FloatArray, stage: Stage) -> tuple[FloatArray, float, int]:
-        """Pseudo-time steps from ``state``, ``(N, 4)``.
+    def march(self, state: FloatArray, tolerance: float) -> tuple[FloatArray, float, int]:
+        """Pseudo-time steps from ``state``, ``(N, 4)``, to a relative residual.
 
         Returns:
             State, relative residual and steps; where the steps ran out or a system had no solution, the residual is not
@@ -240,23 +208,23 @@ class Problem:
         """
         self._factors = None
         scale = float(np.linalg.norm(self.residual(self.uniform())))
-        outflow = self.residual(state, stage.slopes)
-        courant, steps = stage.first_courant, 0
-        while np.linalg.norm(outflow) > stage.tolerance * scale and steps < stage.max_iterations:
+        outflow = self.residual(state)
+        courant, steps = FIRST_COURANT, 0
+        while np.linalg.norm(outflow) > tolerance * scale and steps < self.options.max_iterations:
             inertia = kernels.time_terms(state, self.mesh.topology.edges, self.mesh.normals) / courant
             try:
-                change = self._change(state, outflow, inertia, stage.slopes)
+                change = self._change(state, outflow, inertia)
             except ArithmeticError:  # singular factors, or numbers that are not finite
                 break
-            state, outflow, share = self._advance(state, outflow, inertia, change, stage)
+            state, outflow, share = self._advance(state, outflow, inertia, change)
             steps += 1
             if share < SHORT_STEP:
                 courant *= 0.5
             elif share > FULL_STEP:
-                courant = min(courant * stage.growth, stage.largest_courant)
+                courant = min(courant * GROWTH, LARGEST_COURANT)
         return state, float(np.linalg.norm(outflow)) / scale, steps
 
-    def _change(self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, slopes: float) -> FloatArray:
+    def _change(self, state: FloatArray, outflow: FloatArray, inertia: FloatArray) -> FloatArray:
         """One implicit step, not yet cut."""
         if self._factors is None or self._directions > KEEP_FACTORS_UP_TO:
             diagonal, coupling = self.jacobian(state)
@@ -265,14 +233,13 @@ class Problem:
 
         def apply(direction: FloatArray) -> FloatArray:
             step = DIFFERENCE * length / float(np.linalg.norm(direction))
-            difference = (self.residual(state + step * direction, slopes) - outflow) / step
-            return difference + _times(inertia, direction)
+            return (self.residual(state + step * direction) - outflow) / step + _times(inertia, direction)
 
         change, self._directions = solve_roughly(apply, self._factors.solve, -outflow, LINEAR_TOLERANCE)
         return change
 
     def _advance(
-        self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, change: FloatArray, stage: Stage
+        self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, change: FloatArray
     ) -> tuple[FloatArray, FloatArray, float]:
         """Take as much of a step as keeps density and pressure positive and, unless halved too often, the residual in bounds.
 
@@ -281,10 +248,10 @@ class Problem:
         """
         largest = float(np.abs(change[:, [0, 3]] / state[:, [0, 3]]).max())
         longest = min(1.0, LARGEST_CHANGE / largest)
-        bound = stage.rise * np.linalg.norm(outflow)
+        bound = LARGEST_RISE * np.linalg.norm(outflow)
         for halving in range(HALVINGS + 1):
             share = longest * 0.5**halving
-            after = self.residual(state + share * change, stage.slopes)
+            after = self.residual(state + share * change)
             if np.linalg.norm(after + share * _times(inertia, change)) < bound:
                 break
         return state + share * change, after, share

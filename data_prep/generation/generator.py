@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -79,6 +80,11 @@ class Generator(Options, ABC):
     @abstractmethod
     def provenance(self) -> Mapping[str, str | float | int]:
         """Equation, discretisation and options; they are written into the store."""
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        """What pictures of these fields need to know, see :class:`lsm.plotting.display.Display`; stored with the data."""
+        return {}
 
     @abstractmethod
     def solve(self, rng: np.random.Generator) -> Sample:

@@ -13,8 +13,10 @@ from annotated_types import Interval
 from filelock import FileLock, Timeout
 
 from data_prep.generation.generator import Generator
+from lsm.data.store import MAX_SAMPLE_BYTES, Store, sample_bytes
 from lsm.errors import InputError
-from lsm.files import whole_file
+from lsm.files import write_whole
+from lsm.plain import parse_json
 from lsm.registry import Count, Index, Options, check_value
 
 #: Seconds for which a shard waits for a lock: another call may hold it for a moment, to test whether it is free.
@@ -58,6 +60,10 @@ class Job(Options):
         """Folder of the finished samples that are not merged yet."""
         return self.path.with_name(self.path.name + ".parts")
 
+    def open_store(self) -> Store:
+        """The store as it exists; samples may be as large as this generator makes them."""
+        return Store(self.path, max(MAX_SAMPLE_BYTES, sample_bytes(self.generator.fields)))
+
     @property
     def whole(self) -> Job:
         """The same job without shards."""
@@ -88,7 +94,7 @@ def require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Pat
     Raises:
         InputError: the identities differ; the message gives the first difference.
     """
-    flat_found, flat_wanted = ({**side, **(side["generator"] or {})} for side in (found, wanted))
+    flat_found, flat_wanted = ({**side, **_mapping(side.get("generator"))} for side in (found, wanted))
     # Older data do not record class and revision.
     skipped = {"generator"} if "class" in flat_found else {"generator", "class"}
     if flat_found.get("revision") is None:
@@ -100,6 +106,10 @@ def require_same(found: Mapping[str, Any], wanted: Mapping[str, Any], where: Pat
                 "use the options (for revision: the version of lsm) that it was started with, remove it, or choose another "
                 "data_dir"
             )
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 @contextmanager
@@ -123,8 +133,7 @@ def claim(job: Job) -> Iterator[None]:
         check_manifest(job)
         manifest = _manifest(job)
         if not manifest.exists():
-            with whole_file(manifest) as file:
-                file.write(json.dumps(job.identity, indent=2).encode())
+            write_whole(manifest, json.dumps(job.identity, indent=2))
         yield
     with suppress(OSError):
         job.parts.rmdir()
@@ -156,4 +165,5 @@ def check_manifest(job: Job) -> None:
         InputError: they belong to other data.
     """
     if _manifest(job).exists():
-        require_same(json.loads(_manifest(job).read_text()), job.identity, job.parts)
+        manifest = parse_json(_manifest(job).read_text(errors="replace"), f"{_manifest(job)}")
+        require_same(manifest, job.identity, job.parts)

@@ -10,22 +10,28 @@ import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from data_prep.generation.generator import Sample
 from data_prep.generation.job import Job, claim, require_same
 from lsm import __version__
-from lsm.data.store import Store, StoreWriter
+from lsm.data.store import StoreWriter, sample_bytes
 from lsm.errors import InputError
-from lsm.files import whole_file
+from lsm.files import require_regular, whole_file
+from lsm.plain import MAX_TEXT, parse_json
+from lsm.registry import Index, check_value
 
 #: Recorded for every sample besides its fields, with the numpy type.
 BOOKKEEPING = {"attempt": "uint16", "residual": "float64", "iterations": "uint32"}
 
 _RECORDS = "_records"
+
+#: What a part records as JSON.
+_RECORD = {"attempt": Index, "residual": float, "iterations": Index, "failures": list[str]}
 
 #: Sample index, attempt and reason of a draw that did not converge and was replaced.
 Redraw = tuple[int, int, str]
@@ -69,7 +75,7 @@ def samples_in_store(job: Job) -> int:
     """
     if not job.path.exists():
         return 0
-    with Store(job.path) as store:
+    with job.open_store() as store:
         if store.provenance.get("source") == "published":
             raise InputError(
                 f"{job.path} was converted from published files and is never mixed with generated samples; "
@@ -96,6 +102,7 @@ def merge_parts(job: Job) -> list[Redraw]:
     redrawn: list[Redraw] = []
     if in_store < job.num_samples:
         redrawn = _write_store(job, in_store)
+        _read_back(job)
     _tidy(job, max(in_store, job.num_samples))
     return redrawn
 
@@ -104,13 +111,15 @@ def _write_store(job: Job, in_store: int) -> list[Redraw]:
     records = {index: _read_records(job, index) for index in range(in_store, job.num_samples)}
     redrawn = [(i, attempt, reason) for i, kept in records.items() for attempt, reason in enumerate(kept["failures"])]
     with ExitStack() as stack:
-        old = stack.enter_context(Store(job.path)) if in_store else None
+        old = stack.enter_context(job.open_store()) if in_store else None
         if old:
-            redrawn = [tuple(draw) for draw in old.provenance["redrawn"]] + redrawn
+            redrawn = [
+                (int(i), int(attempt), str(reason)) for i, attempt, reason in old.provenance["redrawn"]
+            ] + redrawn
         provenance = {"source": "generated", **job.identity, "lsm_version": __version__, "redrawn": redrawn}
-        fields = job.generator.fields
+        fields, display = job.generator.fields, job.generator.display
         writer = stack.enter_context(
-            StoreWriter(job.path, job.benchmark, fields, job.num_samples, provenance, BOOKKEEPING)
+            StoreWriter(job.path, job.benchmark, fields, job.num_samples, provenance, BOOKKEEPING, display)
         )
         if old:
             bookkeeping = old.bookkeeping()
@@ -120,6 +129,20 @@ def _write_store(job: Job, in_store: int) -> list[Redraw]:
         for index, kept in records.items():
             writer.write(index, _read_fields(job, index), {name: kept[name] for name in BOOKKEEPING})
     return redrawn
+
+
+def _read_back(job: Job) -> None:
+    """Read every sample of the new store, before the parts are removed.
+
+    Raises:
+        InputError: the store is damaged, or another process has written another one.
+    """
+    if samples_in_store(job) < job.num_samples:
+        raise InputError(f"another process has replaced {job.path}; the parts are kept in {job.parts}")
+    with job.open_store() as store:
+        for name in store.fields:
+            for index in range(store.num_samples):
+                store.field(name)[index]
 
 
 def tidy_leftovers(job: Job, in_store: int) -> None:
@@ -145,7 +168,10 @@ def _tidy(job: Job, in_store: int) -> None:
 
 def _read_records(job: Job, index: int) -> dict[str, Any]:
     with _open_part(job, index) as part:
-        return json.loads(str(part[_RECORDS]))
+        records = parse_json(str(part[_RECORDS]), "its record")
+        for name, annotation in _RECORD.items():
+            check_value(f"{name} in its record", records.get(name), annotation)
+        return records
 
 
 def _read_fields(job: Job, index: int) -> dict[str, np.ndarray]:
@@ -158,11 +184,21 @@ def _open_part(job: Job, index: int) -> Iterator[Mapping[str, np.ndarray]]:
     """Open the file of a finished sample; its arrays are read on access.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or larger than a sample.
     """
     path = job.part(index)
+    require_regular(path)
     try:
+        _require_size(path, sample_bytes(job.generator.fields))
         with np.load(path) as part:
             yield part
-    except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+    except (BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, zlib.error) as error:
         raise InputError(f"{path} is damaged ({error}): remove it and run the same command again") from error
+
+
+def _require_size(path: Path, limit: int) -> None:
+    """Compare the uncompressed size of a part with that of a sample, with some room for headers and the record."""
+    with ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > limit + MAX_TEXT:
+        raise ValueError(f"it has {size} bytes, a sample {limit}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 
-from data_prep.plasticity.generator import PlasticityGenerator, die_between_points
+from data_prep.plasticity.generator import TRAVEL_PER_FRAME, PlasticityGenerator, die_between_points
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -18,8 +18,8 @@ from matplotlib.collections import PolyCollection
 
 SEEDS = (0, 5, 6)
 FRAMES = (0, 6, 12, 19)
-#: Travel of the die between frames, mm, and time between frames, ms.
-TRAVEL, INTERVAL = 0.3, 0.1
+#: Time between frames, ms.
+INTERVAL = 0.1
 STRAIN_LIMIT = 1.0
 
 
@@ -51,8 +51,8 @@ def draw_frame(axes: plt.Axes, die: np.ndarray, deformation: np.ndarray, frame: 
     axes.add_collection(block)
     for lines in (positions[::5], positions[:, ::5].transpose(1, 0, 2)):
         axes.plot(*lines.transpose(2, 1, 0), color="0.2", linewidth=0.3)
-    x = np.linspace(-49.65, 0.35, 401)
-    y = die_between_points(die)(x) - TRAVEL * frame
+    x = np.linspace(*PlasticityGenerator().display["tool"]["span"], 401)
+    y = die_between_points(die)(x) - TRAVEL_PER_FRAME * frame
     axes.fill_between(x, y, 26.5, color="0.82", linewidth=0)
     axes.text(-28.0, 24.4, "rigid die", ha="center", va="center", fontsize=8, color="0.25")
     axes.plot(x, y, color="0.25", linewidth=0.8)
@@ -67,7 +67,9 @@ def main() -> None:
     )
     generator = PlasticityGenerator()
     for axes, frame in zip(grid[0], FRAMES, strict=True):
-        axes.set_title(f"frame {frame}: {frame * INTERVAL:.1f} ms, die down {frame * TRAVEL:.1f} mm", fontsize=9)
+        axes.set_title(
+            f"frame {frame}: {frame * INTERVAL:.1f} ms, die down {frame * TRAVEL_PER_FRAME:.1f} mm", fontsize=9
+        )
     for row, seed in zip(grid, SEEDS, strict=True):
         fields = generator.solve(np.random.default_rng(seed)).fields
         for axes, frame in zip(row, FRAMES, strict=True):

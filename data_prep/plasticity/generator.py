@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -80,6 +80,12 @@ class PlasticityGenerator(Generator):
             ),
             "knots": StoredField((NUM_KNOTS,), "mm", "drawn knot heights, from left to right", "float64"),
         }
+
+    @property
+    def display(self) -> Mapping[str, Any]:
+        """The block moves with its target positions, and the die above it comes down."""
+        span = [ORIGIN[0] - 0.5 * WIDTH, ORIGIN[0] + 0.5 * WIDTH]
+        return {"positions": ["x", "y"], "tool": {"height": "die", "span": span, "travel": TRAVEL_PER_FRAME}}
 
     @property
     def provenance(self) -> Mapping[str, str | float | int]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from data_prep.published.formats import MatVersion, open_array, write_array
 from lsm import __version__
-from lsm.data.store import Store, StoredField, StoreWriter
+from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, first_not_finite, sample_bytes
 from lsm.errors import InputError
 
 #: Number of samples that are converted at a time.
@@ -95,6 +96,7 @@ class Layout:
     fields: Mapping[str, StoredField]
     required: frozenset[str]
     ranges: Mapping[str, tuple[float, float]]
+    display: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,11 @@ class _Source:
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.data.shape[self.axes.index(axis)] for axis in self.array.sample_axes)
+
+    @property
+    def max_sample_bytes(self) -> int:
+        """Bytes of one sample in double precision."""
+        return prod(self.shape) * 8
 
     def read(self, first: int, end: int) -> np.ndarray:
         """Samples ``(end - first, *shape)``."""
@@ -140,19 +147,19 @@ def _open_sources(path: Path, file: PublishedFile) -> Iterator[list[_Source]]:
             where = f"{path}" + (f" ({array.variable})" if array.variable else "")
             data, axes = stack.enter_context(open_array(path, array.variable, array.axes))
             if problem := _find_problem(data, axes, array):
-                raise InputError(f"{where} has shape {data.shape} and type {data.dtype}, {problem}")
+                raise InputError(f"{where} has shape {data.shape}, {problem}")
             sources += [_Source(field, data, axes, array, where) for field in array.fields]
         yield sources
 
 
 def _find_problem(data: Any, axes: tuple[str, ...], array: PublishedArray) -> str | None:
-    """What is expected instead of an array that does not fit its description."""
+    """What is expected instead of an array whose shape does not fit its description."""
     if len(data.shape) != len(axes):
         return f"expected {len(axes)} axes: {' '.join(axes)}"
     if "c" in axes and data.shape[axes.index("c")] != len(array.fields):
         return f"expected {len(array.fields)} fields along axis c of {' '.join(axes)}"
-    if data.dtype.kind not in "iuf" or 0 in data.shape:
-        return "expected real numbers; is it the published file?"
+    if 0 in data.shape:
+        return "expected at least one value along each axis"
     return None
 
 
@@ -175,19 +182,20 @@ def import_files(
         InputError: an array is missing, has another shape, or holds implausible values.
     """
     files = _present_files(layout, folder)
-    checksums = {file.name: sha256(folder / file.name) for file in files}
-    lines = [_describe_checksum(checksums[file.name], file) for file in files]
     with ExitStack() as stack:
         opened = {file: stack.enter_context(_open_sources(folder / file.name, file)) for file in files}
-        for file, sources in opened.items():
-            for source in sources:
-                _check_size(source, file, layout.fields[source.field], strict)
+        _check_sizes(opened, layout, strict)
         rows = _rows(opened)
+        # Values are not read before all shapes are known to fit.
         fields = _stored_fields(opened, layout.fields)
+        checksums = {file.name: sha256(folder / file.name) for file in files}
+        lines = [_describe_checksum(checksums[file.name], file) for file in files]
         num_samples = max(end for _, end in rows.values())
         on_start(sum(end - first for first, end in rows.values()))
         provenance = {"source": "published", "files": checksums, "lsm_version": __version__}
-        writer = stack.enter_context(StoreWriter(path, layout.benchmark, fields, num_samples, provenance))
+        writer = stack.enter_context(
+            StoreWriter(path, layout.benchmark, fields, num_samples, provenance, display=layout.display)
+        )
         extremes: dict[str, tuple[float, float]] = {}
         for file, sources in opened.items():
             _copy(sources, rows[file], writer, layout.ranges, extremes, on_done)
@@ -215,9 +223,22 @@ def _describe_checksum(found: str, file: PublishedFile) -> str:
     return f"{file.name}: SHA-256 {found} ({verdict})"
 
 
-def _check_size(source: _Source, file: PublishedFile, field: StoredField, strict: bool) -> None:
-    expected = (file.samples[1] - file.samples[0], *field.shape)
-    _check_shape(source.where, source.field, (source.num_samples, *source.shape), expected, strict)
+def _check_sizes(opened: Mapping[PublishedFile, list[_Source]], layout: Layout, strict: bool) -> None:
+    """Compare shapes with the layout, with each other and with the largest sample that is accepted."""
+    lengths: dict[str, tuple[int, str]] = {}
+    for file, sources in opened.items():
+        for source in sources:
+            field = layout.fields[source.field]
+            expected = (file.samples[1] - file.samples[0], *field.shape)
+            _check_shape(source.where, source.field, (source.num_samples, *source.shape), expected, strict)
+            for axis, length in zip(source.array.sample_axes, source.shape, strict=True):
+                known, where = lengths.setdefault(axis, (length, source.where))
+                if known != length:
+                    raise InputError(f"{source.where} has {length} values along axis {axis}, {where} has {known}")
+            if source.max_sample_bytes > (limit := max(MAX_SAMPLE_BYTES, sample_bytes(layout.fields))):
+                raise InputError(
+                    f"{source.where} has samples of {source.max_sample_bytes:.3g} bytes, more than {limit:.3g}"
+                )
 
 
 def _check_shape(where: str, name: str, found: tuple[int, ...], expected: tuple[int, ...], strict: bool) -> None:
@@ -249,6 +270,10 @@ def _stored_fields(
 ) -> dict[str, StoredField]:
     stored: dict[str, StoredField] = {}
     for source in (source for sources in opened.values() for source in sources):
+        if source.data.dtype.kind not in "iuf":
+            raise InputError(
+                f"{source.where} has type {source.data.dtype}, expected real numbers; is it the published file?"
+            )
         field = replace(described[source.field], shape=source.shape, dtype=str(source.data.dtype))
         if stored.setdefault(source.field, field) != field:
             raise InputError(f"{source.where} differs in shape or type from the other file with {source.field}")
@@ -264,8 +289,9 @@ def _copy(
     on_done: Progress,
 ) -> None:
     first, end = rows
-    for start in range(first, end, BLOCK):
-        stop = min(start + BLOCK, end)
+    step = max(1, min(BLOCK, int(MAX_SAMPLE_BYTES / max(source.max_sample_bytes for source in sources))))
+    for start in range(first, end, step):
+        stop = min(start + step, end)
         for source in sources:
             block = source.read(start - first, stop - first)
             found = _check_values(block, source, start - first, ranges.get(source.field))
@@ -278,10 +304,9 @@ def _copy(
 def _check_values(
     block: np.ndarray, source: _Source, first: int, limits: tuple[float, float] | None
 ) -> tuple[float, float]:
+    if (bad := first_not_finite(block)) is not None:
+        raise InputError(f"{source.where}: {source.field} of sample {first + bad} is not finite; the file is damaged")
     low, high = float(block.min()), float(block.max())
-    if not np.isfinite([low, high]).all():
-        bad = first + int(np.argmax(~np.isfinite(block).reshape(len(block), -1).all(axis=1)))
-        raise InputError(f"{source.where}: {source.field} of sample {bad} is not finite; the file is damaged")
     if limits and not limits[0] <= low <= high <= limits[1]:
         raise InputError(
             f"{source.where}: {source.field} runs from {low:.6g} to {high:.6g}, plausible is {limits[0]} to {limits[1]}; "
@@ -319,7 +344,7 @@ def export_files(
         InputError: the store lacks a required field, holds another benchmark, or a file exists already.
     """
     lines = []
-    with Store(path) as store:
+    with Store(path, max(MAX_SAMPLE_BYTES, sample_bytes(layout.fields))) as store:
         files = _files_of(layout, store, path, strict)
         present = [file.name for file in files if (folder / file.name).exists()]
         if present and not overwrite:

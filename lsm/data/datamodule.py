@@ -1,4 +1,4 @@
-"""Splits and loaders over a store. Knows no benchmark: a reader says what a sample is."""
+"""Splits of a store and their loaders. Knows no benchmark: a reader defines a sample."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lsm.data.readers.base import Reader
-from lsm.data.store import Store, require_fields
-from lsm.errors import InputError, require_kinds, require_whole
+from lsm.data.store import MAX_SAMPLE_BYTES, Store, require_fields
+from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
-
-_SWITCHES = {"in_memory": True, "on_device": False}
+from lsm.registry import Count, Index, Positive
 
 Split = Literal["train", "validation", "test"]
 
@@ -31,17 +30,25 @@ class StoredSamples(Dataset[FieldBatch]):
         reader: decodes a sample.
         samples: first sample, and one past the last.
         in_memory: decode every sample once, now.
+        max_sample_bytes: limit for the store, see :class:`lsm.data.store.Store`.
     """
 
-    def __init__(self, path: Path, reader: Reader, samples: tuple[int, int], in_memory: bool) -> None:
-        self.path, self.reader, self.samples = path, reader, samples
+    def __init__(
+        self,
+        path: Path,
+        reader: Reader,
+        samples: tuple[int, int],
+        in_memory: bool,
+        max_sample_bytes: float = MAX_SAMPLE_BYTES,
+    ) -> None:
+        self.path, self.reader, self.samples, self._max_sample_bytes = path, reader, samples, max_sample_bytes
         self._opened: tuple[int, Store] | None = None
         self._held = [self._decode(index) for index in range(*samples)] if in_memory else None
 
     def _decode(self, index: int) -> FieldBatch:
-        # An open HDF5 file does not travel to a loader's process, forked or not: each opens its own.
+        # An open HDF5 file cannot be handed to a loader's process, forked or not: each process opens its own.
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), Store(self.path)
+            self._opened = os.getpid(), Store(self.path, self._max_sample_bytes)
         store = self._opened[1]
         return self.reader.decode({name: store.field(name)[index] for name in self.reader.fields})
 
@@ -56,11 +63,11 @@ class StoredSamples(Dataset[FieldBatch]):
 
 
 class ResidentSamples(Dataset[FieldBatch]):
-    """Samples that lie on a device as one batch, from which a list of positions takes a smaller one.
+    """Samples held on a device as one batch, from which a list of positions selects a smaller one.
 
     Args:
         samples: the samples; each is decoded once, now.
-        device: where they shall lie.
+        device: the device.
     """
 
     def __init__(self, samples: StoredSamples, device: torch.device) -> None:
@@ -73,7 +80,7 @@ class ResidentSamples(Dataset[FieldBatch]):
         return self._all.select(torch.tensor(positions, device=self._all.inputs.device))
 
 
-def _as_it_is(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
@@ -84,12 +91,13 @@ class FieldDataModule(pl.LightningDataModule):
         path: the store.
         reader: says which arrays are inputs, coordinates and targets.
         splits: ``[first, end)`` of the samples of "train", "validation" and "test"; an empty validation split is allowed.
-        batch_size: samples a batch; the last one may be smaller.
+        batch_size: samples per batch; the last one may be smaller.
         seed: the order of the training samples depends on it and on the epoch alone.
         in_memory: hold the decoded samples in memory; None decides by ``memory_limit``.
         num_workers: processes that decode samples, for data not held in memory.
         memory_limit: bytes of decoded samples up to which they are held in memory.
-        on_device: hold the training and validation samples on the trainer's device; batches are the same, and cost no copy.
+        on_device: hold training and validation samples on the trainer's device: the same batches without copies.
+        max_sample_bytes: largest stored size of one sample that is accepted, uncompressed.
     """
 
     def __init__(
@@ -97,54 +105,58 @@ class FieldDataModule(pl.LightningDataModule):
         path: str | Path,
         reader: Reader,
         splits: Mapping[str, Sequence[int]],
-        batch_size: int = 20,
-        seed: int = 0,
+        *,
+        batch_size: Count = 20,
+        seed: Index = 0,
         in_memory: bool | None = None,
-        num_workers: int = 0,
-        memory_limit: float = 4e9,
+        num_workers: Index = 0,
+        memory_limit: Positive = 4e9,
         on_device: bool = False,
+        max_sample_bytes: Positive = MAX_SAMPLE_BYTES,
     ) -> None:
         super().__init__()
-        require_whole("data.batch_size", batch_size, 1)
-        require_whole("data.num_workers", num_workers, 0)
-        require_kinds(
-            {"on_device": on_device} | ({} if in_memory is None else {"in_memory": in_memory}), _SWITCHES, "data."
-        )
         self.path, self.reader = Path(path), reader
         self.batch_size, self.seed, self.num_workers = batch_size, seed, num_workers
         self.in_memory, self.memory_limit, self.on_device = in_memory, memory_limit, on_device
+        self.max_sample_bytes = max_sample_bytes
         self._datasets: dict[str, StoredSamples] = {}
         self._resident: dict[str, ResidentSamples] = {}
-        with Store(self.path) as store:
+        with Store(self.path, max_sample_bytes) as store:
             require_fields(store, reader.fields)
             self.spec: FieldSpec = reader.spec(store)
             self.splits = check_splits(splits, store)
             made = {name: value for name, value in store.provenance.items() if name != "redrawn"}
+            self.display = store.display
             self._description = {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
 
     def dataset(self, split: Split) -> StoredSamples:
-        """The samples of one split; made on first use, so that a test split is not touched by training."""
+        """The samples of one split; read on first use, so that training does not touch the test split."""
         if split not in self._datasets:
             samples = self.splits[split]
             held = self._fits_in_memory if self.in_memory is None else self.in_memory
-            dataset = StoredSamples(self.path, self.reader, samples, held)
+            dataset = StoredSamples(self.path, self.reader, samples, held, self.max_sample_bytes)
             if len(dataset):
                 dataset[0].check(self.spec)
             self._datasets[split] = dataset
         return self._datasets[split]
 
     def describe(self) -> dict[str, Any]:
-        """Which data these are: where they lie, how many they are, and how they came to be."""
+        """Which data these are: path, number of samples, and provenance."""
         return deepcopy(self._description)
 
     @cached_property
     def _fits_in_memory(self) -> bool:
-        sample = StoredSamples(self.path, self.reader, (0, 1), in_memory=False)[0]
+        sample = StoredSamples(self.path, self.reader, (0, 1), False, self.max_sample_bytes)[0]
         size = sum(value.nbytes for value in vars(sample).values() if value is not None)
         return size * max(end - first for first, end in self.splits.values()) <= self.memory_limit
 
+    @property
+    def has_validation(self) -> bool:
+        """Whether there is a validation split."""
+        return self.splits["validation"][0] < self.splits["validation"][1]
+
     def _loader(self, split: Split, **kwargs: Any) -> DataLoader[FieldBatch]:
-        # Lightning moves a batch with its own `to`; a pinned one moves while the device computes.
+        # Lightning moves a batch by its own `to`; from pinned memory the copy overlaps with computation.
         return DataLoader(
             self.dataset(split),
             batch_size=self.batch_size,
@@ -171,7 +183,7 @@ class FieldDataModule(pl.LightningDataModule):
         if split not in self._resident:
             device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
             self._resident[split] = ResidentSamples(self.dataset(split), device)
-        return DataLoader(self._resident[split], self.batch_size, sampler=sampler, collate_fn=_as_it_is)
+        return DataLoader(self._resident[split], self.batch_size, sampler=sampler, collate_fn=_unchanged)
 
     def train_dataloader(self) -> DataLoader[FieldBatch]:
         """Training batches in an order that depends on seed and epoch."""
@@ -179,7 +191,7 @@ class FieldDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[FieldBatch] | list[Any]:
         """Validation batches; an empty list without a validation split."""
-        if not len(self.dataset("validation")):
+        if not self.has_validation:
             return []
         return self._sampled("validation", shuffle=False)
 
@@ -201,19 +213,21 @@ def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str,
     for name in ("train", "validation", "test"):
         limits = splits.get(name)
         if limits is None or not _are_limits(limits):
-            raise InputError(f"data.splits.{name} is {limits}, expected [first, end) such as [0,1000]")
+            raise InputError(f"split {name} is {limits}, expected [first, end) such as [0,1000]", options=("splits",))
         first, end = limits
         if end > store.num_samples:
             raise InputError(
-                f"data.splits.{name}=[{first},{end}] reaches beyond the {store.num_samples} samples of {store.path}; "
-                "generate more samples or choose smaller splits"
+                f"split {name}=[{first},{end}] reaches beyond the {store.num_samples} samples of {store.path}; "
+                "generate more samples or choose smaller splits",
+                options=("splits",),
             )
         for other, (other_first, other_end) in checked.items():
             if max(first, other_first) < min(end, other_end):
                 raise InputError(
-                    f"data.splits.{name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]"
+                    f"split {name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]",
+                    options=("splits",),
                 )
         checked[name] = (first, end)
     if checked["train"][0] == checked["train"][1]:
-        raise InputError("data.splits.train is empty; give it at least one sample")
+        raise InputError("split train is empty; give it at least one sample", options=("splits",))
     return checked

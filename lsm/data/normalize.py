@@ -1,9 +1,9 @@
-"""Normalisation of fields: statistics are buffers, so a checkpoint carries them and predicts in physical units by itself."""
+"""Normalisation of fields. Statistics are buffers, so a checkpoint contains them and predicts in physical units by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from lsm.errors import InputError
 
 Normalization = Literal["none", "channel", "site"]
+CoordinateNormalization = Literal["none", "box"]
 
 
 class Normalizer(nn.Module):
     """Subtract a mean and divide by a deviation.
 
     Args:
-        kind: "none" leaves fields as they are; "channel" has one mean and deviation a channel, over all sites, so that any
+        kind: "none" leaves fields unchanged; "channel" has one mean and deviation per channel, over all sites, so that any
             grid can be evaluated; "site" has one for each site and channel, which ties a model to its grid.
         sites: sites along each axis.
         channels: number of channels.
@@ -26,14 +27,12 @@ class Normalizer(nn.Module):
     mean: Tensor
     deviation: Tensor
 
-    #: Added to every deviation, as published; a site that never varies stays finite. Over channels no more than a hundredth
-    #: of a deviation that is not 0 is added, lest it swamp fields of small numbers, such as displacements in metres.
+    #: Added to every deviation, as published, so that a site that never varies stays finite. Per channel at most a hundredth
+    #: of a nonzero deviation is added, since 1e-5 would dominate fields of small numbers, such as displacements in metres.
     floor = 1e-5
 
     def __init__(self, kind: Normalization, sites: tuple[int, ...], channels: int) -> None:
         super().__init__()
-        if kind not in get_args(Normalization):
-            raise InputError(f"normalisation {kind!r} is unknown; choose one of: {', '.join(get_args(Normalization))}")
         self.kind = kind
         shape = (*sites, channels) if kind == "site" else (channels,)
         self.register_buffer("mean", torch.zeros(shape))
@@ -41,7 +40,7 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def fit(self, fields: Iterable[Tensor]) -> None:
-        """Measure mean and unbiased standard deviation, in double precision and in one pass.
+        """Compute mean and unbiased standard deviation, in double precision and in one pass.
 
         Args:
             fields: batches ``(b, *sites, c)``; every training sample once.
@@ -60,7 +59,8 @@ class Normalizer(nn.Module):
             count = total
         if squares is None or count < 2:
             raise InputError(
-                "normalisation needs at least 2 training samples; enlarge data.splits.train or choose 'none'"
+                "normalisation needs at least 2 training samples; enlarge the training split, or choose 'none'",
+                options=("splits", "normalization"),
             )
         self.mean.copy_(mean)
         deviation = (squares / (count - 1)).sqrt()
@@ -74,7 +74,7 @@ class Normalizer(nn.Module):
         for index, batch in enumerate(fields):
             if not torch.isfinite(batch).all():
                 raise InputError(
-                    f"batch {index} of the training samples holds values that are not finite; "
+                    f"batch {index} of the training samples contains values that are not finite; "
                     "the data are damaged: generate or convert them again"
                 )
             yield batch.double() if self.kind == "site" else batch.double().flatten(0, -2)
@@ -83,15 +83,51 @@ class Normalizer(nn.Module):
         if self.kind == "site" and field.shape[1:] != self.mean.shape:
             raise InputError(
                 f"this model was normalised per site on a grid {tuple(self.mean.shape)} and cannot take one of shape "
-                f"{tuple(field.shape[1:])}; train with data.normalization.inputs=channel data.normalization.targets=channel"
+                f"{tuple(field.shape[1:])}; train with normalisation by channel",
+                options=("normalization",),
             )
 
     def encode(self, field: Tensor) -> Tensor:
-        """Physical units to normalised ones, ``(b, *sites, c)``."""
+        """Map physical to normalised units, ``(b, *sites, c)``."""
         self._check(field)
         return field if self.kind == "none" else (field - self.mean) / self.deviation
 
     def decode(self, field: Tensor) -> Tensor:
-        """Normalised units to physical ones, ``(b, *sites, c)``."""
+        """Map normalised to physical units, ``(b, *sites, c)``."""
         self._check(field)
         return field if self.kind == "none" else field * self.deviation + self.mean
+
+
+class BoundingBox(nn.Module):
+    """Map coordinates to the unit cube by the bounding box of the training samples, so that no unit of length matters.
+
+    A direction in which no sample extends is only shifted.
+
+    Args:
+        dimensions: number of coordinates.
+    """
+
+    low: Tensor
+    span: Tensor
+
+    def __init__(self, dimensions: int) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.zeros(dimensions))
+        self.register_buffer("span", torch.ones(dimensions))
+
+    @torch.no_grad()
+    def fit(self, coords: Iterable[Tensor]) -> None:
+        """Measure the box.
+
+        Args:
+            coords: batches ``(b, *sites, d)``; every training sample once.
+        """
+        corners = [(batch.flatten(0, -2).amin(dim=0), batch.flatten(0, -2).amax(dim=0)) for batch in coords]
+        low, high = (torch.stack(ends) for ends in zip(*corners, strict=True))
+        span = high.amax(dim=0) - low.amin(dim=0)
+        self.low.copy_(low.amin(dim=0))
+        self.span.copy_(torch.where(span > 0, span, torch.ones_like(span)))
+
+    def encode(self, coords: Tensor) -> Tensor:
+        """Map ``(b, *sites, d)`` in units of length to the unit cube."""
+        return (coords - self.low) / self.span

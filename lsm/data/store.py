@@ -4,7 +4,7 @@ Owns the schema. ``data_prep`` writes stores, readers decode what they hold; thi
 
 Schema, version 1::
 
-    attributes    schema, version, benchmark, provenance (JSON)
+    attributes    schema, version, benchmark, provenance (JSON), display (JSON, optional)
     /fields/NAME  (n, ...), chunked a sample at a time; attributes unit, description
     /samples/NAME (n,), bookkeeping of the generator: attempt, residual, iterations
 """
@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -25,11 +26,27 @@ from typing import Any
 import h5py
 import numpy as np
 
+from lsm.data.hdf5 import (
+    damage_reported,
+    member_names,
+    open_dataset,
+    open_group,
+    open_hdf5,
+    read_attribute,
+    require_true_size,
+)
 from lsm.errors import InputError, require_whole
-from lsm.files import put_in_place
+from lsm.files import remove_leftovers, whole_file
+from lsm.plain import MAX_TEXT, parse_json
 
 SCHEMA = "lsm-store"
 VERSION = 1
+
+#: Versions of the HDF5 format from which on headers and indices have checksums, too.
+_FORMAT = ("v110", "v110")
+
+#: Bytes of one sample, all fields together, up to which a store is read unless another limit is given.
+MAX_SAMPLE_BYTES = 2.5e8
 
 
 @dataclass(frozen=True)
@@ -49,37 +66,165 @@ class StoredField:
     dtype: str = "float32"
 
 
+class StoredArray:
+    """One array of a store, with its leading sample axis; values are read from the disk when they are indexed.
+
+    Args:
+        path: the store.
+        name: name of the array.
+        dataset: the array in the file, checked when the store was opened.
+        max_bytes: limit for one sample.
+    """
+
+    def __init__(self, path: Path, name: str, dataset: h5py.Dataset, max_bytes: float) -> None:
+        self._path, self._name, self._dataset, self._max_bytes = path, name, dataset, max_bytes
+        self.shape: tuple[int, ...] = dataset.shape
+        self.dtype: np.dtype = dataset.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, samples: int | slice) -> np.ndarray:
+        """Values of one sample, or of a slice of samples.
+
+        Raises:
+            IndexError: there is no such sample.
+            InputError: the file is damaged there, or a value is not finite.
+        """
+        chosen = range(len(self))[samples]
+        indices = chosen if isinstance(chosen, range) else (chosen,)
+        for index in indices:
+            require_true_size(self._path, self._dataset, (index, *[0] * (len(self.shape) - 1)), self._max_bytes)
+        with damage_reported(self._path):
+            values = np.asarray(self._dataset[samples])
+        bad = first_not_finite(values if isinstance(chosen, range) else values[None])
+        if bad is not None:
+            raise InputError(
+                f"{self._path} holds {self._name} of sample {indices[bad]} with values that are not finite; "
+                "generate or convert the data again"
+            )
+        return values
+
+
+def first_not_finite(values: np.ndarray) -> int | None:
+    """Index of the first sample with a value that is NaN or infinite in single precision; None without one.
+
+    Args:
+        values: ``(n, ...)``.
+    """
+    with np.errstate(over="ignore"):
+        single = values.astype(np.float32, copy=False)
+    bad = ~np.isfinite(single).reshape(len(values), -1).all(axis=1)
+    return int(bad.argmax()) if bad.any() else None
+
+
+def sample_bytes(fields: Mapping[str, StoredField]) -> int:
+    """Bytes of one sample of all fields, uncompressed."""
+    return sum(prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields.values())
+
+
 class Store:
-    """Read a store lazily; nothing is held in memory.
+    """Read a store; samples are read from the disk when they are needed.
+
+    The file may come from anybody: everything but the values is checked when it is opened, the values when they are read.
 
     Args:
         path: the HDF5 file.
+        max_sample_bytes: largest size of one sample of all fields, uncompressed, that is accepted.
     Raises:
-        InputError: the file is no readable store of a known version.
+        InputError: the file is not a complete store of a known version, or exceeds a limit.
         FileNotFoundError: there is no such file.
+
+    Example:
+        >>> import tempfile
+        >>> path = tempfile.mkdtemp() + "/heat.h5"
+        >>> fields = {"temperature": StoredField((4,), "K", "at the cell centres")}
+        >>> with StoreWriter(path, "heat", fields, num_samples=2, provenance={}) as writer:
+        ...     writer.write(slice(0, 2), {"temperature": np.ones((2, 4))})
+        >>> with Store(path) as store:
+        ...     store.num_samples, store.field("temperature")[1]
+        (2, array([1., 1., 1., 1.], dtype=float32))
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        if not self.path.exists():
-            raise FileNotFoundError(f"{self.path} does not exist")
-        if self.path.is_dir():
-            raise InputError(f"{self.path} is a folder; store= takes a file, data_dir= takes a folder")
+    benchmark: str
+    provenance: dict[str, Any]
+    display: dict[str, Any]
+    fields: dict[str, StoredField]
+    num_samples: int
+
+    def __init__(self, path: str | Path, max_sample_bytes: float = MAX_SAMPLE_BYTES) -> None:
+        self.path, self._max_sample_bytes = Path(path), max_sample_bytes
+        self._file = open_hdf5(self.path)
         try:
-            self._file = h5py.File(self.path, "r")
-        except PermissionError:
-            raise
-        except OSError as error:
-            raise InputError(
-                f"{self.path} cannot be read as HDF5 ({error}); it is truncated or no HDF5 file: "
-                "remove it and generate or convert again"
-            ) from error
-        found = (self._file.attrs.get("schema"), self._file.attrs.get("version"))
-        if found != (SCHEMA, VERSION):
+            self._read_header()
+            self._arrays = self._open_arrays("fields")
+            self._require_chunks_of_samples()
+            self._records = self._open_arrays("samples") if "samples" in self._file else {}
+            self.fields = {name: self._describe(name, dataset) for name, dataset in self._arrays.items()}
+            self.num_samples = self._count_samples()
+            self._require_size()
+        except BaseException:
             self._file.close()
+            raise
+
+    def _read_header(self) -> None:
+        found = (self._attribute("schema"), self._attribute("version"))
+        if not isinstance(found[0], str) or not isinstance(found[1], np.integer) or found != (SCHEMA, VERSION):
             raise InputError(
                 f"{self.path} has schema {found[0]} version {found[1]}, expected {SCHEMA} version {VERSION}; "
                 "generate or convert the data again with this version of lsm"
+            )
+        self.benchmark = self._text(self._file, "benchmark", "the file")
+        provenance = self._text(self._file, "provenance", "the file", MAX_TEXT)
+        self.provenance = parse_json(provenance, f"the provenance of {self.path}")
+        stored = self._attribute("display") is not None
+        display = self._text(self._file, "display", "the file", MAX_TEXT) if stored else "{}"
+        self.display = parse_json(display, f"the display record of {self.path}")
+
+    def _attribute(self, name: str) -> Any:
+        return read_attribute(self.path, self._file, name)
+
+    def _text(self, item: Any, name: str, what: str, longest: int = 10_000) -> str:
+        value = read_attribute(self.path, item, name)
+        if not isinstance(value, str) or len(value) > longest or not "".join(value.split()).isprintable():
+            raise InputError(
+                f"{self.path}: the attribute {name} of {what} is missing or no printable text of at most {longest} characters"
+            )
+        return value
+
+    def _open_arrays(self, group: str) -> dict[str, h5py.Dataset]:
+        parent = open_group(self.path, self._file, group)
+        names = member_names(self.path, parent)
+        arrays = {name: open_dataset(self.path, parent, name, self._max_sample_bytes) for name in names}
+        for name, dataset in arrays.items():
+            if dataset.ndim < 1:
+                raise InputError(f"{self.path}: {name} has no sample axis")
+        return arrays
+
+    def _require_chunks_of_samples(self) -> None:
+        for name, dataset in self._arrays.items():
+            if dataset.chunks not in (None, (1, *dataset.shape[1:])):
+                raise InputError(
+                    f"{self.path}: {name} of shape {dataset.shape} has chunks {dataset.chunks}, expected one per sample"
+                )
+
+    def _describe(self, name: str, dataset: h5py.Dataset) -> StoredField:
+        unit, description = (self._text(dataset, attribute, name) for attribute in ("unit", "description"))
+        return StoredField(dataset.shape[1:], unit, description, str(dataset.dtype))
+
+    def _count_samples(self) -> int:
+        counts = {name: len(dataset) for name, dataset in {**self._arrays, **self._records}.items()}
+        if not self._arrays or len(set(counts.values())) != 1 or 0 in counts.values():
+            raise InputError(f"{self.path} holds numbers of samples {counts}, expected one number of at least 1")
+        return next(iter(counts.values()))
+
+    def _require_size(self) -> None:
+        size = sample_bytes(self.fields)
+        if size > self._max_sample_bytes:
+            raise InputError(
+                f"a sample of {self.path} has {size:.4g} bytes, the limit max_sample_bytes is {self._max_sample_bytes:.4g}; "
+                "raise the limit if you trust the file",
+                options=("max_sample_bytes",),
             )
 
     def __enter__(self) -> Store:
@@ -94,50 +239,27 @@ class Store:
         """Close the file."""
         self._file.close()
 
-    @property
-    def benchmark(self) -> str:
-        """Name of the benchmark whose data this is."""
-        return str(self._file.attrs["benchmark"])
-
-    @property
-    def provenance(self) -> dict[str, Any]:
-        """How the data came to be."""
-        return json.loads(self._file.attrs["provenance"])
-
-    @property
-    def fields(self) -> dict[str, StoredField]:
-        """What is stored of one sample."""
-        return {name: self._describe(dataset) for name, dataset in self._file["fields"].items()}
-
-    @staticmethod
-    def _describe(dataset: h5py.Dataset) -> StoredField:
-        attributes = dataset.attrs
-        return StoredField(dataset.shape[1:], attributes["unit"], attributes["description"], str(dataset.dtype))
-
-    @property
-    def num_samples(self) -> int:
-        """Number of samples."""
-        return min(len(dataset) for dataset in self._file["fields"].values())
-
-    def field(self, name: str) -> h5py.Dataset:
-        """The array ``name``, with its leading sample axis, unread.
+    def field(self, name: str) -> StoredArray:
+        """The array ``name``, with its leading sample axis; nothing is read yet.
 
         Raises:
             InputError: there is no such array.
         """
-        if name not in self._file["fields"]:
-            raise InputError(f"{self.path} holds no field {name!r}, only {', '.join(self._file['fields'])}")
-        return self._file["fields"][name]
+        if name not in self._arrays:
+            raise InputError(f"{self.path} holds no field {name!r}, only {', '.join(self._arrays)}")
+        return StoredArray(self.path, name, self._arrays[name], self._max_sample_bytes)
 
     def bookkeeping(self) -> dict[str, np.ndarray]:
         """The generator's records of every sample; empty for converted data."""
-        return {name: dataset[:] for name, dataset in self._file["samples"].items()} if "samples" in self._file else {}
+        with damage_reported(self.path):
+            return {name: dataset[:] for name, dataset in self._records.items()}
 
 
 class StoreWriter:
     """Write a store so that the file appears whole or not at all.
 
-    Use as a context manager: everything goes to ``PATH.partial``, which takes its final name when the block ends well.
+    Use as a context manager: everything goes to a partial file of its own name, which takes the final name when the block ends
+    well. Of two writers of one path the last one to finish prevails, and its store is whole.
 
     Args:
         path: the HDF5 file to make.
@@ -158,35 +280,31 @@ class StoreWriter:
         num_samples: int,
         provenance: Mapping[str, Any],
         bookkeeping: Mapping[str, str] | None = None,
+        display: Mapping[str, Any] | None = None,
     ) -> None:
         require_whole("num_samples", num_samples, 1)
         if not fields:
             raise InputError(f"{path} is to hold no field; name at least one")
         self.path, self._fields = Path(path), dict(fields)
         self._written = {name: np.zeros(num_samples, dtype=bool) for name in fields}
-        self._partial = self.path.with_name(self.path.name + ".partial")
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._require_space(fields, num_samples)
-        try:
-            self._file = h5py.File(self._partial, "w")
-        except BlockingIOError as error:
-            raise InputError(f"another process is writing {path}; wait for it, or choose another data_dir") from error
-        try:
-            self._describe(benchmark, fields, num_samples, provenance, bookkeeping or {})
-        except BaseException:
-            self._discard()
-            raise
+        self._require_space(num_samples)
+        remove_leftovers(self.path)
+        with ExitStack() as stack:
+            partial = stack.enter_context(whole_file(self.path))
+            # The partial file is locked already, and HDF5 would not get a second lock.
+            self._file = stack.enter_context(h5py.File(partial.name, "w", libver=_FORMAT, locking=False))
+            self._describe(benchmark, provenance, display or {})
+            self._create_arrays(num_samples, bookkeeping or {})
+            stack.push(lambda kind, *_: None if kind else self._require_all())
+            self._open = stack.pop_all()
 
-    def _describe(
-        self,
-        benchmark: str,
-        fields: Mapping[str, StoredField],
-        num_samples: int,
-        provenance: Mapping[str, Any],
-        bookkeeping: Mapping[str, str],
-    ) -> None:
-        self._file.attrs.update(schema=SCHEMA, version=VERSION, benchmark=benchmark, provenance=json.dumps(provenance))
-        for name, field in fields.items():
+    def _describe(self, benchmark: str, provenance: Mapping[str, Any], display: Mapping[str, Any]) -> None:
+        texts = {"provenance": provenance, "display": display}
+        plain = {name: json.dumps(dict(content), allow_nan=False) for name, content in texts.items()}
+        self._file.attrs.update(schema=SCHEMA, version=VERSION, benchmark=benchmark, **plain)
+
+    def _create_arrays(self, num_samples: int, bookkeeping: Mapping[str, str]) -> None:
+        for name, field in self._fields.items():
             dataset = self._file.create_dataset(
                 f"fields/{name}",
                 shape=(num_samples, *field.shape),
@@ -195,18 +313,19 @@ class StoreWriter:
                 compression="gzip",
                 compression_opts=1,
                 shuffle=True,
+                fletcher32=True,
             )
             dataset.attrs.update(unit=field.unit, description=field.description)
         for name, dtype in bookkeeping.items():
-            self._file.create_dataset(f"samples/{name}", shape=(num_samples,), dtype=dtype)
+            self._file.create_dataset(f"samples/{name}", shape=(num_samples,), dtype=dtype, fletcher32=True)
 
-    def _require_space(self, fields: Mapping[str, StoredField], num_samples: int) -> None:
+    def _require_space(self, num_samples: int) -> None:
         """Refuse before HDF5 fills a disk: it could neither close such a file nor leave the process without a crash.
 
         Compression is not counted on, so a set that would just have fitted may be refused.
         """
-        needed = num_samples * sum(prod(field.shape) * np.dtype(field.dtype).itemsize for field in fields.values())
-        if shutil.disk_usage(self.path.parent).free < needed:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self.path.parent).free < num_samples * sample_bytes(self._fields):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def write(
@@ -235,14 +354,18 @@ class StoreWriter:
         indices = range(num_samples)[index] if isinstance(index, slice) else [index]
         if not all(0 <= chosen < num_samples for chosen in indices):
             raise InputError(f"{self.path} is to hold samples 0 to {num_samples - 1}, not {index}")
-        expected = ((len(indices),) if isinstance(index, slice) else ()) + self._fields[name].shape
+        field = self._fields[name]
+        expected = ((len(indices),) if isinstance(index, slice) else ()) + field.shape
         if values.shape != expected:
             raise InputError(f"{name} to be written to {self.path} has shape {values.shape}, expected {expected}")
-        bad = ~np.isfinite(values).reshape(len(indices), -1).all(axis=1)
-        if bad.any():
-            raise InputError(
-                f"{name} of sample {indices[int(bad.argmax())]} holds values that are not finite; leave it out"
-            )
+        if values.dtype.kind not in "biuf":
+            raise InputError(f"{name} to be written to {self.path} has type {values.dtype}, expected numbers")
+        stored = values.reshape(len(indices), *field.shape).astype(field.dtype)
+        bad = first_not_finite(stored)
+        if bad is not None:
+            raise InputError(f"{name} of sample {indices[bad]} holds values that are not finite; leave it out")
+        if stored.dtype.kind in "iu" and (stored != values.reshape(stored.shape)).any():
+            raise InputError(f"{name} to be written to {self.path} holds values that {field.dtype} cannot represent")
 
     def _require_all(self) -> None:
         for name, written in self._written.items():
@@ -258,22 +381,7 @@ class StoreWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
-            self._discard()
-            return
-        try:
-            self._require_all()
-            self._file.close()
-            put_in_place(self._partial, self.path)
-        except BaseException:
-            self._discard()
-            raise
-
-    def _discard(self) -> None:
-        try:
-            self._file.close()
-        finally:
-            self._partial.unlink(missing_ok=True)
+        self._open.__exit__(kind, error, trace)
 
 
 def require_fields(store: Store, names: Iterable[str]) -> None:

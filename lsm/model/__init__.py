@@ -1,0 +1,62 @@
+"""Model families by name: what a model is, and the registry that finds it.
+
+A family is one module in this package (or a package, as the Latent Spectral Model) that registers a class::
+
+    @MODELS.register("mine")
+    class MyModel(nn.Module):
+        geometries = GRIDS
+
+        def __init__(self, spec: FieldSpec, *, width: Count = 32) -> None: ...
+        def forward(self, inputs, coords=None, code=None): ...
+
+Channel counts, rank and sites come from the specification; keyword-only parameters are the family's options.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol
+
+from torch import Tensor
+
+from lsm.errors import InputError
+from lsm.fields import FieldSpec, Geometry
+from lsm.registry import Registry
+
+#: Geometries whose sites form a lattice.
+GRIDS: frozenset[Geometry] = frozenset({"grid", "mesh"})
+
+ANY_GEOMETRY: frozenset[Geometry] = GRIDS | {"points"}
+
+MODELS: Registry[Any] = Registry("model", home="lsm.model")
+
+
+class Model(Protocol):
+    """A map from a normalised field to a normalised field at the same sites.
+
+    The solver normalises, rolls out and masks; a model sees neither physical units nor time.
+    """
+
+    #: Where the sites may lie.
+    geometries: ClassVar[frozenset[Geometry]]
+
+    def __call__(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``.
+
+        Args:
+            inputs: normalised fields, ``(b, *sites, spec.in_channels)``.
+            coords: ``(b, *sites, d)``, where the sites of a mesh or cloud lie, in physical units.
+            code: ``(b, k)``, a vector that describes the whole sample.
+        Returns:
+            ``(b, *sites, spec.out_channels)``, normalised.
+        """
+
+
+def require_geometry(geometries: frozenset[Geometry], spec: FieldSpec, what: str) -> None:
+    """Check that a family or a part of it serves the geometry of some fields.
+
+    Raises:
+        InputError: it does not; the message names the families that do.
+    """
+    if spec.geometry not in geometries:
+        fitting = [name for name in MODELS.names() if spec.geometry in MODELS[name].geometries]
+        raise InputError(f"{what} does not serve {spec.geometry!r} sites; models that do: {', '.join(fitting)}")

@@ -1,4 +1,4 @@
-"""A field in motion as a GIF: truth, prediction and absolute error side by side."""
+"""Fields that change over time as a GIF: truth, prediction and absolute error side by side, a row per quantity."""
 
 from __future__ import annotations
 
@@ -13,79 +13,119 @@ from torch import Tensor
 
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.plotting.frames import ROWS, Stage
-from lsm.plotting.layout import BAR_GAP, BARE_GAP, label_rim, lay_out, set_title
-from lsm.plotting.moments import Moment, in_motion, moments, num_moments, quantity_of, start
-from lsm.plotting.plane import middle_plane
+from lsm.files import whole_file
+from lsm.plotting.display import Display
+from lsm.plotting.layout import (
+    BAR_GAP,
+    BARE_GAP,
+    LABEL_SIZE,
+    add_bar,
+    axis_labels,
+    label_rim,
+    lay_out,
+    set_headline,
+    set_title,
+)
+from lsm.plotting.scene import scene_of
+from lsm.plotting.sequence import ROWS, SeriesPainter, painters_of
+from lsm.plotting.snapshots import Snapshot, in_motion, num_snapshots
 
 FRAMES_PER_SECOND = 5
 
+#: Least value of the channels of a colour that is drawn as white.
+ALMOST_WHITE = 248
+
 
 def check_in_motion(spec: FieldSpec) -> None:
-    """Refuse to animate what does not move.
+    """Refuse to animate fields that do not change over time.
 
     Raises:
-        InputError: the field is at rest.
+        InputError: the fields are at rest.
     """
     if not in_motion(spec):
         names = ", ".join(channel.name for channel in spec.targets)
-        raise InputError(f"{names} cannot be animated: a field at rest has no frames; leave animate=true out")
+        raise InputError(
+            f"{names} cannot be animated: a field at rest has no frames; draw it without an animation",
+            options=("animate",),
+        )
 
 
 def save_animation(
-    spec: FieldSpec, sample: FieldBatch, prediction: Tensor, title: str, path: Path, dpi: int = 80
+    spec: FieldSpec,
+    display: Display,
+    sample: FieldBatch,
+    prediction: Tensor,
+    title: str,
+    path: Path,
+    dpi: int = 80,
 ) -> None:
-    """Write every moment of one sample beside its prediction as a GIF, making its folder; colours and view stay.
+    """Write all snapshots of one sample beside its prediction as a GIF, in a folder made if missing.
+
+    Colours and view are the same in all frames.
 
     Args:
-        spec, sample, prediction: as in :func:`lsm.plotting.draw_sample`.
+        spec, display, sample, prediction: as in :func:`lsm.plotting.draw_sample`.
         title: headline; the number of the frame is added to it.
         path: the GIF.
-        dpi: dots an inch; the file grows with its square.
+        dpi: dots per inch; the size of the file grows with its square.
     Raises:
-        InputError: the field is at rest.
+        InputError: the fields are at rest.
     """
-    spec, sample, prediction, remark = middle_plane(spec, sample, prediction)
     check_in_motion(spec)
-    shots = moments(spec, sample, prediction, range(num_moments(spec)))
-    stage = Stage(spec, start(spec, sample), shots)
-    figure, axes = lay_out(stage.view, 1, [BARE_GAP, BAR_GAP, BAR_GAP], title)
+    scene = scene_of(spec, display, sample, prediction)
+    painters = painters_of(scene, range(num_snapshots(scene.spec)))
+    snapshots = list(zip(*(painter.series.snapshots for painter in painters), strict=True))
+    headlines = [scene.headline(title, shots[0].name) for shots in snapshots]
+    row_gaps, column_gaps = [BARE_GAP] * (len(painters) - 1), [BARE_GAP, BAR_GAP, painters[0].last_gap]
+    figure, axes = lay_out(painters[0].view, row_gaps, column_gaps, max(headlines, key=len))
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     frames = []
-    for shot in shots:
-        _redraw(axes, stage, shot)
-        figure.suptitle(f"{title}{remark}, {shot.name}")
+    for headline, shots in zip(headlines, snapshots, strict=True):
+        _redraw(axes, painters, shots, axis_labels(scene.spec, scene.display))
+        set_headline(figure, headline)
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write_gif(frames, path, _palette(frames, stage))
+    _write_gif(frames, path, _palette(frames, painters))
 
 
-def _palette(frames: Sequence[np.ndarray], stage: Stage) -> Image.Image:
+def _redraw(
+    axes: np.ndarray, painters: Sequence[SeriesPainter], snapshots: Sequence[Snapshot], names: tuple[str, str]
+) -> None:
+    for axis in axes.flat:
+        axis.clear()
+    label_rim(axes, names)
+    for row, painter, snapshot in zip(axes, painters, snapshots, strict=True):
+        drawn = painter.draw(row, snapshot)
+        if painter.view.line:
+            row[0].set_ylabel(painter.series.label, fontsize=LABEL_SIZE)
+            row[-1].tick_params(labelleft=True)  # curves of the error have a scale of their own
+        else:
+            for axis, colours in zip(row[1:], drawn[1:], strict=True):
+                add_bar(axis, painter.view, colours, painter.series.label)
+    for axis, name in zip(axes[0], ROWS, strict=True):
+        set_title(axis, name)
+
+
+def _palette(frames: Sequence[np.ndarray], painters: Sequence[SeriesPainter]) -> Image.Image:
     """256 colours for all frames ``(height, width, 3)``.
 
-    Beside the frames, the scales of colours are given much room, or else colours that are rare in the frames would be
-    given up, and the colour bars be wrong.
+    Each colour map in use has a quarter of the weight of the frames; otherwise colours that are rare in the frames would be
+    dropped, and the colour bars would be wrong. The averages that are almost white become the white of the background.
     """
     rows = np.concatenate(frames)
-    step = np.linspace(0, 1, rows.shape[1])
-    scales = [colormaps[scale["cmap"]](step, bytes=True)[:, :3] for scale in (stage.scale, stage.error_scale)]
-    room = np.repeat(np.stack(scales), len(rows) // 4, axis=0)
-    return Image.fromarray(np.concatenate([rows, room])).quantize(method=Image.Quantize.MEDIANCUT, kmeans=0)
+    steps = np.linspace(0, 1, rows.shape[1])
+    names = {scale["cmap"] for painter in painters for scale in (painter.scale, painter.error_scale)}
+    maps = [colormaps[name](steps, bytes=True)[:, :3] for name in sorted(names)]
+    weighted = np.repeat(np.stack(maps), len(rows) // 4, axis=0)
+    image = Image.fromarray(np.concatenate([rows, weighted])).quantize(method=Image.Quantize.MEDIANCUT, kmeans=0)
+    colours = np.array(image.getpalette()).reshape(-1, 3)
+    colours[colours.min(axis=1) >= ALMOST_WHITE] = 255
+    image.putpalette(colours.ravel().tolist())
+    return image
 
 
 def _write_gif(frames: Sequence[np.ndarray], path: Path, palette: Image.Image) -> None:
     first, *others = (Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames)
-    first.save(path, save_all=True, append_images=others, duration=1000 // FRAMES_PER_SECOND, loop=0)
-
-
-def _redraw(axes: np.ndarray, stage: Stage, shot: Moment) -> None:
-    for axis, name in zip(axes[0], ROWS, strict=True):
-        axis.clear()
-        set_title(axis, name)
-    drawn = stage.draw(axes[0], shot)
-    for axis, colours in zip(axes[0, 1:], drawn[1:], strict=True):
-        stage.add_bar(axis, colours, quantity_of(stage.spec))
-    label_rim(axes, stage.axis_names)
-    axes[0, -1].tick_params(labelleft=stage.view.line)  # curves of the error have a scale of their own
+    with whole_file(path) as file:
+        first.save(file, "GIF", save_all=True, append_images=others, duration=1000 // FRAMES_PER_SECOND, loop=0)

@@ -1,9 +1,10 @@
-"""What surrounds the panels: labels, limits, sizes and colour bars."""
+"""What surrounds the panels of a picture: labels, limits, sizes and colour bars."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -11,49 +12,50 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lsm.fields import Channel, FieldSpec
+from lsm.plotting.display import Display
 
 #: Font sizes, points.
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 10, 9, 8
 
-# All that follow are inches.
+# All following lengths are in inches.
 
-#: Margins about all panels: for axis labels, and for the headline and the titles.
+#: Margins around all panels: for axis labels, and for the headline and the titles.
 LEFT, BOTTOM, TOP = 0.7, 0.5, 0.6
 
-#: Room between panels: bare, with axis labels, with a colour bar.
-BARE_GAP, LABEL_GAP, BAR_GAP = 0.3, 0.75, 0.95
+#: Height of a line of the headline beyond the first, and letters that fit into an inch of it.
+LINE, LETTERS_PER_INCH = 0.17, 12
+
+#: Room between panels: bare, with titles, with axis labels of one line and of two, with a colour bar.
+BARE_GAP, TITLE_GAP, LABEL_GAP, TWO_LABELS_GAP, BAR_GAP = 0.3, 0.5, 0.75, 0.95, 0.95
 
 #: Width of a colour bar and its distance from the panel.
 BAR_WIDTH, BAR_DISTANCE = 0.1, 0.06
 
-#: The side of a square panel, and the limits within which the sides of others lie that have the same area.
+#: The side of a square panel; others have the same area, with sides between the two limits.
 SIDE, SHORTEST_SIDE, LONGEST_SIDE = 2.3, 0.7, 3.2
 
-#: Size of the smallest cells that are painted.
+#: Size of the smallest mesh cells that are drawn one by one.
 FINEST = 1 / 25
 
 Limits = tuple[tuple[float, float], tuple[float, float]]
 
 
 def label_of(channel: Channel) -> str:
-    """Name and unit, for people."""
-    return with_unit(channel.name.replace("_", " "), channel.unit)
+    """Name and unit of a channel, such as ``horizontal velocity [m/s]``; without the unit if it is dimensionless."""
+    name = channel.name.replace("_", " ")
+    return name if channel.unit == "1" else f"{name} [{channel.unit}]"
 
 
-def with_unit(name: str, unit: str) -> str:
-    """``name [unit]``, without the unit of a dimensionless quantity."""
-    return name if unit == "1" else f"{name} [{unit}]"
-
-
-def axis_labels(spec: FieldSpec) -> tuple[str, str]:
+def axis_labels(spec: FieldSpec, display: Display) -> tuple[str, str]:
     """What the horizontal and the vertical axis of a panel mean."""
-    if spec.positions is not None:
-        horizontal, vertical = (label_of(spec.targets[i]) for i in spec.positions)
+    if display.positions is not None:
+        labels = {channel.name: label_of(channel) for channel in spec.targets}
+        horizontal, vertical = (labels[name] for name in display.positions)
         return horizontal, vertical
     if spec.geometry == "grid":
         space = [name for name in spec.axes if name != "time"] if len(spec.axes) > 2 else list(spec.axes)
         return space[0], (space[1] if len(space) > 1 else "")
-    return "x", "y"
+    return "x", ("y" if spec.space_dim > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class View:
 
     Args:
         limits: of both axes; None to show what is drawn, on a square.
-        line: whether the panels hold curves, not planes.
+        line: whether the panels show curves instead of planes.
         scale: size of the panels.
     """
 
@@ -87,7 +89,7 @@ class View:
 
     @property
     def finest(self) -> float:
-        """Length in the drawn plane that is worth a cell of its own: smooth shading smears cells finer than dots."""
+        """Length in the drawn plane of the smallest cell to draw; smooth shading blurs cells that are finer than pixels."""
         return FINEST * self.units_per_inch
 
     def apply(self, axis: Axes) -> None:
@@ -98,10 +100,10 @@ class View:
             axis.set_ylim(*self.limits[1])
 
 
-def view_of(spec: FieldSpec, places: Sequence[np.ndarray], scale: float = 1.0) -> View:
-    """The window if there is one, else all places ``(..., 2)`` with a little margin."""
-    if spec.window is not None or not places:
-        return View(spec.window, scale=scale)
+def view_of(display: Display, places: Sequence[np.ndarray], scale: float = 1.0) -> View:
+    """The window if there is one, else all places ``(..., 2)`` with a small margin."""
+    if display.window is not None or not places:
+        return View(display.window, scale=scale)
     flat = np.concatenate([place.reshape(-1, 2) for place in places]).astype(np.float64)
     low, high = flat.min(axis=0), flat.max(axis=0)
     margin = 0.02 * (high - low).max() or 0.5
@@ -109,36 +111,54 @@ def view_of(spec: FieldSpec, places: Sequence[np.ndarray], scale: float = 1.0) -
     return View(((float(left), float(right)), (float(bottom), float(top))), scale=scale)
 
 
-def lay_out(view: View, rows: int, gaps: Sequence[float], title: str) -> tuple[Figure, np.ndarray]:
+def lay_out(
+    view: View, row_gaps: Sequence[float], column_gaps: Sequence[float], headline: str
+) -> tuple[Figure, np.ndarray]:
     """A figure with a rectangle of panels ``(rows, columns)``, all of the view's size.
 
-    The places are fixed, for a layout that follows the labels would make the panels of an animation tremble.
+    The panels have fixed places: a layout that depends on the labels would move the panels of an animation.
 
     Args:
         view: what the panels show.
-        rows: rows of panels.
-        gaps: room to the right of each column.
-        title: headline.
+        row_gaps: room between neighbouring rows, from top to bottom.
+        column_gaps: room to the right of each column, the last included.
+        headline: one or several lines; the longest one, if it changes later.
     """
     width, height = view.size
-    whole = LEFT + len(gaps) * width + sum(gaps), TOP + rows * height + (rows - 1) * BARE_GAP + BOTTOM
-    figure = Figure(figsize=whole)
-    figure.suptitle(title, fontsize=TITLE_SIZE, y=1 - 0.1 / whole[1], verticalalignment="top")
-    axes = np.empty((rows, len(gaps)), dtype=object)
+    num_rows, num_columns = len(row_gaps) + 1, len(column_gaps)
+    whole_width = LEFT + num_columns * width + sum(column_gaps)
+    more_lines = _fold(headline, whole_width).count("\n")
+    whole_height = TOP + more_lines * LINE + num_rows * height + sum(row_gaps) + BOTTOM
+    figure = Figure(figsize=(whole_width, whole_height))
+    set_headline(figure, headline)
+    axes = np.empty((num_rows, num_columns), dtype=object)
     for row, column in np.ndindex(axes.shape):
-        left = LEFT + column * width + sum(gaps[:column])
-        low = BOTTOM + (rows - 1 - row) * (height + BARE_GAP)
-        axes[row, column] = figure.add_axes((left / whole[0], low / whole[1], width / whole[0], height / whole[1]))
+        left = LEFT + column * width + sum(column_gaps[:column])
+        low = BOTTOM + (num_rows - 1 - row) * height + sum(row_gaps[row:])
+        place = left / whole_width, low / whole_height, width / whole_width, height / whole_height
+        axes[row, column] = figure.add_axes(place)
     return figure, axes
 
 
+def set_headline(figure: Figure, headline: str) -> None:
+    """Write the headline of a figure, in as many lines as its width needs."""
+    width, height = figure.get_size_inches()
+    text = _fold(headline, width)
+    figure.suptitle(text, fontsize=TITLE_SIZE, y=1 - 0.1 / height, verticalalignment="top")
+
+
+def _fold(text: str, width: float) -> str:
+    folded = [fill(line, round(width * LETTERS_PER_INCH)) for line in text.split("\n")]
+    return "\n".join(folded)
+
+
 def label_rim(axes: np.ndarray, names: tuple[str, str], only_left: bool = True) -> None:
-    """Name both axes, and show their figures, at the left and lower rim of a rectangle of panels, some of them removed.
+    """Label both axes and their ticks at the left and lower rim of a rectangle of panels, some of them removed.
 
     Args:
         axes: ``(rows, columns)``.
         names: of the horizontal and the vertical axis.
-        only_left: whether the panels of a row share their vertical axis; if not, each shows its own figures.
+        only_left: whether the panels of a row share their vertical axis; if not, each labels its own ticks.
     """
     present = np.array([[axis.figure is not None for axis in row] for row in axes])
     for (row, column), axis in np.ndenumerate(axes):
@@ -150,7 +170,7 @@ def label_rim(axes: np.ndarray, names: tuple[str, str], only_left: bool = True) 
 
 
 def set_title(axis: Axes, title: str) -> None:
-    """Say what a panel shows."""
+    """The title of a panel."""
     axis.set_title(title, fontsize=TITLE_SIZE)
 
 

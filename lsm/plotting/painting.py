@@ -1,4 +1,4 @@
-"""What a panel shows: a scalar field in the plane or along a line, its colours, a mesh, a tool."""
+"""What a panel shows: a scalar field in the plane or along a line, in colours, the lines of a mesh, a tool."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.tri import Triangulation
 
-ERROR_COLOURS = "magma_r"
+#: Colour maps: of a field, of one with both signs, of absolute errors.
+COLOURS, SIGNED_COLOURS, ERROR_COLOURS = "viridis", "RdBu_r", "magma_r"
+
+#: Share of its largest value up to which the other sign of a field counts as a numerical wiggle.
+WIGGLES = 0.01
+
 LINE_COLOUR = "C0"
 TOOL_COLOUR, TOOL_EDGE = "0.8", "0.3"
 
@@ -27,7 +32,7 @@ def paint(
         values: ``(*sites)``: of one axis for a line or a cloud, of two for a lattice or mesh.
         coords: ``(*sites, d)``, or None on a regular lattice, which is drawn on the unit interval or square.
         scale: limits and colours.
-        finest: distance of mesh lines below which only some are drawn; see :class:`lsm.plotting.layout.View`.
+        finest: distance of mesh lines below which only some of them are used; see :class:`lsm.plotting.layout.View`.
     """
     if is_line(values, coords):
         axis.set_ylim(*_with_margin(scale["vmin"], scale["vmax"]))
@@ -54,7 +59,7 @@ def is_line(values: np.ndarray, coords: np.ndarray | None) -> bool:
 
 
 def abscissa(values: np.ndarray, coords: np.ndarray | None) -> np.ndarray:
-    """``(n,)``, where the sites of a line lie."""
+    """``(n,)``, positions of the sites along a line."""
     return np.linspace(0, 1, len(values)) if coords is None else coords[:, 0]
 
 
@@ -66,7 +71,8 @@ def _with_margin(low: float, high: float) -> tuple[float, float]:
 def triangulate(coords: np.ndarray, widest: float = 3.0) -> Triangulation:
     """Triangles between the points of a cloud, with holes left blank.
 
-    A triangle that spans a hole has a circumscribed circle as wide as the hole, for no point lies within that circle.
+    No point lies within the circumscribed circle of a Delaunay triangle, so a triangle that spans a hole has a circle as wide
+    as the hole.
 
     Args:
         coords: ``(n, 2)``.
@@ -82,15 +88,21 @@ def triangulate(coords: np.ndarray, widest: float = 3.0) -> Triangulation:
     return triangulation
 
 
-def colour_scale(fields: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Common limits and colours: diverging about zero for fields of both signs, else sequential.
+def colour_scale(truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray] = ()) -> dict[str, Any]:
+    """Common limits and colours of fields; masked sites do not count.
 
-    Masked sites do not count.
+    If the truth has values of both signs, the colours diverge and the limits are symmetric about zero, else they are
+    sequential. A prediction only widens the limits: that it undershoots a positive field must not change its colours.
     """
-    low, high = _limits(fields)
-    if low < 0 < high and min(-low, high) > 0.25 * max(-low, high):
-        return {"vmin": -max(-low, high), "vmax": max(-low, high), "cmap": "RdBu_r"}
-    return {"vmin": low, "vmax": high, "cmap": "viridis"}
+    low, high = _limits([*truths, *predictions])
+    if _is_signed(*_limits(truths)):
+        return {"vmin": -max(-low, high), "vmax": max(-low, high), "cmap": SIGNED_COLOURS}
+    return {"vmin": low, "vmax": high, "cmap": COLOURS}
+
+
+def _is_signed(low: float, high: float) -> bool:
+    """Whether a field has values of both signs, apart from wiggles about zero."""
+    return min(-low, high) > WIGGLES * max(-low, high)
 
 
 def error_scale(errors: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -104,14 +116,14 @@ def _limits(fields: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def spread_lines(coords: np.ndarray, spacing: float, within: np.ndarray | None = None) -> MeshLines:
-    """Lines of a structured mesh to draw: as many as are told apart, of those that pass through the part that is shown.
+    """Lines of a structured mesh that are far enough apart to be distinguished, among those that pass through the shown part.
 
     Args:
         coords: ``(m, n, 2)``.
         spacing: least distance of neighbouring lines, on average.
         within: ``(m, n)``, which sites are shown; all by default.
     Returns:
-        Which lines, by their index along the first and along the second axis; the outermost are among them.
+        Indices of the lines along the first and along the second axis, the outermost ones included.
     """
     seen = np.ones(coords.shape[:2], dtype=bool) if within is None else within
     chosen = []
@@ -125,13 +137,13 @@ def spread_lines(coords: np.ndarray, spacing: float, within: np.ndarray | None =
 
 
 def draw_mesh(axis: Axes, coords: np.ndarray, lines: MeshLines, **style: Any) -> None:
-    """Lines, see :func:`spread_lines`, of a structured mesh ``(m, n, 2)``, in a style as matplotlib names it."""
+    """Draw the lines that :func:`spread_lines` chose of a structured mesh ``(m, n, 2)``, in a style of matplotlib."""
     first, second = lines
     axis.add_collection(LineCollection([*coords[first], *coords[:, second].swapaxes(0, 1)], **style))
 
 
 def draw_tool(axis: Axes, underside: np.ndarray) -> None:
-    """A rigid body above its underside ``(n, 2)``, which goes on straight beyond its ends."""
+    """Draw a rigid body above its underside ``(n, 2)``, which is extended along straight lines to the edges of the panel."""
     x, y = underside.T
     (left, right), top = axis.get_xlim(), axis.get_ylim()[1]
     slopes = (y[1] - y[0]) / (x[1] - x[0]), (y[-1] - y[-2]) / (x[-1] - x[-2])

@@ -1,26 +1,31 @@
-"""The LightningModule: step, log, optimise. Knows no benchmark."""
+"""The LightningModule: step, log, optimise. Knows no benchmark and no model family."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lsm.checkpoint import describe
+from lsm.data.augment import Augmentation, Unchanged
 from lsm.errors import InputError
-from lsm.fields import FieldBatch
-from lsm.metrics import LOSSES, describe_fault, relative_l2
-from lsm.model.build import choose
+from lsm.fields import FieldBatch, FieldSpec
+from lsm.metrics import METRICS, describe_fault
 from lsm.solver import NeuralSolver
 
-MakeOptimizer = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+Loss = Callable[[Tensor, FieldBatch, FieldSpec], Tensor]
+MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+#: A GPU is asked after so many steps whether a loss was not finite: each question waits for the device.
+CHECK_INTERVAL = 50
 
 
 class SolverModule(pl.LightningModule):
@@ -28,72 +33,113 @@ class SolverModule(pl.LightningModule):
 
     Args:
         solver: the solver.
-        loss: name of a loss in :data:`lsm.metrics.LOSSES`.
-        make_optimizer: builds the optimiser of the parameters.
+        loss: maps prediction, batch and specification to a scalar; see :mod:`lsm.losses`.
+        make_optimizer: builds the optimiser from the named parameters.
         make_scheduler: builds the learning-rate schedule of an optimiser.
-        schedule_interval: "epoch" or "step", when the schedule moves on.
-        run: the whole run's configuration as plain data, kept in the checkpoint.
-        data: which data it is trained on as plain data, kept in the checkpoint.
+        schedule_interval: "epoch" or "step", when the schedule advances.
+        metrics: names of the errors to log, as ``train/NAME`` and ``val/NAME``.
+        augment: changes a training batch; see :mod:`lsm.data.augment`.
+        seed: random numbers of augmentations depend on it, on the epoch, the batch and the rank alone.
+        run: the configuration of the whole run as plain data, kept in the checkpoint.
+        data: description of the training data as plain data, kept in the checkpoint.
     """
 
     def __init__(
         self,
         solver: NeuralSolver,
-        loss: str,
+        loss: Loss,
         make_optimizer: MakeOptimizer,
         make_scheduler: MakeScheduler,
         schedule_interval: str = "epoch",
+        metrics: Sequence[str] = ("relative_l2",),
+        augment: Augmentation | None = None,
+        seed: int = 0,
         run: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        self.solver = solver
-        self.loss = choose("loss", LOSSES, loss)
+        self.solver, self.loss = solver, loss
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.schedule_interval = schedule_interval
-        self.run, self.data = run or {}, data or {}
-        self._errors: list[Tensor] = []
+        self.metrics = {name: METRICS[name] for name in metrics}
+        self.augment = augment or Unchanged(())
+        self.seed, self.run, self.data = seed, run or {}, data or {}
+        self._errors: list[dict[str, Tensor]] = []
+        self._first_bad: Tensor | None = None
+
+    @property
+    def monitor(self) -> str:
+        """The metric that chooses the best checkpoint: the first one."""
+        return next(iter(self.metrics))
 
     def training_step(self, batch: FieldBatch, batch_index: int) -> Tensor:
-        """Loss of one batch; logs the mean relative L2 error over the epoch.
+        """Loss of one batch; logs the mean of each metric over the epoch.
 
         Raises:
             InputError: the loss is not finite; the message says in which batch.
         """
+        batch = self.augment(batch, self.solver.spec, self._random(batch_index))
         prediction = self.solver(batch)
-        loss = self.loss(prediction, batch.targets)
-        if not torch.isfinite(loss):
-            raise InputError(
-                f"the training loss became {loss.item()} in epoch {self.current_epoch}, batch {batch_index}: "
-                f"{describe_fault(batch.inputs, batch.targets)}{self._kept}"
-            )
-        error = relative_l2(prediction.detach(), batch.targets).mean()
-        self.log("train/relative_l2", error, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+        loss = self.loss(prediction, batch, self.solver.spec)
+        self._check_loss(loss.detach(), batch, batch_index)
+        for name, metric in self.metrics.items():
+            error = metric(prediction.detach(), batch, self.solver.spec).mean()
+            self.log(f"train/{name}", error, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
 
+    def _random(self, batch_index: int) -> torch.Generator:
+        numbers = np.random.SeedSequence([self.seed, self.current_epoch, batch_index, self.global_rank])
+        return torch.Generator().manual_seed(int(numbers.generate_state(1)[0]))
+
+    def _check_loss(self, loss: Tensor, batch: FieldBatch, batch_index: int) -> None:
+        """Note the first batch whose loss is not finite; on a GPU, read the note only now and then."""
+        index = loss.new_full((), batch_index, dtype=torch.int64)
+        before = torch.full_like(index, -1) if self._first_bad is None else self._first_bad
+        self._first_bad = torch.where(torch.isfinite(loss) | (before >= 0), before, index)
+        if loss.device.type == "cpu" or batch_index % CHECK_INTERVAL == CHECK_INTERVAL - 1:
+            self._refuse_bad_loss(batch if loss.device.type == "cpu" else None)
+
+    def _refuse_bad_loss(self, batch: FieldBatch | None) -> None:
+        if self._first_bad is None or (index := int(self._first_bad)) < 0:
+            return
+        fault = "a field is not finite or zero everywhere, or the model diverged; check the data, or lower the learning rate"
+        raise InputError(
+            f"the training loss became infinite or NaN in epoch {self.current_epoch}, batch {index}: "
+            f"{fault if batch is None else describe_fault(batch.inputs, batch.targets)}{self._kept}",
+            options=("learning_rate",),
+        )
+
     def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
-        """Keep the relative L2 error of each sample until the end of the epoch."""
-        self._errors.append(relative_l2(self.solver(batch), batch.targets))
+        """Keep the errors of each sample until the end of the epoch."""
+        prediction = self.solver(batch)
+        self._errors.append(
+            {name: metric(prediction, batch, self.solver.spec) for name, metric in self.metrics.items()}
+        )
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean relative L2 error over the validation split.
+        """Log the mean of each metric over the validation split.
 
         Raises:
             InputError: a sample's error is not finite.
         """
-        gathered: Any = self.all_gather(torch.cat(self._errors))
+        for name in self.metrics:
+            errors = self._gathered([batch[name] for batch in self._errors])
+            bad = torch.nonzero(~torch.isfinite(errors))
+            if len(bad):
+                raise InputError(
+                    f"{name} of validation sample {bad[0].item()} is {errors[bad[0]].item()} after epoch "
+                    f"{self.current_epoch}: its true field is zero everywhere or not finite, or the model diverged; "
+                    "check the sample, or lower the learning rate",
+                    options=("learning_rate",),
+                )
+            self.log(f"val/{name}", errors.mean(), sync_dist=True)
         self._errors.clear()
+
+    def _gathered(self, errors: Sequence[Tensor]) -> Tensor:
+        """Errors of the whole split, in order: rank ``r`` of ``n`` has every n-th sample, with repeats to even out."""
+        gathered: Any = self.all_gather(torch.cat(list(errors)))
         loader: Any = self.trainer.val_dataloaders
-        # Each of several processes takes every n-th sample, and repeats some where the samples do not come out even.
-        errors = gathered.reshape(self.trainer.world_size, -1).T.flatten()[: len(loader.dataset)]
-        bad = torch.nonzero(~torch.isfinite(errors))
-        if len(bad):
-            raise InputError(
-                f"the error of validation sample {bad[0].item()} is {errors[bad[0]].item()} after epoch "
-                f"{self.current_epoch}: its true field is zero everywhere or not finite, or the model diverged; "
-                "check the sample, or lower optimizer.lr"
-            )
-        self.log("val/relative_l2", errors.mean(), sync_dist=True)
+        return gathered.reshape(self.trainer.world_size, -1).T.flatten()[: len(loader.dataset)]
 
     @property
     def _kept(self) -> str:
@@ -103,12 +149,14 @@ class SolverModule(pl.LightningModule):
         """Keep a diverged solver out of the checkpoints, which are written next.
 
         Raises:
-            InputError: a parameter is not finite.
+            InputError: a loss or a parameter is not finite.
         """
+        self._refuse_bad_loss(None)
         bad = [name for name, value in self.solver.named_parameters() if not torch.isfinite(value).all()]
         if bad:
             raise InputError(
-                f"{bad[0]} is no longer finite after epoch {self.current_epoch}: lower optimizer.lr{self._kept}"
+                f"{bad[0]} is no longer finite after epoch {self.current_epoch}; lower the learning rate{self._kept}",
+                options=("learning_rate",),
             )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
@@ -118,12 +166,14 @@ class SolverModule(pl.LightningModule):
             InputError: they refuse an option.
         """
         try:
-            optimizer = self.make_optimizer(self.parameters())
+            optimizer = self.make_optimizer(self.named_parameters())
             schedule = self.make_scheduler(optimizer)
         except InputError:
             raise
         except (TypeError, ValueError) as error:
-            raise InputError(f"an option of optimizer or scheduler is refused: {error}") from error
+            raise InputError(
+                f"the optimiser or the schedule refuses an option: {error}", options=("optimizer", "scheduler")
+            ) from error
         settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
         return {"optimizer": optimizer, "lr_scheduler": settings}
 

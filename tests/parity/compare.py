@@ -3,13 +3,13 @@
 import torch
 
 from lsm.fields import Channel, FieldSpec
-from lsm.model.build import build_model
-from lsm.reference import import_state
+from lsm.model import MODELS
+from lsm.model.latent_spectral.reference import import_state
 
 
-def make_model(geometry, rank, width, patch, in_channels, out_channels, code=0, num_scales=5, **projection):
-    """A model built as configuration builds it."""
-    spec = FieldSpec(
+def make_spec(geometry, rank, in_channels, out_channels, code=0):
+    """Fields with as many channels."""
+    return FieldSpec(
         geometry=geometry,
         sites=(7,) if geometry == "points" else (5,) * rank,
         axes=("site",) if geometry == "points" else ("x", "y", "z")[:rank],
@@ -17,14 +17,19 @@ def make_model(geometry, rank, width, patch, in_channels, out_channels, code=0, 
         targets=tuple(Channel(f"out{i}") for i in range(out_channels)),
         code=code,
     )
+
+
+def make_model(geometry, rank, width, patch, in_channels, out_channels, code=0, num_scales=5, **projection):
+    """A model as a configuration describes it; ``projection`` holds options of the projection."""
     config = {
+        "name": "lsm",
         "width": width,
         "patch": list(patch),
-        "projection": {"name": "fourier" if geometry == "points" else "grid", **projection},
-        "trunk": {"name": "multiscale", "num_scales": num_scales},
+        "num_scales": num_scales,
+        "projection": projection,
         "block": {"name": "neural_spectral", "heads": 8, "num_tokens": 4, "num_basis": 12},
     }
-    return build_model(config, spec)
+    return MODELS.make(config, make_spec(geometry, rank, in_channels, out_channels, code))
 
 
 def close(found, expected, relative):

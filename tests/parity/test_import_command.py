@@ -7,6 +7,7 @@ import torch
 from oracle import cloud_model, cloud_shapes, deformation_shapes, grid_model, grid_shapes, random_state
 from synthetic import write_synthetic_store
 
+from experiments.app import plain
 from experiments.convert import layout as layout_of
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
@@ -33,13 +34,13 @@ def benchmark(request, compose, tmp_path):
             "preset=quick",
             f"data.path={store}",
             f"model.width={WIDTH}",
-            "model.trunk.num_scales=5",
+            "model.num_scales=5",
         ),
         *(f"data.splits.{split}={limits}" for split, limits in splits.items()),
         *("data.normalization.inputs=none", "data.normalization.targets=none"),
     ]
-    cfg = compose("import", *options, "checkpoint=x")
-    return name, options, FieldDataModule(store, make_reader(cfg.benchmark.reader), splits).dataset("test")[0]
+    reader = make_reader(plain(compose("import", *options, "checkpoint=x").benchmark.reader))
+    return name, options, FieldDataModule(store, reader, splits).dataset("test")[0]
 
 
 def shapes_of(name):
@@ -79,8 +80,9 @@ def test_imported_cloud_model_is_the_reference_with_its_rows(benchmark, command,
     files = write(state, tmp_path / "weights.pt"), write(deform, tmp_path / "deformation.pt")
     options = [*options, f"checkpoint={files[0]}", f"output={tmp_path / 'made/cloud.ckpt'}", "model.patch=[6,6]"]
     options += ["model.projection.resolution=96"]
-    with pytest.raises(InputError, match="deformation=FILE"):
+    with pytest.raises(InputError, match="needs its deformation network") as caught:
         command("import", *options)
+    assert caught.value.options == ("deformation",)
     output = command("import", *options, f"deformation={files[1]}")
     checkpoint = load(output)
     assert checkpoint.solver.model.projection.rows == "reference"
@@ -106,6 +108,6 @@ def test_what_an_import_refuses(benchmark, command, tmp_path):
     assert not path.with_suffix(".ckpt").exists()
     command("import", *options, f"checkpoint={path}")
     before = path.with_suffix(".ckpt").read_bytes()
-    with pytest.raises(InputError, match=r"weights\.ckpt is there already"):
+    with pytest.raises(InputError, match=r"weights\.ckpt exists already"):
         command("import", *options, f"checkpoint={path}")
     assert path.with_suffix(".ckpt").read_bytes() == before

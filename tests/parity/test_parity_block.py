@@ -15,8 +15,8 @@ from oracle import (
     spectral_block_by_scalars,
 )
 
-from lsm.model.patches import from_patches, to_patches
-from lsm.model.spectral_block import NeuralSpectralBlock
+from lsm.model.latent_spectral.patches import from_patches, to_patches
+from lsm.model.latent_spectral.spectral_block import NeuralSpectralBlock
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +31,7 @@ def block_and_state(width=16, num_tokens=3, num_basis=5):
     generator = torch.Generator().manual_seed(1)
     shapes = grid_shapes(2, width, 1, 1, num_scales=1, num_tokens=num_tokens, num_basis=num_basis)
     state = part(random_state(shapes, generator), "process1")
-    block = NeuralSpectralBlock(width, 8, num_tokens, num_basis)
+    block = NeuralSpectralBlock(width, heads=8, num_tokens=num_tokens, num_basis=num_basis)
     with torch.no_grad():
         block.spectral.weights.copy_(state["weights"])
         block.tokens.copy_(state["latent"])

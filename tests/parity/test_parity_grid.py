@@ -6,7 +6,7 @@ from compare import close, compare_state, imported_names, make_model
 from oracle import differentiable, grid_model, grid_shapes, random_state, trunk, upsample
 from torch.nn import functional
 
-from lsm.reference import import_state
+from lsm.model.latent_spectral.reference import import_state
 
 # rank, sites (none a multiple of 2^4 * patch along every axis), patch, samples, channels in and out
 CASES = [
@@ -18,7 +18,7 @@ CASES = [
 WIDTH = 8
 
 
-def setup(rank, sites, samples, in_channels, out_channels, num_scales=5):
+def draw_case(rank, sites, samples, in_channels, out_channels, num_scales=5):
     generator = torch.Generator().manual_seed(10 * rank)
     state = random_state(grid_shapes(rank, WIDTH, in_channels, out_channels, num_scales), generator)
     inputs = torch.randn(samples, *sites, in_channels, generator=generator, dtype=torch.float64)
@@ -37,7 +37,7 @@ def _double():
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize(("rank", "sites", "patch", "samples", "in_channels", "out_channels"), CASES)
 def test_grid_model_equals_loops(rank, sites, patch, samples, in_channels, out_channels, training):
-    state, inputs, weight = setup(rank, sites, samples, in_channels, out_channels)
+    state, inputs, weight = draw_case(rank, sites, samples, in_channels, out_channels)
 
     def make():
         return make_model("grid", rank, WIDTH, patch, in_channels, out_channels)
@@ -60,7 +60,7 @@ def test_grid_model_equals_loops(rank, sites, patch, samples, in_channels, out_c
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize(("rank", "sites", "patch", "samples", "in_channels", "out_channels"), CASES)
 def test_grid_model_in_single_precision(rank, sites, patch, samples, in_channels, out_channels, training):
-    state, inputs, _ = setup(rank, sites, samples, in_channels, out_channels)
+    state, inputs, _ = draw_case(rank, sites, samples, in_channels, out_channels)
     single = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     rounded = {name: value.to(state[name].dtype) for name, value in single.items()}
     model = make_model("grid", rank, WIDTH, patch, in_channels, out_channels).train(training)
@@ -72,7 +72,7 @@ def test_grid_model_in_single_precision(rank, sites, patch, samples, in_channels
 @pytest.mark.usefixtures("_double")
 @pytest.mark.parametrize("num_scales", [1, 2, 3, 4])
 def test_trunk_of_fewer_scales_equals_loops(num_scales):
-    state, _, _ = setup(1, (11,), 2, 1, 1, num_scales)
+    state, _, _ = draw_case(1, (11,), 2, 1, 1, num_scales)
     model = make_model("grid", 1, WIDTH, (3,), 1, 1, num_scales=num_scales).eval()
     import_state(model, state)
     features = torch.randn(2, WIDTH, 11, generator=torch.Generator().manual_seed(5))

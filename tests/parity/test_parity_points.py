@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from compare import close, compare_state, imported_names, make_model
+from compare import close, compare_state, imported_names, make_model, make_spec
 from oracle import (
     cloud_model,
     cloud_shapes,
@@ -15,8 +15,8 @@ from oracle import (
     random_state,
 )
 
-from lsm.model.point_cloud import Deformation, FourierProjection
-from lsm.reference import import_state
+from lsm.model.latent_spectral.point_cloud import Deformation, FourierProjection
+from lsm.model.latent_spectral.reference import import_state
 
 WIDTH, CODE = 8, 5
 
@@ -65,7 +65,8 @@ def test_deformation_equals_loops(code):
 def test_transforms_equal_direct_sums(modes, resolution, rows):
     """Without bias, activation and deformation: the truncated series alone, to the grid and back."""
     state, _, coords, _ = weights(modes, False)
-    projection = FourierProjection(2, 2, WIDTH, modes=modes, resolution=resolution, rows=rows)
+    fields = make_spec("points", 2, 2, 1)
+    projection = FourierProjection(fields, WIDTH, modes=modes, resolution=resolution, rows=rows)
     with torch.no_grad():
         projection.deformation.out.weight.zero_()
         projection.deformation.out.bias.zero_()

@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from compare import make_model
+from compare import make_model, make_spec
 from oracle import cloud_shapes, deformation_shapes, grid_shapes, random_state
 
 from lsm.errors import InputError
-from lsm.reference import import_state, only_state
+from lsm.model import MODELS
+from lsm.model.latent_spectral.reference import import_state, only_state
 
 
 def grid_state(width=8, rank=2, out_channels=1):
@@ -55,8 +56,9 @@ def test_import_replaces_every_entry():
 
 def test_wrong_width_is_named():
     model = make_model("grid", 2, 16, (1, 1), 1, 1)
-    with pytest.raises(InputError, match=r"projection\.lift\.weight has shape \(8, 3\).*\(16, 3\).*width"):
+    with pytest.raises(InputError, match=r"projection\.lift\.weight has shape \(8, 3\).*\(16, 3\).*width") as caught:
         import_state(model, grid_state(width=8))
+    assert caught.value.options == ("width", "patch")
 
 
 def test_wrong_size_changes_nothing():
@@ -69,6 +71,13 @@ def test_wrong_size_changes_nothing():
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("config", [{"name": "fno", "width": 8, "modes": 2}, {"name": "unet", "width": 8}])
+def test_other_families_take_no_weights_of_the_reference(config):
+    model = MODELS.make(config, make_spec("grid", 2, 1, 1))
+    with pytest.raises(InputError, match="those of a Latent Spectral Model, not of (FourierNeuralOperator|UNet)"):
+        import_state(model, grid_state())
+
+
 def test_rank_must_fit():
     with pytest.raises(InputError, match="shape"):
         import_state(make_model("grid", 3, 8, (1, 1, 1), 1, 1), grid_state(rank=2))
@@ -76,8 +85,9 @@ def test_rank_must_fit():
 
 def test_missing_deformation_is_named():
     state, _ = cloud_states()
-    with pytest.raises(InputError, match=r"projection\.deformation.*missing.*deformation=FILE"):
+    with pytest.raises(InputError, match=r"projection\.deformation.*missing.*needs its deformation network") as caught:
         import_state(cloud(), state)
+    assert caught.value.options == ("deformation",)
 
 
 def test_deformation_of_a_grid_model_is_refused():

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lsm.fields import Channel, FieldSpec
-from lsm.model.build import build_model
+from lsm.model import MODELS
 
 BLOCK = {"name": "neural_spectral", "heads": 8, "num_tokens": 4, "num_basis": 12}
 
@@ -32,13 +32,14 @@ def numbers(shape, source):
 def seeded(spec, projection, patch, num_scales):
     """A model in evaluation mode whose every parameter and statistic is drawn in order of its name."""
     config = {
+        "name": "lsm",
         "width": 8,
         "patch": patch,
+        "num_scales": num_scales,
         "projection": projection,
-        "trunk": {"name": "multiscale", "num_scales": num_scales},
         "block": BLOCK,
     }
-    model = build_model(config, spec).eval()
+    model = MODELS.make(config, spec).eval()
     source = random.Random(0)
     with torch.no_grad():
         for name, value in sorted(model.state_dict().items()):
@@ -63,7 +64,7 @@ def test_grid():
     """Rank 2, 13 x 9 sites padded to 16 x 12, two channels in and out, three scales."""
     channels = Channel("first"), Channel("second")
     spec = FieldSpec("grid", (13, 9), ("x", "y"), channels, channels)
-    model, source = seeded(spec, {"name": "grid"}, [2, 3], 3)
+    model, source = seeded(spec, {}, [2, 3], 3)
     found = model(numbers((2, 13, 9, 2), source))
     assert found.shape == (2, 13, 9, 2)
     check(found, *GRID)
@@ -72,7 +73,7 @@ def test_grid():
 def test_points():
     """Eleven points with a shape code of three numbers, a 16 x 16 grid, four modes, two scales."""
     spec = FieldSpec("points", (11,), ("point",), (Channel("x"), Channel("y")), (Channel("stress"),), code=3)
-    projection = {"name": "fourier", "modes": 4, "resolution": 16}
+    projection = {"modes": 4, "resolution": 16}
     model, source = seeded(spec, projection, [4, 2], 2)
     coords = 0.5 + 0.5 * numbers((2, 11, 2), source)
     found = model(coords, coords, numbers((2, 3), source))

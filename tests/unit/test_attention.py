@@ -2,7 +2,7 @@ import math
 
 import torch
 
-from lsm.model.attention import attention_weights
+from lsm.model.latent_spectral.attention import attention_weights
 
 
 def test_rows_sum_to_one_over_the_keys():

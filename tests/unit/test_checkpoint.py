@@ -3,19 +3,21 @@ import pickle
 
 import pytest
 import torch
-from tiny import batch, solver_config, spec
+from tiny import batch, moving, scalars, solver_config, spec
 
 import lsm
 from lsm.checkpoint import SCHEMA, load, read, save
 from lsm.errors import InputError
-from lsm.solver import NeuralSolver
+from lsm.solver import build_solver
 
 CASES = {
     "grid": (spec(inputs=2, targets=3), solver_config(inputs="site", targets="site")),
-    "frames": (spec(inputs=3, targets=4, autoregressive=True), solver_config(targets="none")),
+    "frames": (moving(fields=2, parameters=scalars("viscosity")), solver_config(targets="none")),
+    "fno": (spec("mesh", inputs=2), {"model": {"name": "fno", "width": 4, "modes": [3, 2], "num_layers": 2}}),
+    "unet": (spec(sites=(8,)), {"model": {"name": "unet", "width": 4, "num_scales": 2}}),
     "points": (
         spec("points", (9,), inputs=2, code=3),
-        solver_config(projection={"name": "fourier", "modes": 3, "resolution": 8, "rows": "reference"}),
+        solver_config(projection={"modes": 3, "resolution": 8, "rows": "reference"}),
     ),
 }
 
@@ -33,7 +35,7 @@ class Trap:
 def solver_of(name="grid"):
     fields, config = CASES[name]
     torch.manual_seed(0)
-    solver = NeuralSolver(config, fields)
+    solver = build_solver(config, fields)
     solver.fit_normalizers(lambda: [batch(fields)])
     solver(batch(fields))  # in training mode: running statistics are no longer those of a new model
     return solver.eval()
@@ -42,14 +44,16 @@ def solver_of(name="grid"):
 @pytest.mark.parametrize("name", CASES)
 def test_a_loaded_solver_predicts_identically(name, tmp_path):
     solver, path = solver_of(name), tmp_path / "solver.ckpt"
-    save(solver, {"seed": 3, "data": {"path": "store.h5"}}, path)
+    run = {"config": {"seed": 3, "data": {"path": "store.h5"}}, "overrides": ["seed=3"], "choices": {"model": "lsm"}}
+    save(solver, run, path)
     torch.manual_seed(99)
     loaded = lsm.load(path)
     samples = batch(solver.spec, seed=1)
     assert torch.equal(loaded.solver(samples), solver(samples))
     assert loaded.solver.spec == solver.spec
+    assert loaded.solver.config == solver.config
     assert not loaded.solver.training
-    assert (loaded.run, loaded.path) == ({"seed": 3, "data": {"path": "store.h5"}}, path)
+    assert (loaded.run, loaded.path, loaded.epoch, loaded.data) == (run, path, None, {})
 
 
 def test_a_pickled_object_is_refused_and_its_code_does_not_run(tmp_path):
@@ -75,7 +79,7 @@ def test_another_schema_is_named(tmp_path):
     content = torch.load(path, weights_only=True)
     content["lsm"]["schema"] = SCHEMA + 1
     torch.save(content, path)
-    with pytest.raises(InputError, match=rf"schema {SCHEMA + 1}, this version reads schema {SCHEMA}"):
+    with pytest.raises(InputError, match=rf"schema {SCHEMA + 1}, this version reads schemas 1 to {SCHEMA}"):
         load(path)
 
 
@@ -99,7 +103,10 @@ def test_a_missing_file_is_named(tmp_path):
         load(tmp_path / "none.ckpt")
 
 
-@pytest.mark.parametrize("content", [{"state_dict": {}}, {"lsm": 3}, {"lsm": {"schema": 1}}, [1], torch.ones(2)])
+@pytest.mark.parametrize(
+    "content",
+    [{"state_dict": {}}, {"lsm": 3}, {"lsm": {"schema": 1}}, {"lsm": 3, "state_dict": {}}, [1], torch.ones(2)],
+)
 def test_a_file_of_something_else_is_named(content, tmp_path):
     path = tmp_path / "other.ckpt"
     torch.save(content, path)
@@ -115,7 +122,7 @@ def test_a_file_that_torch_did_not_write(content, tmp_path):
         read(path)
 
 
-@pytest.mark.parametrize("broken", ["config", "spec", "run", "weights", "geometry", "width"])
+@pytest.mark.parametrize("broken", ["solver", "spec", "run", "weights", "geometry", "width", "family"])
 def test_a_description_that_does_not_fit_is_named(broken, tmp_path):
     path = tmp_path / "broken.ckpt"
     save(solver_of(), {}, path)
@@ -125,9 +132,11 @@ def test_a_description_that_does_not_fit_is_named(broken, tmp_path):
     elif broken == "geometry":
         content["lsm"]["spec"]["geometry"] = "torus"
     elif broken == "width":
-        content["lsm"]["config"]["model"]["width"] = 16
+        content["lsm"]["solver"]["model"]["width"] = 16
+    elif broken == "family":
+        content["lsm"]["solver"]["model"]["name"] = "os.system"
     else:
         del content["lsm"][broken]
     torch.save(content, path)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"broken\.ckpt does not describe a solver of this version"):
         load(path)

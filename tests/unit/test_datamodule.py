@@ -5,8 +5,9 @@ import torch
 from lsm.data.datamodule import FieldDataModule, StoredSamples
 from lsm.data.readers.base import Reader
 from lsm.data.store import StoredField, StoreWriter
-from lsm.errors import InputError
+from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.registry import check_options
 
 NUM_SAMPLES = 12
 SPLITS = {"train": [0, 7], "validation": [7, 9], "test": [9, 12]}
@@ -146,24 +147,25 @@ def test_an_empty_validation_split_gives_no_loader(path):
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        ({"test": [8, 12]}, r"data\.splits\.test=\[8,12\] shares samples with validation=\[7,9\]"),
+        ({"test": [8, 12]}, r"split test=\[8,12\] shares samples with validation=\[7,9\]"),
         ({"validation": [0, 9], "train": [2, 5]}, r"validation=\[0,9\] shares samples with train=\[2,5\]"),
         ({"test": [9, 13]}, r"test=\[9,13\] reaches beyond the 12 samples of .*store\.h5"),
-        ({"train": [3, 3]}, r"data\.splits\.train is empty"),
-        ({"test": [12, 9]}, r"data\.splits\.test is \[12, 9\], expected \[first, end\)"),
-        ({"test": [-2, 9]}, r"data\.splits\.test is \[-2, 9\]"),
-        ({"test": [9]}, r"data\.splits\.test is \[9\]"),
-        ({"test": None}, r"data\.splits\.test is None"),
+        ({"train": [3, 3]}, r"split train is empty"),
+        ({"test": [12, 9]}, r"split test is \[12, 9\], expected \[first, end\)"),
+        ({"test": [-2, 9]}, r"split test is \[-2, 9\]"),
+        ({"test": [9]}, r"split test is \[9\]"),
+        ({"test": None}, r"split test is None"),
     ],
 )
 def test_splits_that_do_not_fit_are_named(path, change, named):
-    with pytest.raises(InputError, match=named):
+    with pytest.raises(InputError, match=named) as caught:
         FieldDataModule(path, RampReader(), SPLITS | change)
+    assert caught.value.options == ("splits",)
 
 
 def test_other_things_that_do_not_fit(path):
-    with pytest.raises(InputError, match="batch_size is 0"):
-        FieldDataModule(path, RampReader(), SPLITS, batch_size=0)
+    with pytest.raises(OptionError, match="batch_size is 0, expected a whole number of at least 1"):
+        check_options(FieldDataModule, {"batch_size": 0})
     with pytest.raises(InputError, match=r"shape \(3, 1\), expected \(4, 1\)"):
         FieldDataModule(path, RampReader(sites=4), SPLITS).train_dataloader()
     reader = RampReader()

@@ -1,18 +1,17 @@
 import pytest
 import torch
-from tiny import batch, solver_config, spec
+from tiny import batch, make_solver, model_config, scalars, spec
 
 from lsm.errors import InputError
-from lsm.inspection import inspect_latents
-from lsm.solver import NeuralSolver
+from lsm.model.latent_spectral.inspection import inspect_latents
+from lsm.solver import build_solver
 
 PATCH = (3, 2)
 GRID = spec(sites=(7, 6))
 
 
 def solver_of(fields, patch=PATCH, **config):
-    torch.manual_seed(0)
-    solver = NeuralSolver(solver_config(inputs="none", targets="none", patch=patch, **config), fields)
+    solver = make_solver(fields, inputs="none", targets="none", patch=patch, **config)
     for parameter in solver.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return solver.eval()
@@ -74,19 +73,34 @@ def test_basis_weights_are_those_of_the_sum():
 
 def test_a_cloud_is_seen_on_its_latent_grid():
     fields = spec(geometry="points", sites=(20,), inputs=2, code=3)
-    solver = solver_of(fields, projection={"name": "fourier", "modes": 2, "resolution": 10})
-    finest, coarser = inspect_latents(solver, batch(fields, size=2))
+    solver, samples = solver_of(fields, projection={"modes": 2, "resolution": 10}), batch(fields, size=2)
+    samples.coords = 20 * samples.coords - 3  # far from the unit square, to which the solver brings them
+    solver.fit_normalizers(lambda: [samples])
+    finest, coarser = inspect_latents(solver, samples)
     assert finest.gathering.shape == (2, 4, 2, 10, 10)
     assert coarser.gathering.shape == (2, 4, 2, 5, 5)
+    for seen, (given, _), block in zip(
+        (finest, coarser), block_traffic(solver, samples), solver.model.trunk.blocks, strict=True
+    ):
+        torch.testing.assert_close(seen.tokens, block.gather(given)[0].reshape(seen.tokens.shape))
+
+
+def test_parameters_are_seen_too():
+    fields = spec(sites=(7, 6), parameters=scalars("mach"))
+    solver, samples = solver_of(fields), batch(fields)
+    finest, _ = inspect_latents(solver, samples)
+    (given, _), _ = block_traffic(solver, samples)
+    tokens = solver.model.trunk.blocks[0].gather(given)[0].reshape(finest.tokens.shape)
+    torch.testing.assert_close(finest.tokens, tokens)
 
 
 def test_ablated_solvers_say_what_they_lack():
     samples = batch(GRID)
-    for block, named in (({"name": "identity"}, "IdentityBlock"), ({"latent": False}, "latent=false")):
-        config = solver_config()
-        config["model"]["block"] = block if "name" in block else config["model"]["block"] | block
-        solver = NeuralSolver(config, GRID).eval()
-        with pytest.raises(InputError, match=named):
+    others = [{"name": "unet", "width": 4, "num_scales": 2}, {"name": "fno", "width": 4, "modes": 2}]
+    blocks = [{"name": "identity"}, {"name": "neural_spectral", "latent": False}]
+    for model in (*others, *(model_config() | {"block": block} for block in blocks)):
+        solver = build_solver({"model": model}, GRID).eval()
+        with pytest.raises(InputError, match="only a Latent Spectral Model with latent tokens at every scale"):
             inspect_latents(solver, samples)
     (seen, *_) = inspect_latents(solver_of(GRID, block={"spectral": False}), samples)
     assert seen.sines is None

@@ -1,25 +1,31 @@
+import math
+
 import pytest
 import torch
+from tiny import batch, moving, spec
 
-from lsm.metrics import (
-    LOSSES,
-    relative_l2,
-    relative_l2_per_channel,
-    sum_relative_l2,
-    sum_relative_l2_per_channel,
-)
+from lsm.errors import InputError
+from lsm.fields import FieldBatch
+from lsm.metrics import METRICS, describe_fault, gradient, relative_l2, relative_l2_per_channel
 
 TRUTH = torch.tensor([[[3.0, 1.0], [4.0, 0.0]], [[0.0, 2.0], [2.0, 0.0]]])  # two samples, two sites, two channels
 PREDICTION = torch.tensor([[[3.0, 1.0], [4.0, 2.0]], [[1.0, 2.0], [2.0, 4.0]]])
+LINE = spec(sites=(2,), inputs=2, targets=2)
+
+
+def error(name, prediction, truth, fields, coords=None):
+    """A metric of a prediction; the metrics read no inputs."""
+    return METRICS[name](prediction, FieldBatch(torch.empty(len(truth), 0), truth, coords), fields)
 
 
 def test_values_by_hand():
     expected = torch.tensor([2 / 26**0.5, (17 / 8) ** 0.5])
     torch.testing.assert_close(relative_l2(PREDICTION, TRUTH), expected)
+    torch.testing.assert_close(error("relative_l2", PREDICTION, TRUTH, LINE), expected)
     per_channel = torch.tensor([[0.0, 2.0], [0.5, 2.0]])
     torch.testing.assert_close(relative_l2_per_channel(PREDICTION, TRUTH), per_channel)
-    torch.testing.assert_close(sum_relative_l2(PREDICTION, TRUTH), expected.sum())
-    torch.testing.assert_close(sum_relative_l2_per_channel(PREDICTION, TRUTH), torch.tensor(4.5))
+    torch.testing.assert_close(error("rmse", PREDICTION, TRUTH, LINE), torch.tensor([1.0, (17 / 4) ** 0.5]))
+    assert error("max_error", PREDICTION, TRUTH, LINE).tolist() == [2.0, 4.0]
 
 
 @pytest.mark.parametrize("metric", [relative_l2, relative_l2_per_channel])
@@ -28,6 +34,12 @@ def test_scale_of_each_sample_does_not_matter(metric):
     torch.testing.assert_close(metric(scale * PREDICTION, scale * TRUTH), metric(PREDICTION, TRUTH))
     assert torch.equal(metric(TRUTH, TRUTH), torch.zeros_like(metric(TRUTH, TRUTH)))
     torch.testing.assert_close(metric(0 * TRUTH, TRUTH), torch.ones_like(metric(TRUTH, TRUTH)))
+
+
+@pytest.mark.parametrize("name", ["rmse", "max_error"])
+def test_errors_in_the_unit_of_the_field_scale_with_it(name):
+    scaled = error(name, -50 * PREDICTION, -50 * TRUTH, LINE)
+    torch.testing.assert_close(scaled, 50 * error(name, PREDICTION, TRUTH, LINE))
 
 
 def test_channels_keep_their_own_scale():
@@ -45,7 +57,133 @@ def test_sites_of_any_rank(sites):
     torch.testing.assert_close(relative_l2_per_channel(prediction, truth), expected)
 
 
-@pytest.mark.parametrize("metric", [relative_l2, relative_l2_per_channel, *LOSSES.values()])
-def test_shapes_that_would_broadcast_are_refused(metric):
+def test_frames_of_one_field_are_summed_as_channels_are():
+    """The published loss of a roll-out: each frame's relative error, summed over the frames."""
+    fields = moving(num_targets=4)
+    prediction, truth = batch(fields, seed=1).targets, batch(fields).targets
+    expected = relative_l2_per_channel(prediction, truth).sum(dim=1)
+    torch.testing.assert_close(error("relative_l2_by_frame", prediction, truth, fields), expected)
+
+
+def test_fields_of_one_frame_share_one_error():
+    """Two frames of two fields: channels are ordered by frame, then by field."""
+    fields = moving(num_targets=2, fields=2, sites=(2,))
+    truth = torch.tensor([[[3.0, 0.0, 1.0, 1.0], [0.0, 4.0, 1.0, 1.0]]])
+    prediction = torch.tensor([[[3.0, 3.0, 1.0, 1.0], [0.0, 0.0, 1.0, 2.0]]])
+    # First frame: a difference of 3 and 4 beside 3 and 4; second frame: of 1 beside four ones.
+    assert error("relative_l2_by_frame", prediction, truth, fields).tolist() == [1.0 + 0.5]
+
+
+def test_without_frames_all_channels_share_one_error():
+    fields = spec(targets=3)
+    prediction, truth = batch(fields, seed=1).targets, batch(fields).targets
+    expected = error("relative_l2", prediction, truth, fields)
+    torch.testing.assert_close(error("relative_l2_by_frame", prediction, truth, fields), expected)
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_shapes_that_would_broadcast_are_refused(name):
+    with pytest.raises(ValueError, match=r"\(2, 2, 1\).*\(2, 2, 2\)"):
+        error(name, PREDICTION[..., :1], TRUTH, LINE)
+
+
+@pytest.mark.parametrize("metric", [relative_l2, relative_l2_per_channel])
+def test_shapes_that_would_broadcast_are_refused_by_the_functions(metric):
     with pytest.raises(ValueError, match=r"\(2, 2, 1\).*\(2, 2, 2\)"):
         metric(PREDICTION[..., :1], TRUTH)
+
+
+def lattice(*sites):
+    """The unit square's index coordinates, ``(1, *sites, d)``."""
+    axes = [torch.linspace(0, 1, size, dtype=torch.float64) for size in sites]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)[None]
+
+
+#: Rows: coefficients of a quadratic form of three coordinates, which has the gradient ``(A + A^T) x``.
+FORM = torch.tensor([[2.0, -1.0, 0.5], [3.0, 1.0, 0.0], [-2.0, 1.5, 4.0]], dtype=torch.float64)
+
+
+def quadratic(where, form=FORM):
+    """``x A x`` and its gradient, ``(..., 1)`` and ``(..., 1, d)``."""
+    form = form[: where.shape[-1], : where.shape[-1]]
+    return (where @ form * where).sum(-1, keepdim=True), (where @ (form + form.T)).unsqueeze(-2)
+
+
+@pytest.mark.parametrize("sites", [(7,), (5, 9), (4, 3, 6)])
+def test_gradient_of_a_quadratic_on_a_grid_is_exact(sites):
+    """To the rim, where one-sided differences of second order are exact for quadratics too."""
+    fields = spec(sites=sites)
+    field, slope = quadratic(lattice(*sites))
+    torch.testing.assert_close(gradient(field, None, fields), slope, rtol=0, atol=1e-12)
+    other, other_slope = quadratic(lattice(*sites), FORM.flip(0))
+    expected = (slope - other_slope).norm() / slope.norm()
+    assert error("relative_h1", other, field, fields).item() == pytest.approx(expected.item(), rel=1e-12)
+
+
+def test_gradient_has_channels_before_directions():
+    where = lattice(4, 5)
+    found = gradient(torch.cat([2 * where[..., :1], 3 * where[..., 1:]], dim=-1), None, spec(sites=(4, 5), targets=2))
+    expected = torch.tensor([[2.0, 0.0], [0.0, 3.0]], dtype=torch.float64).expand(1, 4, 5, 2, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
+#: A map of the unit square that stretches, rotates and shears.
+MAP = torch.tensor([[3.0, -0.5], [1.0, 0.25]], dtype=torch.float64)
+
+
+def test_gradient_on_a_linearly_mapped_mesh_is_that_in_space():
+    fields, coords = spec("mesh", sites=(6, 5)), lattice(6, 5) @ MAP.T - 1
+    field, slope = quadratic(coords)
+    torch.testing.assert_close(gradient(field, coords, fields), slope, rtol=0, atol=1e-9)
+    other, other_slope = quadratic(coords, FORM.flip(0))
+    other = other + coords[..., :1]
+    other_slope = other_slope + torch.tensor([1.0, 0.0], dtype=torch.float64)
+    expected = (other_slope - slope).norm() / slope.norm()
+    found = error("relative_h1", other, field, fields, coords)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-9)
+    flat = error("relative_h1", other, field, spec(sites=(6, 5)))
+    assert flat.item() != pytest.approx(expected.item(), rel=0.1), "the mesh does not matter"
+
+
+def test_gradient_of_a_linear_field_on_a_curved_mesh_is_constant():
+    """Differences of the coordinates are those of the field: exact on any mesh whose cells have an area."""
+    index = lattice(9, 7)
+    radius, angle = 1 + index[..., 0], math.pi * index[..., 1]
+    coords = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
+    field = coords @ torch.tensor([[2.0], [-5.0]], dtype=torch.float64)
+    found = gradient(field, coords, spec("mesh", sites=(9, 7)))
+    expected = torch.tensor([[2.0, -5.0]], dtype=torch.float64).expand(1, 9, 7, 1, 2)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-10)
+
+
+def test_a_constant_offset_has_no_gradient_and_samples_are_apart():
+    fields = spec(sites=(5, 4))
+    truth = batch(fields, size=2).targets
+    prediction = torch.stack([truth[0] + 3, 2 * truth[1]])
+    found = error("relative_h1", prediction, truth, fields)
+    torch.testing.assert_close(found, torch.tensor([0.0, 1.0]), rtol=0, atol=1e-5)
+
+
+def test_a_cloud_has_no_gradient():
+    fields = spec("points", (9,))
+    with pytest.raises(InputError, match="a point cloud has no axes .* choose another error than relative_h1"):
+        error("relative_h1", batch(fields).targets, batch(fields).targets, fields)
+
+
+def test_an_unknown_metric_lists_the_known_ones():
+    known = "max_error, relative_h1, relative_l2, relative_l2_by_frame, rmse"
+    with pytest.raises(InputError, match=f"metric 'mse' is unknown; choose one of: {known}"):
+        METRICS["mse"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "truth", "named"),
+    [
+        (torch.ones(2, 3, 1), torch.tensor([1.0, math.nan]).reshape(2, 1, 1), "a field is not finite"),
+        (torch.full((2, 3, 1), math.inf), torch.ones(2, 1, 1), "a field is not finite"),
+        (torch.ones(2, 3, 1), torch.tensor([1.0, 0.0]).reshape(2, 1, 1), "a true field is zero everywhere"),
+        (torch.ones(2, 3, 1), torch.ones(2, 1, 1), "the model diverged; lower the learning rate"),
+    ],
+)
+def test_why_an_error_is_not_finite(inputs, truth, named):
+    assert named in describe_fault(inputs, truth)

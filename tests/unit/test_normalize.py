@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from lsm.data.normalize import Normalizer
+from lsm.data.normalize import BoundingBox, Normalizer
 from lsm.errors import InputError
 
 SITES = (4, 3)
@@ -84,8 +84,9 @@ def test_channels_of_small_numbers_are_normalised_too(scale):
 @pytest.mark.parametrize("way", ["encode", "decode"])
 def test_per_site_refuses_another_grid_and_per_channel_takes_it(way):
     other = torch.randn(2, 8, 3, 2)
-    with pytest.raises(InputError, match=r"\(4, 3, 2\).*\(8, 3, 2\).*targets=channel"):
+    with pytest.raises(InputError, match=r"\(4, 3, 2\).*\(8, 3, 2\).*normalisation by channel") as caught:
         getattr(Normalizer("site", SITES, 2), way)(other)
+    assert caught.value.options == ("normalization",)
     assert getattr(Normalizer("channel", SITES, 2), way)(other).shape == other.shape
 
 
@@ -96,9 +97,39 @@ def test_statistics_travel_with_the_state():
     assert torch.equal(other.encode(fields()), normalizer.encode(fields()))
 
 
-def test_too_few_samples_and_unknown_kinds():
+def test_too_few_samples():
     for batches in ([], [fields(size=1)]):
         with pytest.raises(InputError, match="at least 2 training samples"):
             Normalizer("site", SITES, 2).fit(batches)
-    with pytest.raises(InputError, match="'sample' is unknown.*none, channel, site"):
-        Normalizer("sample", SITES, 2)
+
+
+def cloud(size=5):
+    """Points in metres, far from the origin and flat in the third direction."""
+    unit = torch.rand(size, 7, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return unit * torch.tensor([2000.0, 0.5, 0.0]) + torch.tensor([1e4, -3.0, 8.0])
+
+
+def test_a_box_maps_the_training_samples_to_the_unit_cube():
+    box, points = BoundingBox(3).double(), cloud()
+    box.fit(part for part in (points[:1], points[1:4], points[4:]))
+    found = box.encode(points).flatten(0, 1)
+    torch.testing.assert_close(found.amin(0), torch.zeros(3, dtype=torch.float64))
+    expected = torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64)  # only shifted where no sample extends
+    torch.testing.assert_close(found.amax(0), expected)
+    outside = torch.tensor([[[1e4 - 2000.0, -3.0, 9.0]]], dtype=torch.float64)
+    assert (box.encode(outside)[0, 0, [0, 2]] - torch.tensor([-1.0, 1.0])).abs().max() < 0.1, "others may lie outside"
+
+
+def test_units_and_origin_of_length_do_not_matter_to_a_box():
+    metres, other = BoundingBox(3).double(), BoundingBox(3).double()
+    metres.fit([cloud()])
+    millimetres = 1000 * cloud() + 70.0
+    other.fit([millimetres])
+    torch.testing.assert_close(other.encode(millimetres)[..., :2], metres.encode(cloud())[..., :2], rtol=0, atol=1e-9)
+
+
+def test_a_box_travels_with_the_state():
+    box, other = BoundingBox(3), BoundingBox(3)
+    box.fit([cloud().float()])
+    other.load_state_dict(box.state_dict())
+    assert torch.equal(other.encode(cloud().float()), box.encode(cloud().float()))

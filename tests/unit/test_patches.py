@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lsm.model.patches import from_patches, to_patches
+from lsm.model.latent_spectral.patches import from_patches, to_patches
 
 
 @pytest.mark.parametrize(("grid", "patch"), [((6,), (2,)), ((4, 6), (2, 3)), ((4, 6, 2), (1, 3, 2)), ((5, 3), (5, 1))])

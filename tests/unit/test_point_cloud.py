@@ -5,13 +5,15 @@ import torch
 from tiny import batch, model_config, spec
 
 from lsm.errors import InputError
-from lsm.model.build import build_model
-from lsm.model.point_cloud import Deformation, FourierProjection
+from lsm.model import MODELS
+from lsm.model.latent_spectral.point_cloud import Deformation, FourierProjection
 
 
 def plain(width=2, modes=4, resolution=16, rows="symmetric"):
     """Both transforms with unit weights, neither deformation nor bias."""
-    projection = FourierProjection(2, 2, width, modes=modes, resolution=resolution, rows=rows).double()
+    projection = FourierProjection(
+        spec("points", (9,), inputs=2), width, modes=modes, resolution=resolution, rows=rows
+    ).double()
     projection.deformation.out.weight.data.zero_()
     projection.deformation.out.bias.data.zero_()
     unit = torch.eye(width, dtype=torch.complex128)[:, :, None, None].expand(-1, -1, modes, modes)
@@ -73,10 +75,10 @@ def test_a_field_on_the_lattice_comes_to_the_grid_as_it_is():
 
 
 def cloud_model(code=3, **options):
-    projection = {"name": "fourier", "modes": 3, "resolution": 8, **options}
+    projection = {"modes": 3, "resolution": 8, **options}
     fields = spec("points", (9,), inputs=2, code=code)
     torch.manual_seed(0)
-    return build_model(model_config(projection=projection), fields).double().eval(), fields
+    return MODELS.make(model_config(projection=projection), fields).double().eval(), fields
 
 
 def doubled(model):
@@ -135,7 +137,7 @@ def test_a_model_in_double_precision_computes():
 def test_mixed_precision_leaves_the_transforms_exact():
     """Points, phases and transforms are those of full precision; only what enters them is rounded."""
     torch.manual_seed(0)
-    projection = FourierProjection(2, 2, 8, code=3, modes=12, resolution=32)
+    projection = FourierProjection(spec("points", (40,), inputs=2, code=3), 8, modes=12, resolution=32)
     coords, code = torch.rand(2, 40, 2), torch.rand(2, 3)
     grid, sites = projection.project(coords, coords, code)
     values = projection.unproject(grid, sites)
@@ -152,15 +154,16 @@ def test_mixed_precision_leaves_the_transforms_exact():
 def test_a_model_in_half_precision_is_refused():
     model, fields = cloud_model()
     samples = batch(fields).to(torch.bfloat16)
-    with pytest.raises(InputError, match=r"bfloat16; choose trainer.precision=32-true"):
+    with pytest.raises(InputError, match=r"bfloat16; choose float32 or mixed precision") as caught:
         model.bfloat16()(samples.inputs, samples.coords, samples.code)
+    assert caught.value.options == ("precision",)
 
 
 def test_a_model_in_mixed_precision_trains():
-    projection = {"name": "fourier", "modes": 3, "resolution": 8}
+    projection = {"modes": 3, "resolution": 8}
     fields = spec("points", (9,), inputs=2, code=3)
     torch.manual_seed(0)
-    model = build_model(model_config(projection=projection), fields)
+    model = MODELS.make(model_config(projection=projection), fields)
     samples = batch(fields)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = model(samples.inputs, samples.coords, samples.code).float().square().mean()
@@ -170,24 +173,13 @@ def test_a_model_in_mixed_precision_trains():
     assert gradients["projection.weights_in.nonnegative"].abs().max() > 0
 
 
-def test_missing_coordinates_are_named():
-    model, fields = cloud_model()
-    samples = batch(fields).to(torch.float64)
-    with pytest.raises(InputError, match="coordinates"):
-        model(samples.inputs, None, samples.code)
-
-
-@pytest.mark.parametrize(("built_for", "given"), [(3, None), (3, 2), (0, 3)])
-def test_a_code_that_does_not_fit_is_named(built_for, given):
-    model, _ = cloud_model(code=built_for)
-    coords = torch.rand(2, 9, 2, dtype=torch.float64)
-    code = None if given is None else torch.zeros(2, given, dtype=torch.float64)
-    with pytest.raises(InputError, match=rf"has {given or 0} numbers.*built for {built_for}"):
-        model(coords, coords, code)
-
-
 @pytest.mark.parametrize(
-    ("options", "named"), [({"modes": 5}, "modes is 5.*4"), ({"modes": 0}, "modes is 0"), ({"rows": "both"}, "'both'")]
+    ("options", "named"),
+    [
+        ({"modes": 5}, "projection.modes is 5, expected 1 to half the resolution, 4"),
+        ({"modes": 0}, "projection.modes is 0, expected a whole number of at least 1"),
+        ({"rows": "both"}, "projection.rows is both, expected one of symmetric, reference"),
+    ],
 )
 def test_options_that_do_not_fit_are_named(options, named):
     with pytest.raises(InputError, match=named):
@@ -195,11 +187,15 @@ def test_options_that_do_not_fit_are_named(options, named):
 
 
 def test_clouds_lie_in_the_plane():
-    with pytest.raises(InputError, match="rank 3"):
-        FourierProjection(3, 2, 4)
+    with pytest.raises(InputError, match="clouds in the plane, not in 3 dimensions"):
+        FourierProjection(spec("points", (9,), inputs=3, space=3), 4)
 
 
 def test_a_projection_fits_its_geometry():
-    for name, fields in (("fourier", spec(sites=(4, 4))), ("grid", cloud_model()[1])):
-        with pytest.raises(InputError, match=f"projection '{name}' does not fit sites of geometry"):
-            build_model(model_config(projection={"name": name}), fields)
+    for name, fields, families in (
+        ("fourier", spec(sites=(4, 4)), "fno, lsm, unet"),
+        ("grid", cloud_model()[1], "lsm"),
+    ):
+        told = f"projection {name} does not serve '{fields.geometry}' sites; models that do: {families}$"
+        with pytest.raises(InputError, match=told):
+            MODELS.make(model_config(projection={"name": name}), fields)

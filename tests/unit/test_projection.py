@@ -1,10 +1,10 @@
 import pytest
 import torch
-from tiny import model_config, spec
+from tiny import model_config, scalars, spec
 
-from lsm.errors import InputError
-from lsm.model.build import build_model
-from lsm.model.projection import GridProjection, unit_coordinates
+from lsm.model import MODELS
+from lsm.model.grid import unit_coordinates
+from lsm.model.latent_spectral.grid_projection import GridProjection
 
 
 def test_unit_coordinates_by_hand():
@@ -15,7 +15,7 @@ def test_unit_coordinates_by_hand():
 
 
 def test_lift_sees_the_field_first_and_then_the_coordinates():
-    projection = GridProjection(2, 1, 3)
+    projection = GridProjection(spec(), 3)
     with torch.no_grad():
         projection.lift.weight.copy_(torch.eye(3))
         projection.lift.bias.zero_()
@@ -28,7 +28,7 @@ def test_lift_sees_the_field_first_and_then_the_coordinates():
 
 def test_without_weights_on_coordinates_a_shifted_index_shifts_the_features():
     """The lift acts on each site alone: the same field one site further gives the same features one site further."""
-    projection = GridProjection(2, 2, 5)
+    projection = GridProjection(spec(inputs=2), 5)
     with torch.no_grad():
         projection.lift.weight[:, 2:] = 0
     field = torch.randn(2, 6, 4, 2)
@@ -39,7 +39,7 @@ def test_without_weights_on_coordinates_a_shifted_index_shifts_the_features():
 
 def test_coordinates_do_not_depend_on_padding():
     """The last true site is at 1, whatever the trunk pads: sites are told apart by their place in the field."""
-    projection = GridProjection(1, 1, 1)
+    projection = GridProjection(spec(sites=(5,)), 1)
     with torch.no_grad():
         projection.lift.weight.copy_(torch.tensor([[0.0, 1.0]]))
         projection.lift.bias.zero_()
@@ -47,12 +47,12 @@ def test_coordinates_do_not_depend_on_padding():
     assert features.flatten().tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
-def test_a_grid_has_no_use_for_a_code():
-    with pytest.raises(InputError, match="no shape code"):
-        build_model(model_config(), spec(code=3))
+def test_scalar_parameters_are_channels_too():
+    fields = spec(inputs=2, parameters=scalars("mach", "angle", "chord"))
+    assert GridProjection(fields, 4).lift.in_features == 2 + 3 + 2
 
 
 @pytest.mark.parametrize("sites", [(6, 5), (13, 9)])
 def test_one_model_takes_grids_of_several_sizes(sites):
-    model = build_model(model_config(), spec(sites=(6, 5), targets=2)).eval()
+    model = MODELS.make(model_config(), spec(sites=(6, 5), targets=2)).eval()
     assert model(torch.randn(2, *sites, 1)).shape == (2, *sites, 2)

@@ -27,7 +27,7 @@ def ignore(count: int) -> None:
 @pytest.fixture(scope="module")
 def layout(compose) -> Layout:
     """Darcy's files, small: 3 + 3 samples on 7 x 7 cells."""
-    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.presets.paper.solver_resolution=7"))
+    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.sets.full.solver_resolution=7"))
     files = tuple(
         replace(file, samples=samples) for file, samples in zip(published.files, [(0, 3), (3, 6)], strict=True)
     )
@@ -256,7 +256,7 @@ def test_a_store_of_other_fields_cannot_be_published(layout, tmp_path):
 
 
 def test_a_larger_store_is_spread_in_the_published_proportion(compose, store, tmp_path):
-    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.presets.paper.solver_resolution=7"))
+    published = layout_of(compose("convert", "benchmark=darcy", "benchmark.sets.full.solver_resolution=7"))
     lines = publish(published, store, tmp_path / "published", "5")
     assert [line.rpartition(": ")[2] for line in lines] == ["3 samples", "3 samples"]
 
@@ -330,7 +330,7 @@ def test_a_wrong_number_of_fields_is_refused(flow, flow_folder):
     np.save(flow_folder / "a/state.npy", np.zeros((5, 3, 4, 3), "f4"))
     assert_refused(
         InputError,
-        r"state.npy has shape \(5, 3, 4, 3\) .*, expected 2 fields along axis c",
+        r"state.npy has shape \(5, 3, 4, 3\), expected 2 fields along axis c",
         flow,
         flow_folder,
         strict=False,
@@ -376,7 +376,7 @@ def test_pickled_and_zipped_arrays_are_refused(flow, flow_folder, tmp_path):
     [
         (np.zeros((4, 3, 5), complex), "type complex128, expected real numbers"),
         (np.full((4, 3, 5), "1"), "type <U1, expected real numbers"),
-        (np.zeros((4, 3, 0), "f4"), r"has shape \(4, 3, 0\) and type float32, expected real numbers"),
+        (np.zeros((4, 3, 0), "f4"), r"has shape \(4, 3, 0\), expected at least one value"),
     ],
 )
 def test_arrays_of_a_wrong_kind_are_refused(content, named, flow, flow_folder):
@@ -391,9 +391,9 @@ def test_what_is_no_full_array_in_a_matlab_file_is_refused(layout, tmp_path):
     with h5py.File(tmp_path / FILES[1], "w", userblock_size=512) as file:
         file.create_group("coeff")
         file["sol"] = np.zeros((7, 7, 3))
-    assert_refused(InputError, r"\(coeff\) has .* type object, expected real numbers", layout, tmp_path)
+    assert_refused(InputError, r"\(coeff\) is of MATLAB class cell, expected a dense array", layout, tmp_path)
     scipy.io.savemat(tmp_path / FILES[0], {"coeff": np.ones((3, 7, 7)), "sol": np.zeros((3, 7, 7))})
-    assert_refused(InputError, r"\(coeff\) is a cell, a struct or sparse", layout, tmp_path)
+    assert_refused(InputError, r"\(coeff\) a cell, a struct or sparse", layout, tmp_path)
 
 
 def test_whole_numbers_come_back_as_they_were(layout, tmp_path):
@@ -440,7 +440,7 @@ def test_checksums_are_compared_where_they_are_known(flow, flow_folder):
 
 
 def test_direction_and_options_of_the_command(command, store, tmp_path, darcy_store):
-    small = ["benchmark=darcy", "preset=quick", "benchmark.presets.quick.solver_resolution=25"]
+    small = ["benchmark=darcy", "preset=quick", "benchmark.sets.quick.solver_resolution=25"]
     with pytest.raises(InputError, match=r"either source=FOLDER .* or export=FOLDER"):
         command("convert", *small)
     with pytest.raises(InputError, match="mat_version is 6, expected 5 or 7.3"):

@@ -3,13 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from tiny import batch, solver_config, spec
+from tiny import batch, make_solver, spec
 
-from lsm.data.readers.base import available_readers, make_reader
+from lsm.data.readers.base import READERS, make_reader
 from lsm.data.store import Store, StoredField, StoreWriter
-from lsm.errors import InputError
-from lsm.fields import FieldSpec
-from lsm.solver import NeuralSolver
+from lsm.errors import InputError, OptionError
+from lsm.fields import FieldSpec, Frames
 
 
 @pytest.fixture
@@ -77,12 +76,12 @@ def test_a_resolution_that_does_not_fit_is_named(resolution, named, store_of):
 
 def test_mesh_takes_its_coordinates_as_inputs(store_of):
     store, arrays = store_of(x=(5, 3), y=(5, 3), mach=(5, 3), p=(5, 3))
-    config = {"name": "mesh", "coordinates": ["x", "y"], "targets": ["p", "mach"], "window": [[-1, 2], [0, 1]]}
+    config = {"name": "mesh", "coordinates": ["x", "y"], "targets": ["p", "mach"]}
     fields, sample = decode(config, store, arrays)
     np.testing.assert_array_equal(sample.inputs, np.stack([arrays["x"], arrays["y"]], axis=-1))
     assert torch.equal(sample.coords, sample.inputs)
     np.testing.assert_array_equal(sample.targets, np.stack([arrays["p"], arrays["mach"]], axis=-1))
-    assert (fields.geometry, fields.window) == ("mesh", ((-1, 2), (0, 1)))
+    assert (fields.geometry, fields.axes, [c.name for c in fields.inputs]) == ("mesh", ("x", "y"), ["x", "y"])
     _, coarse = decode(config | {"resolution": [3, 2]}, store, arrays)
     np.testing.assert_array_equal(coarse.coords[..., 1], arrays["y"][::2, ::2])
 
@@ -102,13 +101,13 @@ def test_points_with_and_without_a_code(store_of):
 
 def test_frames_are_split_into_past_and_future(store_of):
     store, arrays = store_of(w=(8, 8, 6))
-    config = {"name": "frames", "field": "w", "num_inputs": 2, "num_targets": 3}
+    config = {"name": "frames", "targets": ["w"], "num_inputs": 2, "num_targets": 3}
     fields, sample = decode(config, store, arrays)
     np.testing.assert_array_equal(sample.inputs, arrays["w"][..., :2])
     np.testing.assert_array_equal(sample.targets, arrays["w"][..., 2:5])
-    assert fields.autoregressive
-    assert fields.out_channels == 1
-    assert [c.name for c in fields.targets] == ["w at frame 3", "w at frame 4", "w at frame 5"]
+    assert (fields.frames, fields.out_channels) == (Frames(2, 3), 1)
+    assert fields.target_names == ("w at frame 3", "w at frame 4", "w at frame 5")
+    assert fields.targets[0].unit == "unit of w"
     _, coarse = decode(config | {"resolution": 4}, store, arrays)
     np.testing.assert_array_equal(coarse.inputs, arrays["w"][::2, ::2, :2])
     with pytest.raises(InputError, match="3 sites along x"):
@@ -117,46 +116,131 @@ def test_frames_are_split_into_past_and_future(store_of):
         make_reader(config | {"num_targets": 5}).spec(store)
 
 
+def test_frames_of_several_fields_are_ordered_by_frame_and_then_by_field(store_of):
+    store, arrays = store_of(u=(4, 4, 5), v=(4, 4, 5))
+    config = {"name": "frames", "targets": ["v", "u"], "num_inputs": 2, "num_targets": 3}
+    fields, sample = decode(config, store, arrays)
+    for frame in range(5):
+        part, channel = (sample.inputs, 2 * frame) if frame < 2 else (sample.targets, 2 * (frame - 2))
+        np.testing.assert_array_equal(part[..., channel], arrays["v"][..., frame])
+        np.testing.assert_array_equal(part[..., channel + 1], arrays["u"][..., frame])
+    assert [(c.name, c.unit) for c in fields.inputs] == [("v", "unit of v"), ("u", "unit of u")]
+    assert fields.inputs == fields.targets
+    assert fields.target_names[:2] == ("v at frame 3", "u at frame 3")
+
+
+def test_frames_in_space(store_of):
+    store, arrays = store_of(u=(4, 2, 3, 5), v=(4, 2, 3, 5))
+    fields, _ = decode({"name": "frames", "targets": ["v", "u"], "num_inputs": 2, "num_targets": 1}, store, arrays)
+    assert (fields.sites, fields.axes) == ((4, 2, 3), ("x", "y", "z"))
+
+
+READ = {
+    "grid": {"inputs": ["a"], "targets": ["u"]},
+    "mesh": {"coordinates": ["a", "b"], "targets": ["u"]},
+    "points": {"points": "where", "targets": ["stress"]},
+    "frames": {"targets": ["w"], "num_inputs": 2, "num_targets": 2},
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_stored_scalars_are_parameters(name, store_of):
+    """In the order in which they are named; they are no fields."""
+    shapes = {"a": (4, 3), "b": (4, 3), "u": (4, 3), "w": (4, 3, 4), "where": (6, 2), "stress": (6,)}
+    store, arrays = store_of(mach=(), angle=(), **shapes)
+    config = {"name": name, **READ[name]}
+    plain_fields, plain = decode(config, store, arrays)
+    fields, sample = decode(config | {"parameters": ["angle", "mach"]}, store, arrays)
+    assert sample.parameters.tolist() == [arrays["angle"], arrays["mach"]]
+    assert [(c.name, c.unit) for c in fields.parameters] == [("angle", "unit of angle"), ("mach", "unit of mach")]
+    assert torch.equal(sample.inputs, plain.inputs)
+    assert (plain.parameters, plain_fields.parameters) == (None, ())
+    with pytest.raises(InputError, match=r"holds .* per sample; a parameter is one number"):
+        make_reader(config | {"parameters": ["u"]}).spec(store)
+
+
+@pytest.mark.parametrize("name", ["mesh", "points"])
+def test_further_inputs_follow_the_coordinates(name, store_of):
+    store, arrays = store_of(a=(6, 4), b=(6, 4), u=(6, 4), more=(6, 4), where=(6, 2), stress=(6,), load=(6,))
+    extra = "more" if name == "mesh" else "load"
+    fields, sample = decode({"name": name, **READ[name], "inputs": [extra]}, store, arrays)
+    assert [c.name for c in fields.inputs] == (["a", "b", "more"] if name == "mesh" else ["x", "y", "load"])
+    np.testing.assert_array_equal(sample.inputs[..., 2], arrays[extra])
+    assert torch.equal(sample.coords, sample.inputs[..., :2])
+
+
+def test_points_in_space(store_of):
+    store, arrays = store_of(where=(6, 3), stress=(6,))
+    fields, sample = decode({"name": "points", **READ["points"]}, store, arrays)
+    assert (fields.space_dim, [c.name for c in fields.inputs]) == (3, ["x", "y", "z"])
+    np.testing.assert_array_equal(sample.coords, arrays["where"])
+
+
+#: How the data set Plasticity is read.
+FORGED = {
+    "name": "grid",
+    "inputs": ["die"],
+    "targets": ["deformation"],
+    "components": {"deformation": ["x", "y", "u_x", "u_y"]},
+    "axes": ["x", "y", "time"],
+}
+
+
 def test_the_die_is_repeated_over_depth_and_time(store_of):
     store, arrays = store_of(die=(5,), deformation=(5, 3, 2, 4))
-    fields, sample = decode({"name": "plasticity"}, store, arrays)
+    fields, sample = decode(FORGED, store, arrays)
     for j in range(3):
         for t in range(2):
             np.testing.assert_array_equal(sample.inputs[:, j, t, 0], arrays["die"])
     np.testing.assert_array_equal(sample.targets, arrays["deformation"])
     assert fields.axes == ("x", "y", "time")
     assert [c.name for c in fields.targets] == ["x", "y", "u_x", "u_y"]
-    assert fields.positions == (0, 1)
+    assert {c.unit for c in fields.targets} == {"unit of deformation"}
+    _, coarse = decode(FORGED | {"resolution": [3, 2, 2]}, store, arrays)
+    np.testing.assert_array_equal(coarse.targets, arrays["deformation"][::2, ::2, :])
+    np.testing.assert_array_equal(coarse.inputs[:, 1, 1, 0], arrays["die"][::2])
+    with pytest.raises(InputError, match="holds 4 components of deformation; named are x, y"):
+        make_reader(FORGED | {"components": {"deformation": ["x", "y"]}}).spec(store)
 
 
 def test_unknown_readers_and_options_are_named():
-    with pytest.raises(InputError, match="reader 'meshes' is unknown.*frames, grid, mesh, plasticity, points"):
+    with pytest.raises(InputError, match="reader 'meshes' is unknown.*frames, grid, mesh, points"):
         make_reader({"name": "meshes"})
-    with pytest.raises(InputError, match="reader grid takes inputs, targets, resolution, mask; it was given .*strid"):
+    known = "inputs, targets, components, axes, parameters, resolution, mask"
+    with pytest.raises(OptionError, match=f"strid is no option of GridReader; its options: {known}"):
         make_reader({"name": "grid", "inputs": ["a"], "targets": ["u"], "strid": 2})
-    with pytest.raises(InputError, match="mask 'm' is none of the inputs a, b"):
+    with pytest.raises(OptionError, match="mask is m, expected one of the inputs a, b"):
         make_reader({"name": "grid", "inputs": ["a", "b"], "targets": ["u"], "mask": "m"})
-    assert available_readers() == ["frames", "grid", "mesh", "plasticity", "points"]
+    assert READERS.names() == ["frames", "grid", "mesh", "points"]
 
 
 @pytest.mark.parametrize(
     ("config", "named"),
     [
-        ("grid", "reader is grid, expected {name: NAME"),
-        ({"inputs": ["a"]}, "expected {name: NAME, ...} with one of: frames, grid"),
-        ({"name": "grid", "inputs": "a", "targets": ["b"]}, r"inputs of the reader is 'a', expected a list .* \[a\]"),
-        ({"name": "grid", "inputs": ["a"], "targets": []}, "targets of the reader is"),
-        ({"name": "mesh", "coordinates": "a", "targets": ["b"]}, "coordinates of the reader is 'a'"),
-        ({"name": "points", "points": "a", "targets": "b"}, "targets of the reader is 'b'"),
-        ({"name": "frames", "field": "a", "num_inputs": 0, "num_targets": 1}, "num_inputs is 0"),
-        ({"name": "grid", "inputs": ["a"], "targets": ["c"]}, r"holds c of shape \(5, 3\) and a of shape \(4, 3\)"),
-        ({"name": "grid", "inputs": ["d"], "targets": ["d"]}, "of 1 to 3 axes"),
+        ("grid", "inputs is missing, expected a list, each item a text"),
+        ({"inputs": ["a"]}, "expected a name and options; names: frames, grid, mesh, points"),
+        ({"name": "grid", "inputs": "a", "targets": ["b"]}, "inputs is a, expected a list, each item a text"),
+        ({"name": "grid", "inputs": ["a"], "targets": []}, r"targets is \[\], expected a list"),
+        ({"name": "mesh", "coordinates": "a", "targets": ["b"]}, "coordinates is a, expected a list"),
+        ({"name": "points", "points": "a", "targets": "b"}, "targets is b, expected a list"),
+        ({"name": "points", "points": ["a"], "targets": ["b"]}, r"points is \['a'\], expected a text"),
+        ({"name": "frames", "targets": ["a"], "num_inputs": 0, "num_targets": 1}, "num_inputs is 0, expected a whole"),
+        ({"name": "frames", "targets": ["a", "c"], "num_inputs": 1, "num_targets": 1}, r"holds c of shape \(5, 3\)"),
+        ({"name": "grid", "inputs": ["a"], "targets": ["c"]}, r"holds a of shape \(4, 3\) and c of shape \(5, 3\)"),
+        ({"name": "grid", "inputs": ["a"], "targets": ["b", "e"]}, r"holds e of shape \(4,\) and b of shape \(4, 3\)"),
+        ({"name": "grid", "inputs": ["d"], "targets": ["d"]}, r"holds d of shape \(2, 2, 2, 2\) per .* 1 to 3 axes"),
+        ({"name": "grid", "inputs": ["a"], "targets": ["b"], "axes": ["x"]}, "axes is x, expected 2 names"),
+        (
+            {"name": "frames", "targets": ["e"], "num_inputs": 1, "num_targets": 1},
+            r"holds e of shape \(4,\) .* 2 to 4 axes",
+        ),
         ({"name": "mesh", "coordinates": ["a", "c"], "targets": ["b"]}, r"holds c of shape \(5, 3\)"),
-        ({"name": "points", "points": "a", "targets": ["e"]}, r"takes points \(n, 2\) and targets \(n,\)"),
+        ({"name": "points", "points": "a", "targets": ["b"]}, r"takes points \(n, d\) of 1 to 3 .* arrays \(n,\)"),
+        ({"name": "points", "points": "f", "targets": ["e"]}, r"takes points \(n, d\) of 1 to 3 coordinates"),
     ],
 )
 def test_arrays_that_do_not_fit_are_named(config, named, store_of):
-    store, _ = store_of(a=(4, 3), b=(4, 3), c=(5, 3), d=(2, 2, 2, 2), e=(4,))
+    store, _ = store_of(a=(4, 3), b=(4, 3), c=(5, 3), d=(2, 2, 2, 2), e=(4,), f=(4, 5))
     with pytest.raises(InputError, match=named):
         make_reader(config).spec(store)
 
@@ -166,8 +250,7 @@ def test_predictions_are_masked_in_physical_units():
     fields = spec(inputs=2, mask=1)
     samples = batch(fields)
     samples.inputs[..., 1] = (samples.inputs[..., 1] > 0).float()
-    torch.manual_seed(0)
-    solver = NeuralSolver(solver_config(inputs="none"), fields)
+    solver = make_solver(fields, inputs="none")
     solver.target_normalizer.mean += 5.0
     found = solver.eval()(samples)
     unmasked = solver.target_normalizer.decode(solver.model(samples.inputs))

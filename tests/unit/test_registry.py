@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ import pytest
 from annotated_types import Ge, Gt, Interval, Le, Lt, MultipleOf
 
 from lsm.errors import InputError, OptionError
-from lsm.registry import Config, Count, Names, Options, Registry, check_value
+from lsm.registry import Config, Count, Names, Options, Positive, Registry, check_value
 
 PARTS: Registry = Registry("part")
 
@@ -45,11 +45,11 @@ def test_context_and_options_reach_the_part():
         ({"rate": 0}, "rate is 0, expected a positive number"),
         ({"rate": float("nan")}, "rate is nan, expected a positive number"),
         ({"rate": float("inf")}, "rate is inf, expected a positive number"),
-        ({"patch": [1, 0]}, "patch is [1, 0], expected a list, each item a whole number of at least 1 or null"),
-        ({"patch": "12"}, "patch is 12, expected a list, each item a whole number of at least 1 or null"),
+        ({"patch": [1, 0]}, "patch is [1, 0], expected a list, each item a whole number of at least 1"),
+        ({"patch": "12"}, "patch is 12, expected a list, each item a whole number of at least 1"),
         ({"kind": "c"}, "kind is c, expected one of a, b"),
         ({"on": 1}, "on is 1, expected true or false"),
-        ({"block": 3}, "block is 3, expected a group of options or null"),
+        ({"block": 3}, "block is 3, expected a group of options"),
         ({"names": []}, "names is [], expected a list, each item a text"),
         ({"names": "u"}, "names is u, expected a list, each item a text"),
         ({"names": None}, "names is missing, expected a list, each item a text"),
@@ -87,6 +87,8 @@ class Flow(Options):
             "n is 30, expected a multiple of 20 from 20 to 200",
         ),
         (True, float, "n is True, expected a finite number"),
+        ([1], Mapping[str, Positive], "n is [1], expected a group of options, each a positive number"),
+        ({"a": -1}, Mapping[str, Positive], "n is {'a': -1}, expected a group of options, each a positive number"),
         (3, Flow, "n is 3, expected Flow"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import shutil
@@ -10,114 +9,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-import pytorch_lightning as pl
 import torch
 from conftest import ROOT, load_config, tiny_training
 from omegaconf import OmegaConf
+from training import EPOCHS, SCHEDULES, Stopped, assert_same_state, content, logged, options_of
 
-from experiments import build as building
-from experiments.resume import find_checkpoint, resumed_config
+from experiments.mistakes import describe
 from experiments.train import TrainingResult
 from lsm.errors import InputError
 from lsm.training.module import SolverModule
-
-EPOCHS = 4
-SCHEDULES = {
-    "paper": ["scheduler=step", "scheduler.make.step_size=2"],  # the published schedule, with a step within the run
-    "quick": ["scheduler=one_cycle"],
-}
-
-
-class Stopped(BaseException):
-    """A kill, as far as one process can tell."""
-
-
-@dataclass
-class StopBefore(pl.Callback):
-    """Kill the training before a batch: in the middle of an epoch, or (batch 0) at its beginning."""
-
-    epoch: int
-    batch: int
-
-    def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Any, index: int) -> None:
-        if (trainer.current_epoch, index) == (self.epoch, self.batch):
-            raise Stopped
-
-
-Train = Callable[..., TrainingResult]
-
-
-@pytest.fixture
-def train(command, monkeypatch) -> Train:
-    """``train(*options, stop=(epoch, batch))`` as from the command line; ``stop`` kills it there."""
-
-    def run(*options: str, stop: tuple[int, int] | None = None) -> TrainingResult | None:
-        with monkeypatch.context() as patch:
-            if stop:
-                original = building.make_trainer
-
-                def make_trainer(*arguments: Any, **more: Any) -> pl.Trainer:
-                    trainer = original(*arguments, **more)
-                    trainer.callbacks.insert(0, StopBefore(*stop))
-                    return trainer
-
-                patch.setattr(building, "make_trainer", make_trainer)
-                with pytest.raises(Stopped):
-                    command("train", *options)
-                return None
-            return command("train", *options)
-
-    return run
-
-
-def options_of(store: Path, folder: Path, *more: str) -> list[str]:
-    return [*tiny_training(store, folder), f"trainer.max_epochs={EPOCHS}", "trainer.log_every_n_steps=1", *more]
-
-
-def content(checkpoint: Path) -> dict[str, Any]:
-    return torch.load(checkpoint, weights_only=True)
-
-
-def assert_identical(found: Any, expected: Any, where: str = "") -> None:
-    """Equal to the last bit, tensors within dictionaries and lists included."""
-    if isinstance(expected, torch.Tensor):
-        assert found.dtype == expected.dtype, where
-        assert torch.equal(found, expected), where
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys(), where
-        for key, value in expected.items():
-            assert_identical(found[key], value, f"{where}.{key}")
-    elif isinstance(expected, (list, tuple)):
-        assert len(found) == len(expected), where
-        for index, pair in enumerate(zip(found, expected, strict=True)):
-            assert_identical(*pair, f"{where}[{index}]")
-    else:
-        assert found == expected, where
-
-
-def assert_same_state(found: Path, expected: Path) -> None:
-    """Parameters, buffers (running statistics and normalisers), optimiser, schedule and counters."""
-    found, expected = content(found), content(expected)
-    assert len(expected["state_dict"]) > 20
-    for name in ("state_dict", "optimizer_states", "lr_schedulers", "epoch", "global_step"):
-        assert_identical(found[name], expected[name], name)
-
-
-def logged(folder: Path) -> dict[str, dict[str, str]]:
-    """Every logged number by step and name; the log of a resumed run has a folder of its own."""
-    numbers: dict[str, dict[str, str]] = {}
-    for log in sorted(folder.glob("csv/version_*/metrics.csv")):
-        for row in csv.DictReader(log.open()):
-            filled = {name: value for name, value in row.items() if value and name not in ("step", "epoch")}
-            numbers.setdefault(row["step"], {}).update(filled)
-    return numbers
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +78,7 @@ def clock(monkeypatch) -> Callable[[float], None]:
             return original(self, batch, batch_index)
 
         monkeypatch.setattr(SolverModule, "training_step", slow)
-        monkeypatch.setattr("experiments.checkpoints.time.monotonic", lambda: now[0])
+        monkeypatch.setattr("lsm.training.callbacks.time.monotonic", lambda: now[0])
 
     return tick
 
@@ -209,7 +115,8 @@ def test_a_run_stops_in_time_and_goes_on_exactly(clock, train, uninterrupted, da
     train(*options, "time_limit=80")
     assert content(folder / "checkpoints/last.ckpt")["epoch"] == 1
     assert (
-        f"stopped in time after 2 of {EPOCHS} epochs: go on with lsm-train resume={folder}" in capsys.readouterr().out
+        f"stopped at the time limit after 2 of {EPOCHS} epochs: continue with lsm-train resume={folder}"
+        in capsys.readouterr().out
     )
     train(*options, "time_limit=1")
     assert content(folder / "checkpoints/last.ckpt")["epoch"] == 2, "an epoch a call at least"
@@ -287,7 +194,7 @@ def test_other_data_under_the_same_name_are_refused(train, darcy_store, tmp_path
         ("generator", {"class": "DarcyGenerator"}, "generator.equation was .*, is None"),
     ):
         put(**{name: value})
-        with pytest.raises(InputError, match=rf"holds other data than .* was trained on \({told}\); put those back"):
+        with pytest.raises(InputError, match=rf"holds other data than .* was trained on \({told}\); restore those"):
             train(f"resume={tmp_path / 'run'}")
     put(lsm_version="9.9")
     assert train(f"resume={tmp_path / 'run'}").last.is_file()
@@ -359,92 +266,10 @@ def test_training_changes_every_parameter_and_the_rate_follows_the_schedule(trai
 
 def test_a_last_batch_of_one_sample_is_told_where_it_cannot_be_normalised(train, darcy_store, tmp_path):
     """Five samples by two leave one, which has 13 x 13 sites, padded to 16, and a single one at the fifth scale."""
-    options = options_of(darcy_store, tmp_path / "run", "model.patch=[1,1]", "model.trunk.num_scales=5")
-    with pytest.raises(InputError, match=r"a batch of one sample .* data\.batch_size"):
+    options = options_of(darcy_store, tmp_path / "run", "model.patch=[1,1]", "model.num_scales=5")
+    with pytest.raises(InputError, match="a batch of one sample has a single site") as caught:
         train(*options)
-
-
-class TestOptionsOnResume:
-    @pytest.fixture
-    def stopped(self, train, darcy_store, tmp_path) -> Path:
-        train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"]), stop=(2, 0))
-        return tmp_path / "run"
-
-    def test_more_epochs(self, train, stopped):
-        result = train(f"resume={stopped}", "trainer.max_epochs=6")
-        assert content(result.last)["epoch"] == 5
-        assert content(result.last)["lsm"]["run"]["trainer"]["max_epochs"] == 6
-        assert load_config(stopped / "config.yaml")["trainer"]["max_epochs"] == 6
-
-    def test_an_added_flag_is_part_of_the_record(self, train, stopped):
-        result = train(f"resume={stopped}", "+trainer.gradient_clip_val=0.5")
-        assert content(result.last)["lsm"]["run"]["trainer"]["gradient_clip_val"] == 0.5
-
-    def test_the_same_choice_is_no_change(self, train, stopped):
-        assert content(train(f"resume={stopped}", "benchmark=darcy", "preset=quick").last)["epoch"] == EPOCHS - 1
-
-    @pytest.mark.parametrize(
-        ("option", "named"),
-        [
-            ("optimizer.lr=1e-5", "optimizer cannot change"),
-            ("scheduler.make.gamma=0.1", "scheduler cannot change"),
-            ("seed=1", "seed cannot change"),
-            ("data.normalization.inputs=none", r"data\.normalization cannot change"),
-            ("data.splits.test=[4,7]", r"data\.splits cannot change"),
-            ("data=5", "data is a group of options"),
-            ("preset=paper", "preset=quick; it cannot go on with preset=paper"),
-            ("optimizer=adamw", "optimizer=adam; it cannot go on with optimizer=adamw"),
-            ("model.width=16", "model"),
-            ("model.block.heads=4", "model"),
-        ],
-    )
-    def test_another_part_is_refused(self, option, named, train, stopped):
-        before = (stopped / "checkpoints/last.ckpt").read_bytes()
-        with pytest.raises(InputError, match=named):
-            train(f"resume={stopped}", option)
-        assert (stopped / "checkpoints/last.ckpt").read_bytes() == before
-
-    def test_another_benchmark_is_refused(self, stopped):
-        with pytest.raises(InputError, match="benchmark=darcy; it cannot go on with benchmark=pipe"):
-            resumed_config(stopped / "checkpoints/last.ckpt", [f"resume={stopped}", "benchmark=pipe"])
-
-    def test_an_unknown_option_is_named(self, stopped):
-        for option in ("trainer.max_epoch", "sed", "data.batchsize"):
-            with pytest.raises(InputError, match=rf"no option {option}\b"):
-                resumed_config(stopped / "checkpoints/last.ckpt", [f"{option}=9"])
-
-    @pytest.mark.parametrize("option", ["+trainer.gradient_clip_val=0.5", "++trainer.gradient_clip_val=0.5"])
-    def test_a_flag_may_be_added(self, option, stopped):
-        cfg = resumed_config(stopped / "checkpoints/last.ckpt", [option])
-        assert cfg.trainer.gradient_clip_val == 0.5
-
-    def test_an_option_may_be_left_out(self, stopped):
-        assert "progress" not in resumed_config(stopped / "checkpoints/last.ckpt", ["~callbacks.progress"]).callbacks
-        with pytest.raises(InputError, match=r"no option callbacks\.progres to leave out"):
-            resumed_config(stopped / "checkpoints/last.ckpt", ["~callbacks.progres"])
-
-    def test_data_may_have_moved(self, train, stopped, darcy_store, tmp_path):
-        moved = tmp_path / "moved" / darcy_store.name
-        moved.parent.mkdir()
-        moved.write_bytes(darcy_store.read_bytes())
-        result = train(f"resume={stopped}", f"data_dir={moved.parent}")
-        assert content(result.last)["lsm"]["run"]["data"]["path"] == str(moved)
-
-    @pytest.mark.parametrize("option", ["trainer.max_epochs=6", "data.batch_size=3", "trainer.devices=2"])
-    def test_a_one_cycle_schedule_cannot_be_prolonged_without_a_word(self, option, train, darcy_store, tmp_path):
-        """Its shape depends on the number of steps: more of them is a clear error, not a crash in the last epoch."""
-        train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"]), stop=(2, 0))
-        with pytest.raises(InputError, match=option.partition("=")[0]):
-            train(f"resume={tmp_path / 'run'}", option)
-
-    def test_nothing_to_resume_is_told(self, tmp_path):
-        for name in ("gone", "gone.ckpt"):
-            with pytest.raises(FileNotFoundError, match=r"gone.* does not exist; resume= takes a checkpoint"):
-                find_checkpoint(str(tmp_path / name), tmp_path / "run")
-        (tmp_path / "empty").mkdir()
-        with pytest.raises(FileNotFoundError, match=r"empty/checkpoints/last\.ckpt does not exist"):
-            find_checkpoint(str(tmp_path / "empty"), tmp_path / "run")
-        assert find_checkpoint("auto", tmp_path / "run") is None
+    assert "data.batch_size" in describe(caught.value)
 
 
 def spoilt(store: Path, path: Path, field: str, sample: int) -> Path:
@@ -475,7 +300,7 @@ class TestNotANumber:
             return original(self, batch, batch_index)
 
         monkeypatch.setattr(SolverModule, "training_step", spoil)
-        with pytest.raises(InputError, match=r"nan in epoch 1, batch 2: a field .* not finite.*; checkpoints .* kept"):
+        with pytest.raises(InputError, match=r"NaN in epoch 1, batch 2: a field .* not finite.*; checkpoints .* kept"):
             train(*options_of(darcy_store, tmp_path / "run", "data.in_memory=false"))
         kept = content(tmp_path / "run/checkpoints/last.ckpt")
         assert kept["epoch"] == 0
@@ -484,7 +309,9 @@ class TestNotANumber:
     def test_in_the_parameters_reaches_no_checkpoint(self, train, darcy_store, tmp_path):
         """The step after the last batch of an epoch diverges: no loss has seen it yet."""
         options = options_of(darcy_store, tmp_path / "run", "optimizer.lr=1e30", "scheduler=step", "data.batch_size=5")
-        with pytest.raises(InputError, match=r"no longer finite|became (nan|inf)|error of validation sample"):
+        with pytest.raises(
+            InputError, match=r"no longer finite|became infinite or NaN|relative_l2 of validation sample"
+        ):
             train(*options)
         for checkpoint in (tmp_path / "run").glob("checkpoints/*.ckpt"):
             assert all(value.isfinite().all() for value in content(checkpoint)["state_dict"].values())
@@ -506,11 +333,14 @@ def test_a_run_without_validation_keeps_its_best_by_the_training_error(train, da
     assert "val/relative_l2" not in result.metrics
 
 
-def test_the_record_of_a_run_rebuilds_its_configuration(uninterrupted):
+def test_the_record_of_a_run_rebuilds_its_configuration(uninterrupted, compose):
     result = uninterrupted("paper")
-    recorded = load_config(result.folder / "config.yaml")
-    assert recorded == content(result.last)["lsm"]["run"]
-    assert OmegaConf.create(recorded).choices["benchmark"] == "darcy"
+    recorded = content(result.last)["lsm"]["run"]
+    assert load_config(result.folder / "config.yaml") == recorded["config"]
+    assert recorded["choices"]["benchmark"] == "darcy"
+    composed = compose("train", *recorded["overrides"])
+    for part in ("benchmark", "model", "optimizer", "scheduler", "data", "metrics", "seed"):
+        assert recorded["config"][part] == OmegaConf.to_container(composed, resolve=True)[part]
 
 
 @pytest.mark.parametrize(
@@ -535,8 +365,8 @@ def test_a_schedule_without_end_is_refused(train, darcy_store, tmp_path):
 def test_a_sample_without_an_error_is_named(train, darcy_store, tmp_path):
     """A true field that is zero everywhere, in the validation or in the training split."""
     for sample, named in (
-        (6, r"error of validation sample 1 is inf after epoch 0"),
-        (2, "is zero everywhere, so that no"),
+        (6, r"relative_l2 of validation sample 1 is inf after epoch 0"),
+        (2, "is zero everywhere, for which no"),
     ):
         store = tmp_path / f"{sample}.h5"
         store.write_bytes(darcy_store.read_bytes())

@@ -1,20 +1,20 @@
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny import batch, solver_config, spec
+from tiny import batch, make_solver, model_config, moving, scalars, solver_config, spec
 
-from lsm.errors import InputError
+from lsm.errors import InputError, OptionError
 from lsm.fields import FieldBatch
-from lsm.solver import NeuralSolver, batch_statistics
+from lsm.solver import batch_statistics, build_solver
 
-MOVING = spec(inputs=3, targets=4, autoregressive=True)
+MOVING = moving(num_inputs=3, num_targets=4)
 
 
 def solver_of(fields, samples=None, **config):
-    torch.manual_seed(0)
-    solver = NeuralSolver(solver_config(**config), fields)
+    solver = make_solver(fields, **config)
     solver.fit_normalizers(lambda: [samples or physical(fields)])
     return solver.eval()
 
@@ -22,7 +22,7 @@ def solver_of(fields, samples=None, **config):
 def physical(fields, **options):
     """Fields in units of their own: mean and scale are far from 0 and 1, and differ between inputs and targets."""
     samples = batch(fields, **options)
-    return FieldBatch(50 + 3 * samples.inputs, -200 + 40 * samples.targets, samples.coords, samples.code)
+    return replace(samples, inputs=50 + 3 * samples.inputs, targets=-200 + 40 * samples.targets)
 
 
 def test_prediction_is_normalised_before_and_after_the_model():
@@ -61,7 +61,7 @@ def test_targets_are_not_looked_at():
 @pytest.mark.parametrize("kind", ["channel", "site"])
 def test_frames_are_one_field_with_one_scale(kind):
     samples = physical(MOVING)
-    solver = NeuralSolver(solver_config(inputs="none", targets=kind), MOVING)
+    solver = make_solver(MOVING, inputs="none", targets=kind)
     solver.fit_normalizers(lambda: (FieldBatch(samples.inputs[[i]], samples.targets[[i]]) for i in range(3)))
     values = samples.targets.double().numpy()
     axes = (0, 1, 2, 3) if kind == "channel" else (0, 3)
@@ -69,6 +69,129 @@ def test_frames_are_one_field_with_one_scale(kind):
     np.testing.assert_allclose(found.mean[..., 0], values.mean(axes), rtol=1e-6)
     np.testing.assert_allclose(found.deviation[..., 0], values.std(axes, ddof=1) + 1e-5, rtol=1e-5)
     assert found.mean.shape == ((1,) if kind == "channel" else (6, 5, 1))
+
+
+TWO_FIELDS = moving(num_inputs=2, num_targets=3, fields=2)
+
+
+def test_each_field_of_a_roll_out_has_its_own_scale():
+    samples = physical(TWO_FIELDS)
+    scale = torch.tensor([1.0, 1e3] * 3)
+    samples.targets *= scale
+    solver = solver_of(TWO_FIELDS, samples)
+    values = samples.targets.double().reshape(-1, 3, 2).flatten(0, 1)
+    torch.testing.assert_close(solver.target_normalizer.mean.double(), values.mean(0), rtol=1e-5, atol=0)
+    torch.testing.assert_close(solver.target_normalizer.deviation.double(), values.std(0), rtol=1e-5, atol=0)
+
+
+def test_roll_out_of_two_fields_by_hand():
+    """Both fields of a frame leave and enter the window together."""
+    samples = physical(TWO_FIELDS)
+    solver = solver_of(TWO_FIELDS, samples)
+    frames = [samples.inputs[..., :2], samples.inputs[..., 2:]]
+    with torch.no_grad():
+        for _ in range(3):
+            window = torch.cat(frames[-2:], dim=-1)
+            output = solver.model(solver.input_normalizer.encode(window))
+            frames.append(solver.target_normalizer.decode(output))
+        found = solver(samples)
+    torch.testing.assert_close(found, torch.cat(frames[2:], dim=-1), rtol=1e-4, atol=1e-2)
+    assert found.shape == samples.targets.shape == (3, 6, 5, 6)
+
+
+def seen_by_model(solver, samples):
+    """What each call of the model receives in a prediction."""
+    seen = []
+    handle = solver.model.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    with torch.no_grad():
+        solver(samples)
+    handle.remove()
+    return seen
+
+
+PARAMETRIC = {
+    "grid": spec(inputs=2, parameters=scalars("mach", "angle")),
+    "frames": moving(parameters=scalars("viscosity", "forcing")),
+    "points": spec("points", (9,), inputs=2, parameters=scalars("load", "stiffness")),
+}
+SCALE, SHIFT = torch.tensor([1e-3, 500.0]), torch.tensor([5e-3, -2000.0])
+
+
+def parametric(kind):
+    """Solver and samples whose parameters differ in scale by orders of magnitude."""
+    fields = PARAMETRIC[kind]
+    samples = physical(fields)
+    samples.parameters = SHIFT + SCALE * samples.parameters
+    config = {"projection": {"modes": 3, "resolution": 8}} if kind == "points" else {}
+    return solver_of(fields, samples, **config), samples
+
+
+@pytest.mark.parametrize("kind", PARAMETRIC)
+def test_parameters_reach_every_call_of_the_model_normalised(kind):
+    """As the last channels, the same at every site, one scale per parameter whatever that of the fields."""
+    solver, samples = parametric(kind)
+    values = samples.parameters.double()
+    expected = (values - values.mean(0)) / values.std(0)
+    calls = seen_by_model(solver, samples)
+    assert len(calls) == (4 if kind == "frames" else 1)
+    for features in calls:
+        assert features.shape == (*samples.inputs.shape[:-1], solver.spec.in_channels)
+        found = features[..., -2:].flatten(1, -2)
+        # The floor of the deviation: at most a hundredth of it is added.
+        torch.testing.assert_close(found, expected.float()[:, None].expand_as(found), rtol=0.011, atol=1e-5)
+    inputs = calls[0][..., :-2]
+    torch.testing.assert_close(inputs, solver.input_normalizer.encode(samples.inputs))
+
+
+@pytest.mark.parametrize("kind", PARAMETRIC)
+def test_parameters_change_the_prediction_of_their_sample_alone(kind):
+    solver, samples = parametric(kind)
+    solver, samples = solver.double(), samples.to(torch.float64)
+    changed = samples.parameters.clone()
+    changed[1, 0] += SCALE[0]
+    before, after = solver(samples), solver(replace(samples, parameters=changed))
+    torch.testing.assert_close(after[[0, 2]], before[[0, 2]], rtol=1e-12, atol=1e-9)
+    assert (after[1] - before[1]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", PARAMETRIC)
+def test_arrays_with_parameters_are_predicted(kind):
+    solver, samples = parametric(kind)
+    expected = solver(samples).detach().numpy()
+    arrays = {name: value.numpy() for name, value in vars(samples).items() if value is not None and name != "targets"}
+    np.testing.assert_allclose(solver.predict(**arrays), expected, rtol=1e-5, atol=1e-3)
+    alone = solver.predict(**{name: value[2] for name, value in arrays.items()})
+    np.testing.assert_allclose(alone, expected[2], rtol=1e-4, atol=1e-2)
+    with pytest.raises(InputError, match=r"parameters: expected \(2\) for one sample .* missing"):
+        solver.predict(arrays["inputs"], arrays.get("coords"))
+    with pytest.raises(InputError, match=r"parameters: expected \(2\) .* of shape \(3, 1\)"):
+        solver.predict(**arrays | {"parameters": arrays["parameters"][:, :1]})
+
+
+def test_parameters_that_a_solver_does_not_take_are_left_out():
+    samples = physical(spec())
+    solver = solver_of(spec(), samples)
+    np.testing.assert_array_equal(
+        solver.predict(samples.inputs, parameters=[[1.0]] * 3), solver.predict(samples.inputs)
+    )
+
+
+def test_configurations_that_do_not_fit_are_named():
+    with pytest.raises(OptionError, match="^model.width is 0, expected a whole number of at least 1"):
+        build_solver(solver_config(width=0), spec())
+    for name, kinds in (("inputs", "none, channel, site"), ("targets", "none, channel, site"), ("coords", "none, box")):
+        config = solver_config()
+        config["normalization"] |= {name: "batch"}
+        with pytest.raises(OptionError, match=f"^normalization.{name} is batch, expected one of {kinds}$"):
+            build_solver(config, spec())
+    with pytest.raises(OptionError, match="^normalization.outputs is no option"):
+        build_solver({"model": model_config(), "normalization": {"outputs": "site"}}, spec())
+
+
+def test_a_configuration_without_normalisation_is_by_channel():
+    solver = build_solver({"model": {"name": "unet", "width": 4, "num_scales": 2}}, spec())
+    assert (solver.input_normalizer.kind, solver.target_normalizer.kind) == ("channel", "channel")
+    assert solver.config["normalization"] == {"inputs": "channel", "targets": "channel", "coords": "box"}
 
 
 def test_each_sample_is_predicted_on_its_own_in_evaluation_mode():
@@ -81,14 +204,15 @@ def test_each_sample_is_predicted_on_its_own_in_evaluation_mode():
 def test_another_grid_by_channel_and_the_remedy_by_site():
     larger = physical(spec(sites=(9, 8)))
     assert solver_of(spec())(larger).shape == (3, 9, 8, 1)
-    with pytest.raises(InputError, match="normalization.inputs=channel"):
+    with pytest.raises(InputError, match="train with normalisation by channel") as caught:
         solver_of(spec(), inputs="site", targets="site")(larger)
+    assert caught.value.options == ("normalization",)
 
 
 def test_a_cloud_takes_coordinates_and_code():
     fields = spec("points", (9,), inputs=2, code=3)
     samples = physical(fields)
-    solver = solver_of(fields, samples, projection={"name": "fourier", "modes": 3, "resolution": 8})
+    solver = solver_of(fields, samples, projection={"modes": 3, "resolution": 8})
     found = solver(samples)
     assert found.shape == (3, 9, 1)
     for changed in (samples.coords.flip(0), None), (None, samples.code.flip(0)):
@@ -96,6 +220,23 @@ def test_a_cloud_takes_coordinates_and_code():
             new if new is not None else old for new, old in zip(changed, (samples.coords, samples.code), strict=True)
         )
         assert not torch.equal(solver(FieldBatch(samples.inputs, samples.targets, coords, code)), found)
+
+
+def test_units_of_length_do_not_matter_to_a_cloud():
+    """The same cloud in metres and in millimetres about another origin, each with statistics of its own."""
+    fields = spec("points", (9,), inputs=2, code=3)
+    predictions = []
+    for unit, origin in ((1.0, 0.0), (1000.0, -400.0)):
+        samples = physical(fields)
+        coords = unit * samples.coords + origin
+        samples = replace(samples, inputs=coords, coords=coords)
+        solver = solver_of(fields, samples, projection={"modes": 3, "resolution": 8})
+        predictions.append(solver(samples))
+    # Single precision: the fastest wave, 128 pi x, turns a rounding error of 1e-7 into a phase of 4e-5.
+    torch.testing.assert_close(*predictions, rtol=1e-4, atol=1e-2)
+    solver = solver_of(fields, samples, projection={"modes": 3, "resolution": 8})
+    moved = replace(samples, coords=samples.coords + 100.0)
+    assert (solver(moved) - predictions[1]).abs().max() > 0.02, "coordinates have no effect"
 
 
 def test_batch_statistics_are_those_of_training_and_leave_no_trace():
@@ -130,7 +271,7 @@ KINDS = {
     "mesh": (spec("mesh", inputs=2), {}),
     "points with a code": (
         spec("points", sites=(30,), inputs=2, code=5),
-        {"projection": {"name": "fourier", "modes": 3, "resolution": 12}},
+        {"projection": {"modes": 3, "resolution": 12}},
     ),
 }
 
@@ -163,7 +304,7 @@ def test_another_grid_is_predicted():
         (
             "grid",
             lambda x, c, k: (x[..., :1], c, k),
-            r"inputs: expected \(sites, sites, 2\) of one sample .* shape \(3, 6, 5, 1\)",
+            r"inputs: expected \(sites, sites, 2\) for one sample .* shape \(3, 6, 5, 1\)",
         ),
         ("grid", lambda x, c, k: (x[0, 0], c, k), r"inputs: expected .* shape \(5, 2\)"),
         ("mesh", lambda x, c, k: (x, None, k), r"coords: expected \(sites, sites, 2\).* missing"),

@@ -2,8 +2,9 @@ import pytest
 import torch
 from tiny import lively
 
-from lsm.errors import InputError
-from lsm.model.spectral_block import IdentityBlock, NeuralSpectralBlock
+from lsm.errors import OptionError
+from lsm.model.latent_spectral.parts import BLOCKS
+from lsm.model.latent_spectral.spectral_block import IdentityBlock, NeuralSpectralBlock
 
 
 def test_initial_values_lie_between_zero_and_one_over_channels():
@@ -54,8 +55,6 @@ def test_without_latent_space_the_sum_acts_on_every_point():
     assert {name for name, _ in block.named_parameters()} == {"spectral.weights"}
     torch.testing.assert_close(block(points), block.spectral(points))
     torch.testing.assert_close(block(points)[:1, 2:3], block(points[:1, 2:3]))
-    with pytest.raises(InputError, match="latent=false"):
-        block.inspect(points)
 
 
 def test_without_spectral_sum_tokens_pass_unchanged():
@@ -79,11 +78,11 @@ def test_identity_block():
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"channels": 12}, "12 channels.*8 heads"),
-        ({"num_tokens": 0}, "num_tokens is 0"),
-        ({"num_basis": 0}, "num_basis is 0"),
+        ({"heads": 3}, "heads is 3, which does not divide 16 channels"),
+        ({"num_tokens": 0}, "num_tokens is 0, expected a whole number of at least 1"),
+        ({"num_basis": 0}, "num_basis is 0, expected a whole number of at least 1"),
     ],
 )
 def test_numbers_that_do_not_fit_are_named(options, named):
-    with pytest.raises(InputError, match=named):
-        NeuralSpectralBlock(**{"channels": 16, **options})
+    with pytest.raises(OptionError, match=named):
+        BLOCKS.make({"name": "neural_spectral", **options}, 16)

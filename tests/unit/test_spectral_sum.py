@@ -4,7 +4,7 @@ import pytest
 import torch
 from tiny import lively
 
-from lsm.model.spectral_sum import SpectralSum
+from lsm.model.latent_spectral.spectral_sum import SpectralSum
 
 
 def test_spectral_sum_by_hand():

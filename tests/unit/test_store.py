@@ -16,7 +16,7 @@ def write(path, num_samples=3, **options):
     arrays = {"pressure": rng.random((num_samples, 4, 3)).astype("f4"), "code": rng.random((num_samples, 2))}
     with StoreWriter(path, "darcy", FIELDS, num_samples, {"seed": 7, "options": [1, 2]}, **options) as writer:
         for index in range(num_samples):
-            records = {"residual": 10.0**-index} if options else None
+            records = {"residual": 10.0**-index} if "bookkeeping" in options else None
             writer.write(index, {name: values[index] for name, values in arrays.items()}, records)
     return arrays
 
@@ -35,11 +35,29 @@ def test_everything_written_is_read(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["store.h5"]
 
 
+def test_what_pictures_need_is_stored_beside_the_fields(tmp_path):
+    display = {"positions": ["x", "y"], "window": [[-1.0, 2.0], [0.0, 1.0]]}
+    write(tmp_path / "drawn.h5", display=display)
+    write(tmp_path / "plain.h5")
+    with Store(tmp_path / "drawn.h5") as drawn, Store(tmp_path / "plain.h5") as plain:
+        assert drawn.display == display
+        assert plain.display == {}
+
+
+def test_a_store_from_before_there_was_a_display(tmp_path):
+    write(tmp_path / "store.h5")
+    with h5py.File(tmp_path / "store.h5", "a") as file:
+        del file.attrs["display"]
+    with Store(tmp_path / "store.h5") as store:
+        assert store.display == {}
+
+
 def test_samples_are_stored_one_a_chunk(tmp_path):
     """A sample is read without its neighbours: that is what makes lazy training possible."""
     write(tmp_path / "store.h5")
+    with h5py.File(tmp_path / "store.h5") as file:
+        assert file["fields/pressure"].chunks == (1, 4, 3)
     with Store(tmp_path / "store.h5") as store:
-        assert store.field("pressure").chunks == (1, 4, 3)
         assert store.bookkeeping() == {}
 
 

@@ -21,7 +21,7 @@ HEAVY = (
     "matplotlib.tri",
     "hydra",
     "tensorboard",
-    "experiments.build",
+    "experiments.runs",
 )
 
 

@@ -6,11 +6,11 @@ import pytest
 from conftest import tiny_training
 
 from lsm.checkpoint import load
-from lsm.model.spectral_block import IdentityBlock
+from lsm.model.latent_spectral.spectral_block import IdentityBlock
 
 ABLATIONS = {
-    "model.trunk.num_scales=1": lambda model: len(model.trunk.blocks) == 1,
-    "model.trunk.num_scales=3": lambda model: len(model.trunk.blocks) == 3,
+    "model.num_scales=1": lambda model: len(model.trunk.blocks) == 1,
+    "model.num_scales=3": lambda model: len(model.trunk.blocks) == 3,
     "model/block=identity": lambda model: all(isinstance(b, IdentityBlock) for b in model.trunk.blocks),
     "model.block.latent=false": lambda model: not any(hasattr(block, "tokens") for block in model.trunk.blocks),
     "model.block.spectral=false": lambda model: not any("spectral" in name for name, _ in model.named_parameters()),

@@ -12,6 +12,7 @@ from hydra.utils import instantiate
 from synthetic import write_synthetic_store
 
 from data_prep.generation.generator import Statistic
+from experiments.app import plain
 from experiments.check import spread
 from experiments.convert import layout as layout_of
 from lsm.data.datamodule import FieldDataModule
@@ -151,5 +152,5 @@ class TestOneDataSetOfTwoBenchmarks:
 
 def read(compose, options: tuple[str, ...], store: Path) -> FieldDataModule:
     """A data module on a store of four samples."""
-    reader = make_reader(dict(compose("train", *options).benchmark.reader))
+    reader = make_reader(plain(compose("train", *options).benchmark.reader))
     return FieldDataModule(store, reader, {"train": (0, 2), "validation": (2, 3), "test": (3, 4)})

@@ -13,14 +13,15 @@ import pytest
 import torch
 from conftest import tiny_training
 
-from experiments.curve import as_csv, read_curve
-from experiments.evaluate import Errors
+from experiments.mistakes import describe
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
 from lsm.data.store import StoredField, StoreWriter
 from lsm.errors import InputError
+from lsm.evaluation import Evaluation
 from lsm.fields import FieldBatch
+from lsm.training.history import read_history, to_csv
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def run(darcy_store, command, tmp_path_factory) -> Path:
 
 
 def data_of(run: Path) -> FieldDataModule:
-    saved = load(run / "checkpoints/last.ckpt").run
+    saved = load(run / "checkpoints/last.ckpt").run["config"]
     return FieldDataModule(saved["data"]["path"], make_reader(saved["benchmark"]["reader"]), saved["data"]["splits"])
 
 
@@ -90,8 +91,8 @@ def test_metrics_file(run, command, tmp_path):
 
 
 def test_several_channels_have_columns_and_a_single_sample_no_deviation():
-    errors = Errors(np.array([0.5]), np.array([[0.25, np.nan]]), ("a", "b"))
-    assert errors.summary() == {
+    errors = Evaluation({"relative_l2": np.array([0.5])}, np.array([[0.25, np.nan]]), ("a", "b"))
+    assert errors.summary("relative_l2") == {
         "num_samples": 1,
         "mean": 0.5,
         "std": 0.0,
@@ -157,7 +158,10 @@ def test_evaluations_do_not_replace_one_another(run, command, other_store):
         ([f"checkpoint={run}"], "test"),
         ([f"checkpoint={run / 'checkpoints/best.ckpt'}"], "test"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "test_last"),
-        ([f"checkpoint={run / 'checkpoints/last.ckpt'}", "batch_statistics=true"], "test_last_batch_statistics"),
+        (
+            [f"checkpoint={run / 'checkpoints/last.ckpt'}", "transforms=[batch_statistics]"],
+            "test_last_batch_statistics",
+        ),
         ([f"checkpoint={run}", f"store={other_store}"], "test_other"),
         ([f"checkpoint={run}", "resolution=25"], "test_25"),
         ([f"checkpoint={run}", "resolution=[25,25]"], "test_25_25"),
@@ -182,7 +186,7 @@ def test_errors_of_each_channel_are_recorded(run, command, tmp_path):
     assert metrics["relative_l2_by_channel"] == {"pressure": pytest.approx(metrics["relative_l2"]["mean"], rel=1e-6)}
     assert metrics["training_data"] == metrics["data"]
     channels = np.array([[1.0, np.nan], [3.0, np.nan]])
-    errors = Errors(np.ones(2), channels, ("u", "v"))
+    errors = Evaluation({"relative_l2": np.ones(2)}, channels, ("u", "v"))
     assert errors.means_by_channel() == {"u": 2.0, "v": None}
 
 
@@ -190,7 +194,7 @@ def test_data_are_looked_for_where_they_lay_and_then_where_the_environment_says(
     run, command, darcy_store, tmp_path, monkeypatch
 ):
     checkpoint = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
-    checkpoint["lsm"]["run"]["data"]["path"] = f"nowhere/{darcy_store.name}"
+    checkpoint["lsm"]["run"]["config"]["data"]["path"] = f"nowhere/{darcy_store.name}"
     moved = tmp_path / "moved.ckpt"
     torch.save(checkpoint, moved)
     monkeypatch.setenv("LSM_DATA_DIR", str(darcy_store.parent))
@@ -221,14 +225,14 @@ def test_a_run_without_a_best_checkpoint_names_its_last(run, command, tmp_path):
 def test_batch_statistics_are_a_choice(run, command, tmp_path):
     options = [f"checkpoint={run}", "device=cpu", "batch_size=3"]
     honest = command("evaluate", *options, f"run_dir={tmp_path / 'a'}")
-    quirk = command("evaluate", *options, f"run_dir={tmp_path / 'b'}", "batch_statistics=true")
-    assert (honest["batch_statistics"], quirk["batch_statistics"]) == (False, True)
+    quirk = command("evaluate", *options, f"run_dir={tmp_path / 'b'}", "transforms=[batch_statistics]")
+    assert (honest["transforms"], quirk["transforms"]) == ([], ["batch_statistics"])
     assert honest["relative_l2"]["mean"] != quirk["relative_l2"]["mean"]
 
 
 @pytest.mark.parametrize("name", ["evaluate", "visualize"])
 def test_mistakes_are_named(name, run, command, tmp_path):
-    with pytest.raises(InputError, match="split 'tset' is unknown; choose one of: train, validation, test"):
+    with pytest.raises(InputError, match="split is tset, expected one of train, validation, test"):
         command(name, f"checkpoint={run}", "split=tset", f"run_dir={tmp_path}")
     with pytest.raises(InputError, match=r"device 'cud' is not available .*device=cpu"):
         command(name, f"checkpoint={run}", "device=cud", f"run_dir={tmp_path}")
@@ -247,11 +251,11 @@ def test_an_empty_split_is_named(command, darcy_store, tmp_path):
 
 
 def test_a_field_that_is_zero_everywhere_is_named(run, command, other_store, tmp_path):
-    first = load(run / "checkpoints/last.ckpt").run["data"]["splits"]["test"][0]
+    first = load(run / "checkpoints/last.ckpt").run["config"]["data"]["splits"]["test"][0]
     with h5py.File(other_store, "a") as file:
         file["fields/pressure"][first + 1] = 0.0
     with pytest.raises(
-        InputError, match="error of sample 1 of the test split is not finite: a true field is zero everywhere"
+        InputError, match="relative_l2 of sample 1 of the test split is not finite: a true field is zero everywhere"
     ):
         command("evaluate", f"checkpoint={run}", "device=cpu", f"store={other_store}", f"run_dir={tmp_path}")
 
@@ -260,10 +264,11 @@ def test_pictures_of_samples(run, command, tmp_path):
     pictures = command("visualize", f"checkpoint={run}", "samples=[5,0]", "device=cpu", f"run_dir={tmp_path}", "dpi=40")
     assert [path.name for path in pictures] == ["test_0005.png", "test_0000.png", "learning_curve.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
-    assert (tmp_path / "learning_curve.csv").read_text() == as_csv(read_curve(run))
+    assert (tmp_path / "learning_curve.csv").read_text() == to_csv(read_history(run))
     for option, named in (
-        ("samples=7", r"samples is 7, expected a list of positions"),
-        ("samples=[a]", r"samples is \['a'\], expected"),
+        ("samples=7", "samples is 7, expected a list, each item a whole number of at least 0"),
+        ("samples=[a]", r"samples is \['a'\], expected a list"),
+        ("samples=[-1]", r"samples is \[-1\], expected a list"),
         ("samples=[0.5]", "expected a list"),
         ("dpi=0", "dpi is 0"),
         ("resolution=1.5", r"resolution is 1\.5, expected a whole number"),
@@ -271,7 +276,7 @@ def test_pictures_of_samples(run, command, tmp_path):
     ):
         with pytest.raises(InputError, match=named):
             command("visualize", f"checkpoint={run}", option, f"run_dir={tmp_path}")
-    for samples in ("[6]", "[-1]", "[0,7]"):
+    for samples in ("[6]", "[0,7]"):
         with pytest.raises(InputError, match=r"not in the test split, which has 0 to 5"):
             command("visualize", f"checkpoint={run}", f"samples={samples}", f"run_dir={tmp_path}")
 
@@ -291,8 +296,8 @@ def test_another_resolution_than_in_training(darcy_store, command, tmp_path):
     metrics = command("evaluate", *options)
     assert metrics["sites"] == [25, 25]
     checkpoint = load(folder / "checkpoints/best.ckpt")
-    reader = make_reader({**checkpoint.run["benchmark"]["reader"], "resolution": 25})
-    sample = FieldDataModule(darcy_store, reader, checkpoint.run["data"]["splits"]).dataset("test")[0]
+    reader = make_reader({**checkpoint.run["config"]["benchmark"]["reader"], "resolution": 25})
+    sample = FieldDataModule(darcy_store, reader, checkpoint.run["config"]["data"]["splits"]).dataset("test")[0]
     assert sample.inputs.shape == (25, 25, 1)
     with torch.no_grad():
         prediction = checkpoint.solver(FieldBatch.stack([sample]))[0]
@@ -306,5 +311,6 @@ def test_another_resolution_than_in_training(darcy_store, command, tmp_path):
     folder = tmp_path / "by_site"
     by_site = ["data.normalization.inputs=site", "data.normalization.targets=site", "trainer.max_epochs=1"]
     command("train", *tiny_training(darcy_store, folder), *by_site)
-    with pytest.raises(InputError, match=r"normalised per site.*=channel"):
+    with pytest.raises(InputError, match=r"normalised per site on a grid \(13, 13, 1\)") as caught:
         command("evaluate", f"checkpoint={folder}", "device=cpu", "resolution=25")
+    assert "data.normalization.inputs=channel" in describe(caught.value)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import call_forked
 from conftest import ROOT
 
-from experiments.cli import require_store
+from experiments.assemble import require_store
 
 
 def readme_block(language: str, holding: str) -> str:
@@ -54,49 +52,36 @@ def test_data_that_are_not_there_are_to_be_written():
         require_store(Path("nowhere/darcy.h5"), {"name": "darcy", "generator": {}}, "paper")
 
 
-def call(folder: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"experiments.{name}", *options],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_a_store_and_a_yaml_are_enough(folder):
     splits = "data.splits={train:[0,6],validation:[6,8],test:[8,12]}"
-    small = ("model.width=8", "model.trunk.num_scales=2", "trainer.max_epochs=1", "trainer.accelerator=cpu")
+    small = ("model.width=8", "model.num_scales=2", "trainer.max_epochs=1", "trainer.accelerator=cpu")
     steps = [
         ("train", "--config-dir", str(folder), "benchmark=heat", splits, *small, "run_dir=run"),
         ("evaluate", "checkpoint=run"),
         ("visualize", "checkpoint=run", "samples=[0]", "dpi=40"),
     ]
-    for name, *options in steps:
-        done = call(folder, name, *options)
-        assert done.returncode == 0, done.stderr
+    for done in call_forked(folder, steps):
+        assert done.code == 0, done.errors
     metrics = json.loads((folder / "run/evaluation/test/metrics.json").read_text())
     assert metrics["relative_l2"]["num_samples"] == 4
     assert (folder / "run/figures/test_0000.png").is_file()
 
 
-@pytest.mark.parametrize("key", ["name", "reader", "loss"])
-def test_what_a_yaml_lacks_is_said(key, folder):
+def test_what_a_yaml_lacks_and_what_own_data_cannot_do_is_said(folder):
     whole = (folder / "benchmark/heat.yaml").read_text()
-    (folder / "benchmark/heat.yaml").write_text(re.sub(rf"^{key}:.*\n", "", whole, flags=re.MULTILINE))
-    done = call(folder, "train", "--config-dir", str(folder), "benchmark=heat", "run_dir=lacking")
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: ")
-    assert key in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(("name", "lacks"), [("generate", "generator"), ("convert", "published")])
-def test_what_own_data_cannot_do_is_said(name, lacks, folder):
-    more = [] if name == "generate" else ["source=."]
-    done = call(folder, name, "--config-dir", str(folder), "benchmark=heat", *more)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: benchmark heat has no ")
-    assert lacks in done.stderr
-    assert "Traceback" not in done.stderr
+    commands, named = [], []
+    for key, pattern in (("name", r"^name:.*\n"), ("reader", r"^reader:.*\n"), ("sets", r"^sets:.*")):
+        cut = re.sub(pattern, "", whole, flags=re.MULTILINE | (re.DOTALL if key == "sets" else re.NOFLAG))
+        assert cut != whole
+        (folder / f"benchmark/no_{key}.yaml").write_text(cut)
+        commands.append(("train", f"benchmark=no_{key}", "run_dir=lacking"))
+        named.append(key)
+    for name, lacks, *more in (("generate", "generator"), ("convert", "published", "source=.")):
+        commands.append((name, "benchmark=heat", *more))
+        named.append(f"benchmark heat has no {lacks}")
+    commands = [(name, "--config-dir", str(folder), *options) for name, *options in commands]
+    for words, done in zip(named, call_forked(folder, commands), strict=True):
+        assert done.code == 1
+        assert done.errors.startswith("error: ")
+        assert words in done.errors
+        assert len(done.errors.splitlines()) == 1, done.errors

@@ -94,7 +94,7 @@ def test_commands_run_from_the_wheel_in_any_folder(wheel, scripts, tmp_path):
             [program, *command[1:]], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
         )
 
-    where = call("python", "-c", "import lsm, data_prep, experiments.cli as c; print(lsm.__file__, c.config_dir())")
+    where = call("python", "-c", "import lsm, data_prep, experiments.app as c; print(lsm.__file__, c.config_dir())")
     assert where.returncode == 0, where.stderr
     for path in where.stdout.split():
         assert Path(path).is_relative_to(scripts.parent), "found in the fresh environment, not in the checkout"

@@ -1,20 +1,22 @@
-"""What a reader promises: which stored arrays are inputs, coordinates and targets; nothing else."""
+"""What a reader does: say which stored arrays are inputs, coordinates and targets. Nothing else."""
 
 from __future__ import annotations
 
-import inspect
-import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from lsm.data import readers
 from lsm.data.store import Store
 from lsm.errors import InputError
-from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.fields import Channel, FieldBatch, FieldSpec, Geometry
+from lsm.registry import Registry
+
+#: Readers by the kind of data; a reader takes only options.
+READERS: Registry = Registry("reader", home="lsm.data.readers")
 
 #: Names of the axes of a lattice.
 AXES = ("x", "y", "z")
@@ -23,8 +25,11 @@ AXES = ("x", "y", "z")
 class Reader(ABC):
     """Decode the stored arrays of one sample.
 
-    A subclass takes its options in the constructor and holds no file.
+    A subclass takes its options in the constructor and opens no file.
     """
+
+    #: Where the sites lie.
+    geometry: ClassVar[Geometry]
 
     #: Stored arrays that :meth:`decode` needs.
     fields: tuple[str, ...]
@@ -38,64 +43,26 @@ class Reader(ABC):
         """One sample, in float32, from the stored arrays of one sample."""
 
 
-def as_names(option: str, names: Any) -> tuple[str, ...]:
-    """Names of stored arrays, as an option lists them.
+def require_one_shape(store: Store, names: Sequence[str], trailing: int = 0) -> None:
+    """Check that stored arrays are values at the same sites of a lattice.
 
+    Args:
+        store: holds the arrays.
+        names: of the arrays.
+        trailing: axes after those of the lattice, such as one of frames.
     Raises:
-        InputError: it is no list of at least one name.
-    """
-    if isinstance(names, str) or not isinstance(names, Sequence) or not names:
-        raise InputError(
-            f"{option} of the reader is {names!r}, expected a list of stored arrays such as [{names or 'a'}]"
-        )
-    return tuple(names)
-
-
-def require_one_shape(store: Store, names: Sequence[str]) -> None:
-    """Check that stored arrays are values at the same sites.
-
-    Raises:
-        InputError: one has another shape than the first, or more than three axes.
+        InputError: one has another shape than the first, or the lattice has not one to three axes.
     """
     described = store.fields
+    least, most = 1 + trailing, len(AXES) + trailing
     for name in names:
         shape, first = described[name].shape, described[names[0]].shape
-        if shape != first or not 1 <= len(shape) <= len(AXES):
-            beside = "" if name == names[0] else f" and {names[0]} of shape {first}"
+        if shape != first or not least <= len(shape) <= most:
+            other = "" if name == names[0] else f" and {names[0]} of shape {first}"
             raise InputError(
-                f"{store.path} holds {name} of shape {shape}{beside} a sample; "
-                f"the reader takes arrays of one shape, of 1 to {len(AXES)} axes"
+                f"{store.path} holds {name} of shape {shape}{other} per sample; "
+                f"the reader takes arrays of one shape, with {least} to {most} axes"
             )
-
-
-def available_readers() -> list[str]:
-    """Names of all readers."""
-    return sorted(module.name for module in pkgutil.iter_modules(readers.__path__) if module.name != "base")
-
-
-def make_reader(config: Mapping[str, Any]) -> Reader:
-    """Build a reader from ``{name, **options}``.
-
-    The name is a module of ``lsm.data.readers`` that defines one reader, ``grid`` its ``GridReader``.
-
-    Raises:
-        InputError: there is no such reader, or it has no such option.
-    """
-    if not isinstance(config, Mapping) or "name" not in config:
-        raise InputError(
-            f"reader is {config}, expected {{name: NAME, ...}} with one of: {', '.join(available_readers())}"
-        )
-    options = dict(config)
-    name = options.pop("name")
-    if name not in available_readers():
-        raise InputError(f"reader {name!r} is unknown; choose one of: {', '.join(available_readers())}")
-    module = import_module(f"lsm.data.readers.{name}")
-    reader = getattr(module, name.title().replace("_", "") + "Reader")
-    try:
-        return reader(**options)
-    except TypeError as error:
-        known = ", ".join(inspect.signature(reader).parameters) or "no options"
-        raise InputError(f"reader {name} takes {known}; it was given {', '.join(options) or 'none'}") from error
 
 
 def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
@@ -104,28 +71,48 @@ def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
     return tuple(Channel(name, described[name].unit) for name in names)
 
 
+def parameter_channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
+    """A channel for each of these stored scalars.
+
+    Raises:
+        InputError: one is not a scalar per sample.
+    """
+    for name in names:
+        if (shape := store.fields[name].shape) != ():
+            raise InputError(f"{store.path} holds {name} of shape {shape} per sample; a parameter is one number")
+    return channels(store, names)
+
+
+def as_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
+    """Arrays as the channels of one float32 tensor, on its last axis."""
+    return torch.from_numpy(np.stack(arrays, axis=-1).astype(np.float32))
+
+
+def as_parameters(arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> Tensor | None:
+    """Stored scalars ``(p,)``; None without any."""
+    return as_tensor([arrays[name] for name in names]) if names else None
+
+
 def select(
     stored: np.ndarray, resolution: int | Sequence[int] | None, num_axes: int | None = None, periodic: bool = False
 ) -> np.ndarray:
-    """An even selection of stored sites.
+    """Evenly spaced sites of the stored ones.
 
     Args:
         stored: ``(*sites, ...)``.
-        resolution: sites wanted along each axis, or one number for all; all that are stored if None.
-        num_axes: how many leading axes are sites; all by default.
-        periodic: the last site is followed by the first; else the first and the last site are both selected.
+        resolution: sites wanted along each axis, or one number for all; all stored sites if None.
+        num_axes: number of leading axes that are sites; all by default.
+        periodic: the last site is followed by the first; otherwise both the first and the last site are selected.
     Raises:
-        InputError: no whole stride leads from the stored to the wanted sites, or there are too many or few numbers.
+        InputError: no whole stride leads from the stored to the wanted sites, or the number of axes differs.
     """
     if resolution is None:
         return stored
     sites = stored.shape[:num_axes]
     wanted = [resolution] * len(sites) if isinstance(resolution, int) else resolution
-    if not isinstance(wanted, Sequence) or not all(type(number) is int for number in wanted):
-        raise InputError(f"resolution is {resolution}, expected a whole number, or one an axis such as [64,64]")
     if len(wanted) != len(sites):
         raise InputError(
-            f"resolution {wanted} has {len(wanted)} numbers, the stored sites {sites} have {len(sites)} axes"
+            f"resolution {list(wanted)} has {len(wanted)} numbers, the stored sites {sites} have {len(sites)} axes"
         )
     strides = [_stride(size, target, axis, periodic) for size, target, axis in zip(sites, wanted, AXES, strict=False)]
     return stored[tuple(slice(None, None, stride) for stride in strides)]
@@ -140,3 +127,8 @@ def _stride(stored: int, wanted: int, axis: str, periodic: bool) -> int:
             f"possible are {', '.join(map(str, fits))}"
         )
     return fits[wanted]
+
+
+def make_reader(config: Mapping[str, Any]) -> Reader:
+    """A reader from ``{name: ..., option: ...}``; see :meth:`lsm.registry.Registry.make`."""
+    return READERS.make(config)

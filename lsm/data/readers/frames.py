@@ -1,64 +1,90 @@
-"""One field in motion on a regular lattice: past frames in, future frames out, one at a time. Navier-Stokes."""
+"""Fields in motion on a regular lattice: past frames in, future frames out, one at a time, such as Navier-Stokes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import numpy as np
-import torch
+from einops import rearrange
 
-from lsm.data.readers.base import AXES, Reader, select
+from lsm.data.readers.base import (
+    AXES,
+    READERS,
+    Reader,
+    as_parameters,
+    as_tensor,
+    channels,
+    parameter_channels,
+    require_one_shape,
+    select,
+)
 from lsm.data.store import Store
-from lsm.errors import InputError, require_whole
-from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.errors import InputError
+from lsm.fields import FieldBatch, FieldSpec, Frames
+from lsm.registry import Count, Names
 
 
+@READERS.register("frames")
 class FramesReader(Reader):
-    """A stored array ``(*sites, frames)``; its first frames are the input, those that follow the targets.
+    """Stored arrays ``(*sites, frames)``; the first frames are the input, those that follow the targets.
 
     Args:
-        field: the stored array.
-        num_inputs: frames that the model sees.
+        targets: the stored arrays, each one field over time.
+        num_inputs: frames that the model sees at once.
         num_targets: frames to predict.
-        resolution: sites to select from the stored ones along each axis, periodic: every n-th; all of them if None.
+        parameters: stored scalars of a sample, given to the model as well.
+        resolution: sites to select from the stored ones along each axis, every n-th of a periodic field; all by default.
     """
 
-    def __init__(self, field: str, num_inputs: int, num_targets: int, resolution: int | None = None) -> None:
-        require_whole("num_inputs", num_inputs, 1)
-        require_whole("num_targets", num_targets, 1)
-        self.field, self.num_inputs, self.num_targets, self.resolution = field, num_inputs, num_targets, resolution
-        self.fields = (field,)
+    geometry = "grid"
+
+    def __init__(
+        self,
+        *,
+        targets: Names,
+        num_inputs: Count,
+        num_targets: Count,
+        parameters: Names | None = None,
+        resolution: Count | None = None,
+    ) -> None:
+        self.targets, self.parameters = tuple(targets), tuple(parameters or ())
+        self.frames, self.resolution = Frames(num_inputs, num_targets), resolution
+        self.fields = (*self.targets, *self.parameters)
 
     def spec(self, store: Store) -> FieldSpec:
-        """A channel a frame.
+        """The fields of one frame, and the number of frames.
 
         Raises:
-            InputError: fewer frames are stored than asked for.
+            InputError: fewer frames are stored than needed, or the arrays' shapes differ.
         """
-        stored = store.field(self.field)[0]
-        needed = self.num_inputs + self.num_targets
-        if stored.shape[-1] < needed:
+        require_one_shape(store, self.targets, trailing=1)
+        shape = store.fields[self.targets[0]].shape
+        needed = self.frames.inputs + self.frames.targets
+        if shape[-1] < needed:
             raise InputError(
-                f"{store.path} holds {stored.shape[-1]} frames of {self.field}, needed are {self.num_inputs} inputs and "
-                f"{self.num_targets} targets; lower num_targets, or generate more frames"
+                f"{store.path} holds {shape[-1]} frames of {self.targets[0]}, needed are {self.frames.inputs} inputs and "
+                f"{self.frames.targets} targets; lower num_targets, or generate more frames"
             )
-        sites = self._select(stored).shape[:-1]
-        unit = store.fields[self.field].unit
-        frames = tuple(Channel(f"{self.field} at frame {frame + 1}", unit) for frame in range(needed))
+        sites = self._select(np.empty(shape, dtype=bool)).shape[:-1]
+        fields = channels(store, self.targets)
         return FieldSpec(
-            geometry="grid",
+            geometry=self.geometry,
             sites=sites,
             axes=AXES[: len(sites)],
-            inputs=frames[: self.num_inputs],
-            targets=frames[self.num_inputs :],
-            autoregressive=True,
+            inputs=fields,
+            targets=fields,
+            parameters=parameter_channels(store, self.parameters),
+            frames=self.frames,
         )
 
     def _select(self, frames: np.ndarray) -> np.ndarray:
         return select(frames, self.resolution, num_axes=frames.ndim - 1, periodic=True)
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
-        """Inputs ``(*sites, num_inputs)`` and targets ``(*sites, num_targets)``."""
-        frames = torch.from_numpy(self._select(arrays[self.field]).astype(np.float32))
-        end = self.num_inputs + self.num_targets
-        return FieldBatch(inputs=frames[..., : self.num_inputs], targets=frames[..., self.num_inputs : end])
+        """Inputs ``(*sites, num_inputs * c)`` and targets ``(*sites, num_targets * c)``, ordered by frame, then by field."""
+        stacked = as_tensor([self._select(arrays[name]) for name in self.targets])
+        first, end = self.frames.inputs, self.frames.inputs + self.frames.targets
+        inputs, targets = (
+            rearrange(part, "... t c -> ... (t c)") for part in (stacked[..., :first, :], stacked[..., first:end, :])
+        )
+        return FieldBatch(inputs, targets, parameters=as_parameters(arrays, self.parameters))

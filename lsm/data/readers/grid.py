@@ -1,62 +1,131 @@
-"""Scalar fields on a regular lattice of any rank, among them Darcy and Elasticity-G."""
+"""Fields on a regular lattice of any rank, such as Darcy, Elasticity-G and Plasticity."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 
-from lsm.data.readers.base import AXES, Reader, as_names, channels, require_one_shape, select
+from lsm.data.readers.base import (
+    AXES,
+    READERS,
+    Reader,
+    as_parameters,
+    as_tensor,
+    parameter_channels,
+    select,
+)
 from lsm.data.store import Store
-from lsm.errors import InputError
-from lsm.fields import FieldBatch, FieldSpec
+from lsm.errors import InputError, OptionError
+from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.registry import Names, Resolution
 
 
+@READERS.register("grid")
 class GridReader(Reader):
-    """Stored arrays ``(*sites)``, one a channel.
+    """Stored arrays ``(*sites)``, one per channel, or ``(*sites, c)`` with several components.
+
+    An input with fewer axes than the lattice is repeated along the remaining ones.
 
     Args:
-        inputs: stored arrays handed to the model.
+        inputs: stored arrays given to the model.
         targets: stored arrays to predict.
-        resolution: sites to select from the stored ones, one number or one an axis; all of them if None.
-        mask: the input that is 1 where the targets exist and 0 where they do not.
+        components: for arrays with a last axis of channels, the names of these.
+        axes: names of the lattice's axes; x, y, z by default. An axis called "time" is drawn frame by frame.
+        parameters: stored scalars of a sample, given to the model as well.
+        resolution: sites to select from the stored ones, one number or one per axis; all of them by default.
+        mask: the input that is 1 where the targets exist and 0 elsewhere.
     """
+
+    geometry = "grid"
 
     def __init__(
         self,
-        inputs: Sequence[str],
-        targets: Sequence[str],
-        resolution: int | Sequence[int] | None = None,
+        *,
+        inputs: Names,
+        targets: Names,
+        components: Mapping[str, Names] | None = None,
+        axes: Names | None = None,
+        parameters: Names | None = None,
+        resolution: Resolution = None,
         mask: str | None = None,
     ) -> None:
-        self.inputs, self.targets = as_names("inputs", inputs), as_names("targets", targets)
-        self.resolution, self.mask = resolution, mask
+        self.inputs, self.targets, self.parameters = tuple(inputs), tuple(targets), tuple(parameters or ())
+        self.components = {name: tuple(names) for name, names in (components or {}).items()}
+        self.axes, self.resolution, self.mask = tuple(axes or ()), resolution, mask
         if mask is not None and mask not in self.inputs:
-            raise InputError(f"mask {mask!r} is none of the inputs {', '.join(inputs)}")
-        self.fields = (*self.inputs, *self.targets)
+            raise OptionError("mask", f"is {mask}, expected one of the inputs {', '.join(inputs)}")
+        self.fields = (*self.inputs, *self.targets, *self.parameters)
 
     def spec(self, store: Store) -> FieldSpec:
-        """A channel a stored array.
+        """A channel per stored array or component.
 
         Raises:
-            InputError: their shapes differ.
+            InputError: the arrays do not share the lattice of the first target.
         """
-        require_one_shape(store, self.fields)
-        sites = select(store.field(self.inputs[0])[0], self.resolution).shape
+        self._require_lattice(store)
+        sites = select(self._lattice_of(store, self.targets[0]), self.resolution).shape
         return FieldSpec(
-            geometry="grid",
+            geometry=self.geometry,
             sites=sites,
-            axes=AXES[: len(sites)],
-            inputs=channels(store, self.inputs),
-            targets=channels(store, self.targets),
+            axes=self.axes or AXES[: len(sites)],
+            inputs=self._channels(store, self.inputs),
+            targets=self._channels(store, self.targets),
+            parameters=parameter_channels(store, self.parameters),
             mask=None if self.mask is None else self.inputs.index(self.mask),
         )
 
+    def _lattice_of(self, store: Store, name: str) -> np.ndarray:
+        """An array of the lattice's shape, without values."""
+        shape = store.fields[name].shape
+        return np.empty(shape[:-1] if name in self.components else shape, dtype=bool)
+
+    def _require_lattice(self, store: Store) -> None:
+        first = self.targets[0]
+        lattice = self._lattice_of(store, first).shape
+        for name in (first, *self.inputs, *self.targets):
+            shape = self._lattice_of(store, name).shape
+            fits = shape == lattice[: len(shape)] if name in self.inputs else shape == lattice
+            if not fits or not 1 <= len(shape) <= len(AXES):
+                other = "" if name == first else f" and {first} of shape {store.fields[first].shape}"
+                raise InputError(
+                    f"{store.path} holds {name} of shape {store.fields[name].shape}{other} per sample; the reader takes "
+                    f"targets of one shape, with 1 to {len(AXES)} axes, and inputs with all or the first ones of these axes"
+                )
+            self._require_components(store, name)
+        if self.axes and len(self.axes) != len(lattice):
+            raise OptionError("axes", f"is {', '.join(self.axes)}, expected {len(lattice)} names")
+
+    def _require_components(self, store: Store, name: str) -> None:
+        names, shape = self.components.get(name), store.fields[name].shape
+        if names is not None and len(names) != shape[-1]:
+            raise InputError(f"{store.path} holds {shape[-1]} components of {name}; named are {', '.join(names)}")
+
+    def _channels(self, store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
+        found: list[Channel] = []
+        for name in names:
+            unit = store.fields[name].unit
+            found += [Channel(part, unit) for part in self.components.get(name, (name,))]
+        return tuple(found)
+
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
         """Inputs and targets ``(*sites, c)``."""
-        return FieldBatch(inputs=self._stack(arrays, self.inputs), targets=self._stack(arrays, self.targets))
+        targets = as_tensor(self._columns(arrays, self.targets))
+        inputs = [_repeated(column, targets.shape[:-1]) for column in self._columns(arrays, self.inputs)]
+        return FieldBatch(as_tensor(inputs), targets, parameters=as_parameters(arrays, self.parameters))
 
-    def _stack(self, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> torch.Tensor:
-        columns = [select(arrays[name], self.resolution) for name in names]
-        return torch.from_numpy(np.stack(columns, axis=-1).astype(np.float32))
+    def _columns(self, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
+        columns: list[np.ndarray] = []
+        for name in names:
+            columns += list(np.moveaxis(arrays[name], -1, 0)) if name in self.components else [arrays[name]]
+        return [self._selected(column) for column in columns]
+
+    def _selected(self, column: np.ndarray) -> np.ndarray:
+        """Selected sites of an array, which may have the first axes of the lattice only."""
+        resolution = self.resolution
+        return select(column, resolution[: column.ndim] if isinstance(resolution, Sequence) else resolution)
+
+
+def _repeated(column: np.ndarray, sites: Sequence[int]) -> np.ndarray:
+    """An input of the leading axes, the same along the remaining ones."""
+    return np.broadcast_to(column.reshape(*column.shape, *[1] * (len(sites) - column.ndim)), sites)

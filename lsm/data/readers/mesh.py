@@ -1,61 +1,78 @@
-"""Scalar fields on structured, curvilinear meshes, whose coordinates are the input: Airfoil and Pipe."""
+"""Fields on structured, curvilinear meshes whose coordinates are the input, such as Airfoil and Pipe."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import torch
 
-from lsm.data.readers.base import AXES, Reader, as_names, channels, require_one_shape, select
+from lsm.data.readers.base import (
+    AXES,
+    READERS,
+    Reader,
+    as_parameters,
+    as_tensor,
+    channels,
+    parameter_channels,
+    require_one_shape,
+    select,
+)
 from lsm.data.store import Store
 from lsm.fields import FieldBatch, FieldSpec
+from lsm.registry import Names, Resolution
 
 
+@READERS.register("mesh")
 class MeshReader(Reader):
-    """Stored arrays ``(*sites)``: a coordinate or a target each.
+    """Stored arrays ``(*sites)``, each a coordinate, an input or a target.
 
     Args:
-        coordinates: stored arrays that say where the sites lie.
+        coordinates: stored arrays that say where the sites lie; the model receives them as inputs.
         targets: stored arrays to predict.
-        resolution: sites to select from the stored ones, one number or one an axis; all of them if None.
-        window: for pictures, the part of the plane worth looking at, ``((x_low, x_high), (y_low, y_high))``.
+        inputs: further stored arrays given to the model.
+        parameters: stored scalars of a sample, given to the model as well.
+        resolution: sites to select from the stored ones, one number or one per axis; all of them by default.
     """
+
+    geometry = "mesh"
 
     def __init__(
         self,
-        coordinates: Sequence[str],
-        targets: Sequence[str],
-        resolution: int | Sequence[int] | None = None,
-        window: Sequence[Sequence[float]] | None = None,
+        *,
+        coordinates: Names,
+        targets: Names,
+        inputs: Names | None = None,
+        parameters: Names | None = None,
+        resolution: Resolution = None,
     ) -> None:
-        self.coordinates, self.targets = as_names("coordinates", coordinates), as_names("targets", targets)
-        self.resolution, self.window = resolution, window
-        self.fields = (*self.coordinates, *self.targets)
+        self.coordinates, self.targets = tuple(coordinates), tuple(targets)
+        self.inputs, self.parameters = (*self.coordinates, *(inputs or ())), tuple(parameters or ())
+        self.resolution = resolution
+        self.fields = (*self.inputs, *self.targets, *self.parameters)
 
     def spec(self, store: Store) -> FieldSpec:
-        """The coordinates are the input channels.
+        """The coordinates are the first input channels.
 
         Raises:
             InputError: the arrays' shapes differ.
         """
-        require_one_shape(store, self.fields)
-        sites = select(store.field(self.coordinates[0])[0], self.resolution).shape
+        require_one_shape(store, [*self.inputs, *self.targets])
+        shape = store.fields[self.coordinates[0]].shape
+        sites = select(np.empty(shape, dtype=bool), self.resolution).shape
         return FieldSpec(
-            geometry="mesh",
+            geometry=self.geometry,
             sites=sites,
             axes=AXES[: len(sites)],
-            inputs=channels(store, self.coordinates),
+            inputs=channels(store, self.inputs),
             targets=channels(store, self.targets),
-            window=None if self.window is None else tuple((low, high) for low, high in self.window),  # type: ignore[arg-type]
+            parameters=parameter_channels(store, self.parameters),
         )
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
-        """Inputs, which are the coordinates, ``(*sites, d)``, and targets ``(*sites, c)``."""
-        coords, targets = (
-            torch.from_numpy(
-                np.stack([select(arrays[name], self.resolution) for name in names], axis=-1).astype(np.float32)
-            )
-            for names in (self.coordinates, self.targets)
+        """Inputs ``(*sites, c)``, coordinates ``(*sites, d)`` and targets ``(*sites, c)``."""
+        inputs, targets = (
+            as_tensor([select(arrays[name], self.resolution) for name in names])
+            for names in (self.inputs, self.targets)
         )
-        return FieldBatch(inputs=coords, targets=targets, coords=coords)
+        coords = inputs[..., : len(self.coordinates)]
+        return FieldBatch(inputs, targets, coords, parameters=as_parameters(arrays, self.parameters))

@@ -1,56 +1,81 @@
-"""Scalar fields on clouds of points: Elasticity-P."""
+"""Fields on clouds of points, such as Elasticity-P."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import torch
 
-from lsm.data.readers.base import Reader, as_names, channels
+from lsm.data.readers.base import AXES, READERS, Reader, as_parameters, as_tensor, channels, parameter_channels
 from lsm.data.store import Store
 from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.registry import Names
 
 
+@READERS.register("points")
 class PointsReader(Reader):
-    """Stored arrays ``(n,)`` of the targets, at stored points ``(n, 2)``.
+    """Stored arrays ``(n,)`` at stored points ``(n, d)``, ``d`` 1 to 3.
 
     Args:
-        points: the stored array of the points, which are the input.
+        points: the stored array of the points; the model receives them as inputs.
         targets: stored arrays to predict.
+        inputs: further stored arrays given to the model.
         code: the stored vector that describes a whole sample, if there is one.
+        parameters: stored scalars of a sample, given to the model as well.
     """
 
-    def __init__(self, points: str, targets: Sequence[str], code: str | None = None) -> None:
-        self.points, self.targets, self.code = points, as_names("targets", targets), code
-        self.fields = (points, *self.targets) if code is None else (points, *self.targets, code)
+    geometry = "points"
+
+    def __init__(
+        self,
+        *,
+        points: str,
+        targets: Names,
+        inputs: Names | None = None,
+        code: str | None = None,
+        parameters: Names | None = None,
+    ) -> None:
+        self.points, self.targets, self.code = points, tuple(targets), code
+        self.inputs, self.parameters = tuple(inputs or ()), tuple(parameters or ())
+        codes = () if code is None else (code,)
+        self.fields = (points, *self.inputs, *self.targets, *codes, *self.parameters)
 
     def spec(self, store: Store) -> FieldSpec:
-        """The coordinates of the points are the input channels.
+        """The coordinates of the points are the first input channels.
 
         Raises:
-            InputError: these are no points in the plane, or a target is not known at them.
+            InputError: the points are not ``(n, 1 to 3)``, or an array is not known at them.
         """
         points = store.fields[self.points]
-        for name in self.targets:
-            if len(points.shape) != 2 or points.shape[1] != 2 or store.fields[name].shape != points.shape[:1]:
+        for name in (*self.inputs, *self.targets):
+            shape = store.fields[name].shape
+            if len(points.shape) != 2 or not 1 <= points.shape[1] <= len(AXES) or shape != points.shape[:1]:
                 raise InputError(
-                    f"{store.path} holds {self.points} of shape {points.shape} and {name} of shape "
-                    f"{store.fields[name].shape} a sample; the reader takes points (n, 2) and targets (n,)"
+                    f"{store.path} holds {self.points} of shape {points.shape} and {name} of shape {shape} per sample; "
+                    f"the reader takes points (n, d) of 1 to {len(AXES)} coordinates, and arrays (n,)"
                 )
+        positions = tuple(Channel(axis, points.unit) for axis in AXES[: points.shape[1]])
         return FieldSpec(
-            geometry="points",
+            geometry=self.geometry,
             sites=points.shape[:1],
             axes=("point",),
-            inputs=tuple(Channel(axis, points.unit) for axis in ("x", "y")),
+            inputs=positions + channels(store, self.inputs),
             targets=channels(store, self.targets),
             code=0 if self.code is None else store.fields[self.code].shape[0],
+            parameters=parameter_channels(store, self.parameters),
+            space=points.shape[1],
         )
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
-        """Inputs, which are the coordinates, ``(n, 2)``, targets ``(n, c)`` and code ``(k,)``."""
+        """Inputs ``(n, c)``, coordinates ``(n, d)``, targets ``(n, c)`` and code ``(k,)``."""
         coords = torch.from_numpy(arrays[self.points].astype(np.float32))
-        targets = np.stack([arrays[name] for name in self.targets], axis=-1).astype(np.float32)
-        code = None if self.code is None else torch.from_numpy(arrays[self.code].astype(np.float32))
-        return FieldBatch(inputs=coords, targets=torch.from_numpy(targets), coords=coords, code=code)
+        more = [as_tensor([arrays[name] for name in self.inputs])] if self.inputs else []
+        return FieldBatch(
+            inputs=torch.cat([coords, *more], dim=-1),
+            targets=as_tensor([arrays[name] for name in self.targets]),
+            coords=coords,
+            code=None if self.code is None else torch.from_numpy(arrays[self.code].astype(np.float32)),
+            parameters=as_parameters(arrays, self.parameters),
+        )

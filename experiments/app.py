@@ -1,0 +1,143 @@
+"""What all commands share: where the configuration lies, how a command starts, and how a user's mistake is reported.
+
+The commands import torch, Lightning and Matplotlib inside functions, so that --help and a misspelt option are answered without
+the seconds that these imports take.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+import lsm
+from experiments import folders
+from experiments.effect import require_effect
+from experiments.mistakes import mistakes_reported
+from experiments.schema import check_schema
+from lsm.errors import InputError
+
+folders.register_resolvers()
+
+
+def config_dir() -> Path:
+    """Folder of the configuration: inside the package when installed from a wheel, beside it in a checkout.
+
+    Raises:
+        FileNotFoundError: neither exists.
+    """
+    package = Path(lsm.__file__).parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise FileNotFoundError(f"no configuration beside or inside {package}; install lsm again")
+
+
+def compose_config(name: str, *overrides: str) -> DictConfig:
+    """The configuration ``conf/NAME.yaml`` with options, as a command line composes it; also inside a command."""
+    if GlobalHydra.instance().is_initialized():
+        return hydra.compose(name, list(overrides))
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        return hydra.compose(name, list(overrides))
+
+
+def group_choices(group: str) -> list[str]:
+    """The options of a configuration group, also those in a folder that the user added with ``--config-dir``."""
+    if GlobalHydra.instance().is_initialized():
+        return GlobalHydra.instance().config_loader().get_group_options(group)
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def added_config_dir() -> list[str]:
+    """The option ``--config-dir`` of this call, for commands that it starts."""
+    sources = HydraConfig.get().runtime.config_sources if HydraConfig.initialized() else []
+    return [word for source in sources if source.provider == "command-line" for word in ("--config-dir", source.path)]
+
+
+def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
+    """A console script: compose the configuration ``name`` and run; a user's mistake ends with one sentence and code 1.
+
+    Args:
+        name: primary configuration file in ``conf/``.
+        run: does the work.
+    """
+
+    def main() -> None:
+        show_all = bool(os.environ.get("HYDRA_FULL_ERROR"))
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing a traceback
+
+        # By name: a launcher sends `guarded` to other processes, which cannot import what `python -m` calls __main__.
+        spec, function = run.__globals__["__spec__"], run.__name__
+        module = spec.name if spec else run.__module__
+
+        def guarded(cfg: DictConfig) -> Any:
+            with mistakes_reported(show_all):
+                check(name, cfg)
+                return getattr(import_module(module), function)(cfg)
+
+        with mistakes_reported(show_all):
+            hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()
+
+    return main
+
+
+#: Keys of a benchmark's file that single commands need.
+_NEEDED = {"generate": ("generator",), "convert": ("generator", "published")}
+
+
+def check(name: str, cfg: DictConfig) -> None:
+    """Check the options of a command before it runs, and import the plugins.
+
+    Args:
+        name: primary configuration file.
+        cfg: the composed configuration.
+    Raises:
+        InputError: an option has another kind or range, has no effect, or names an empty path, or the benchmark's file lacks
+            what the command needs.
+    """
+    for place in ("data_dir", "store", "run_dir"):
+        folders.require_place(place, OmegaConf.select(cfg, place))
+    if "benchmark" in cfg:
+        check_benchmark(cfg, *_NEEDED.get(name, ()))
+    check_schema(name, cfg)
+    hydra_cfg = HydraConfig.get()
+    require_effect(name, cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)
+    for module in cfg.get("plugins") or ():
+        _import_plugin(module)
+
+
+def _import_plugin(module: str) -> None:
+    try:
+        import_module(module)
+    except ImportError as error:
+        raise InputError(f"plugin {module} cannot be imported ({error}); is its folder on PYTHONPATH?") from error
+
+
+def check_benchmark(cfg: DictConfig, *needed: str) -> None:
+    """Check that a benchmark's file has what a command needs.
+
+    Args:
+        cfg: a command's configuration.
+        needed: keys of the benchmark's file.
+    Raises:
+        InputError: the benchmark lacks a key, or has no such set of data.
+    """
+    for key in ("name", "reader", "sets", *needed):
+        if key not in cfg.benchmark:
+            name = cfg.benchmark.get("name", "of this call")
+            raise InputError(f"benchmark {name} has no {key} in its file, which this command needs")
+    if cfg.set not in cfg.benchmark.sets:
+        known = ", ".join(cfg.benchmark.sets)
+        raise InputError(f"benchmark {cfg.benchmark.name} has no set of data {cfg.set!r}; choose one by set=: {known}")
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """A configuration with all values resolved, as dictionaries, lists, strings and numbers."""
+    return OmegaConf.to_container(cfg, resolve=True)  # type: ignore[return-value]

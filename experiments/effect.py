@@ -1,0 +1,113 @@
+"""Options that have no effect are refused: each command states here what it reads of its configuration.
+
+An option has an effect if the command reads it, or if something that the command reads refers to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from experiments.schema import SCHEMAS
+from lsm.errors import InputError
+from lsm.registry import options_of
+
+#: Options that describe one call; they are no part of a run.
+CALL_OPTIONS = ("resume", "run_dir", "time_limit", "plugins")
+
+#: What a training depends on.
+RUN_OPTIONS = (
+    *("benchmark.name", "benchmark.reader", "benchmark.symmetries", "preset", "data", "model", "loss", "augmentation"),
+    *("optimizer", "scheduler", "trainer", "callbacks", "logger", "seed", "metrics", "compile", "checkpoint_interval"),
+)
+
+#: What each command reads.
+READ = {
+    "train": (*RUN_OPTIONS, *CALL_OPTIONS),
+    "import": (
+        *("checkpoint", "deformation", "output", "benchmark.name", "benchmark.reader", "model", "seed", "plugins"),
+        *("data.path", "data.splits", "data.normalization", "data.batch_size"),
+    ),
+    "generate": (
+        *("benchmark.name", "benchmark.generator", "store", "num_samples", "seed", "workers", "max_attempts"),
+        *("device", "batch_size", "shard", "num_shards", "merge", "check"),
+    ),
+    "convert": (
+        *("benchmark.name", "benchmark.generator", "benchmark.reader", "benchmark.published"),
+        *("store", "source", "export", "strict", "overwrite"),
+    ),
+}
+
+#: What a command reads only if another option is set.
+READ_WITH = {
+    "generate": {"check": ("benchmark.reader", "check_samples")},
+    "convert": {"export": ("mat_version",)},
+}
+
+#: What to do instead.
+_REMEDIES = {
+    "sizes": "set model.OPTION",
+    "benchmark.generator": "give it to lsm-generate",
+    "benchmark.published": "give it to lsm-convert",
+    "benchmark.symmetries": "give it to lsm-train",
+    "check_samples": "add check=true",
+    "mat_version": "add export=FOLDER",
+}
+
+
+def lies_in(key: str, groups: Collection[str]) -> bool:
+    """Whether a dotted key is one of these groups or inside one."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+
+def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices: Collection[str]) -> None:
+    """Check that every option has an effect.
+
+    Args:
+        name: of the command; without an entry in :data:`READ` it reads the options of its schema.
+        cfg: its configuration, composed with the options.
+        overrides: the options, as typed.
+        choices: names of the configuration groups, which always have an effect.
+    Raises:
+        InputError: an option has none; the message says what to do instead.
+    """
+    read = list(READ[name] if name in READ else options_of(SCHEMAS[name]) if name in SCHEMAS else cfg)
+    for switch, keys in READ_WITH.get(name, {}).items():
+        read += keys if cfg[switch] else ()
+    for text in overrides:
+        key = OverridesParser.create().parse_override(text).key_or_group
+        # The experiment gives each family its sizes; of the one that is chosen they become options of the model.
+        if key in choices or ((lies_in(key, read) or _refers_to(cfg, read, key)) and not lies_in(key, ["sizes"])):
+            continue
+        raise InputError(f"{text} has no effect on lsm-{name}{_remedy(cfg, key)}")
+
+
+def _refers_to(cfg: DictConfig, read: Sequence[str], key: str) -> bool:
+    """Whether one of the values that are read changes with the value of ``key``."""
+    absent = object()
+    if OmegaConf.select(cfg, key, default=absent, throw_on_resolution_failure=False) is absent:
+        return False
+    changed = cfg.copy()
+    OmegaConf.update(changed, key, "another value", merge=False, force_add=True)
+    try:
+        return _values(cfg, read) != _values(changed, read)
+    except (OmegaConfBaseException, InputError):
+        return True
+
+
+def _values(cfg: DictConfig, keys: Sequence[str]) -> list[Any]:
+    found = [OmegaConf.select(cfg, key) for key in keys]
+    return [OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for value in found]
+
+
+def _remedy(cfg: DictConfig, key: str) -> str:
+    if lies_in(key, ["benchmark.sets"]) and cfg.set not in key.split("."):
+        return f" with set={cfg.set}"
+    for group, remedy in _REMEDIES.items():
+        if lies_in(key, [group]):
+            return f"; {remedy}"
+    return " with these options; leave it out"

@@ -1,0 +1,141 @@
+"""Draw the architecture of the Latent Spectral Model, the first figure of the README.
+
+Run from the repository root: ``python -m experiments.figures.architecture [FILE]``.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+
+OUTPUT = Path("experiments/results/pictures/architecture.png")
+
+BLUE, ORANGE, GREEN, GREY = "#2f6db5", "#d9822b", "#3d9a6a", "#5a6270"
+NUM_SCALES, NUM_TOKENS = 4, 4
+
+#: Labels of the block's parts, by their position.
+LABELS = {
+    0.85: "sites of a patch",
+    2.72: "latent\ntokens",
+    4.0: "solve: learned\nbasis functions",
+    5.28: "solved\ntokens",
+    7.15: "sites of the patch",
+}
+
+
+def arrow(
+    axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = GREY, width: float = 1.2
+) -> None:
+    """A straight arrow."""
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=colour, linewidth=width))
+
+
+def box(axes: Axes, centre: tuple[float, float], size: tuple[float, float], text: str, colour: str) -> None:
+    """A rounded box with a label."""
+    corner = (centre[0] - size[0] / 2, centre[1] - size[1] / 2)
+    style = "round,pad=0,rounding_size=0.08"
+    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=style, facecolor=colour, edgecolor="none", alpha=0.92))
+    axes.text(*centre, text, ha="center", va="center", color="white", fontsize=8)
+
+
+def lattice(axes: Axes, centre: tuple[float, float], size: float, cells: int, values: np.ndarray) -> None:
+    """A small field on a lattice."""
+    left, bottom = centre[0] - size / 2, centre[1] - size / 2
+    axes.imshow(values, extent=(left, left + size, bottom, bottom + size), cmap="viridis", zorder=2)
+    for line in np.linspace(0, size, cells + 1):
+        axes.plot([left + line] * 2, [bottom, bottom + size], color="w", linewidth=0.4, zorder=3)
+        axes.plot([left, left + size], [bottom + line] * 2, color="w", linewidth=0.4, zorder=3)
+    axes.add_patch(Rectangle((left, bottom), size, size, fill=False, edgecolor=GREY, linewidth=0.8, zorder=4))
+
+
+def waves(count: int, phase: float) -> np.ndarray:
+    """A smooth field ``(count, count)``."""
+    x, y = np.meshgrid(np.linspace(0, 1, count), np.linspace(0, 1, count))
+    return np.sin(5 * x + phase) * np.cos(4 * y - phase) + 0.6 * np.sin(3 * (x + y) + 2 * phase)
+
+
+def draw_scale(axes: Axes, scale: int, height: float) -> None:
+    """Features before and after the block of one scale; the deepest one goes up directly."""
+    left, right, size, sites = 1.72 + 0.2 * scale, 5.68 - 0.2 * scale, 0.72 - 0.1 * scale, 2 ** (NUM_SCALES - scale)
+    box(axes, (3.7, height), (1.3, 0.52), "spectral block", ORANGE)
+    lattice(axes, (left, height), size, sites, waves(sites, 0.5))
+    arrow(axes, (left + size / 2 + 0.03, height), (3.03, height))
+    if scale < NUM_SCALES - 1:
+        lattice(axes, (right, height), size, sites, waves(sites, 1.2))
+        arrow(axes, (4.37, height), (right - size / 2 - 0.03, height))
+
+
+def draw_trunk(axes: Axes) -> None:
+    """The hierarchy: down, a block at every scale, up."""
+    axes.set(xlim=(-0.2, 7.6), ylim=(-0.75, 5.15), aspect="equal")
+    axes.set_title("Several scales", fontsize=11, loc="left", color="0.15")
+    lattice(axes, (0.55, 4.2), 0.9, 16, waves(16, 0.3))
+    axes.text(0.55, 4.83, "input field", ha="center", fontsize=8, color="0.2")
+    lattice(axes, (6.85, 4.2), 0.9, 16, waves(16, 1.4))
+    axes.text(6.85, 4.83, "output field", ha="center", fontsize=8, color="0.2")
+    heights = [4.2 - 1.35 * scale for scale in range(NUM_SCALES)]
+    for scale, height in enumerate(heights):
+        draw_scale(axes, scale, height)
+        if scale:
+            above, inset = heights[scale - 1], 0.2 * scale
+            arrow(axes, (1.6 + inset, above - 0.42), (1.72 + inset, height + 0.38), BLUE, 1.6)
+            start = (5.68 - inset, height + 0.38) if scale < NUM_SCALES - 1 else (4.36, height + 0.2)
+            arrow(axes, start, (5.8 - inset, above - 0.42), GREEN, 1.6)
+    arrow(axes, (1.05, 4.2), (1.36, 4.2))
+    arrow(axes, (6.03, 4.2), (6.36, 4.2))
+    axes.text(1.3, 2.2, "pool,\nconvolve", ha="right", va="center", fontsize=8, color=BLUE)
+    axes.text(6.1, 2.2, "up-sample,\nconvolve", ha="left", va="center", fontsize=8, color=GREEN)
+    axes.text(3.7, -0.6, "each scale has half the sites per axis", ha="center", fontsize=8, color=GREY)
+    axes.axis("off")
+
+
+def draw_block(axes: Axes) -> None:
+    """One neural spectral block on one patch."""
+    axes.set(xlim=(-0.2, 8.1), ylim=(-0.75, 5.15), aspect="equal")
+    axes.set_title("Neural spectral block, on each patch", fontsize=11, loc="left", color="0.15")
+    middle, heights = 2.35, np.linspace(1.0, 3.7, NUM_TOKENS)
+    lattice(axes, (0.85, middle), 1.5, 6, waves(6, 0.4))
+    lattice(axes, (7.15, middle), 1.5, 6, waves(6, 1.1))
+    for height in heights:
+        for y in np.linspace(middle - 0.7, middle + 0.7, 6):
+            axes.plot([1.62, 2.6], [y, height], color=BLUE, linewidth=0.35, alpha=0.7)
+            axes.plot([5.4, 6.38], [height, y], color=GREEN, linewidth=0.35, alpha=0.7)
+        axes.plot(2.72, height, "o", color=BLUE, markersize=9)
+        axes.plot(5.28, height, "o", color=GREEN, markersize=9)
+        arrow(axes, (2.92, height), (3.3, height))
+        arrow(axes, (4.7, height), (5.08, height))
+    style = "round,pad=0,rounding_size=0.1"
+    axes.add_patch(FancyBboxPatch((3.35, 0.75), 1.3, 3.2, boxstyle=style, facecolor="#fdf1e3", edgecolor=ORANGE))
+    t = np.linspace(0, 1, 80)
+    for index, height in enumerate(heights):
+        axes.plot(3.5 + t, height + 0.24 * np.sin(2 * np.pi * (index + 1) / 2 * t), color=ORANGE, linewidth=1.1)
+    equation = r"$t + \sum_k a_k\,\sin\frac{k\pi t}{N} + b_k\,\cos\frac{k\pi t}{N}$"
+    axes.text(4.0, 4.3, equation, ha="center", fontsize=9, color="0.15")
+    for x, text in LABELS.items():
+        axes.text(x, 0.42, text, ha="center", va="top", fontsize=8, color="0.2")
+    axes.text(2.1, 4.05, "attention\ngathers", ha="center", fontsize=8, color=BLUE)
+    axes.text(5.95, 4.05, "attention\nspreads", ha="center", fontsize=8, color=GREEN)
+    axes.text(4.0, -0.6, "cost linear in the number of sites", ha="center", fontsize=8, color=GREY)
+    axes.axis("off")
+
+
+def main(path: Path = OUTPUT) -> None:
+    """Draw both panels."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), gridspec_kw={"width_ratios": [7.8, 8.3]})
+    draw_trunk(left)
+    draw_block(right)
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.93, bottom=0.01, wspace=0.03)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=160)
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:2]))

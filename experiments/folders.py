@@ -1,0 +1,106 @@
+"""Folders of runs, and the resolvers by which the configuration names them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from lsm.errors import InputError
+
+_LONGEST_NAME = 255
+
+
+def run_of(checkpoint: str | Path) -> Path:
+    """Folder of the run to which a checkpoint, or the folder itself, belongs."""
+    path = Path(checkpoint)
+    if not path.is_file() and path.suffix != ".ckpt":
+        return path
+    return path.parent.parent if path.parent.name == "checkpoints" else path.parent
+
+
+def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint that ``resume`` names; None to start from the beginning.
+
+    Args:
+        resume: a checkpoint, a run's folder, "auto" (the run in ``folder``, if it has a checkpoint) or None.
+        folder: this run's folder.
+    Raises:
+        FileNotFoundError: what ``resume`` names has no checkpoint.
+    """
+    if resume is None:
+        return None
+    last = folder / "checkpoints" / "last.ckpt"
+    if resume == "auto":
+        return last if last.is_file() else None
+    path = Path(resume)
+    path = path / "checkpoints" / "last.ckpt" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; resume= takes a checkpoint, or a run's folder that has one")
+    return path
+
+
+def best_checkpoint(path: Path) -> Path:
+    """A checkpoint itself, or the best one of a run's folder.
+
+    Raises:
+        FileNotFoundError: the run has none but its last one.
+    """
+    if not path.is_dir():
+        return path
+    best, last = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    if last.is_file() and not best.is_file():
+        raise FileNotFoundError(f"{best} does not exist, since no epoch was validated; give checkpoint={last}")
+    return best
+
+
+def require_place(name: str, place: Any) -> None:
+    """Refuse a path that an unset shell variable left empty, which would be the root folder, and an unexpanded ``~``.
+
+    Raises:
+        InputError: the path is one of these.
+    """
+    if place == "" or str(place).startswith("~"):
+        variable = " or LSM_DATA_DIR" if name == "data_dir" else ""
+        raise InputError(f"{name}={place} is no path; write it in full (is a variable{variable} empty, or ~ quoted?)")
+
+
+def _run_folder(resume: Any, default: str) -> str:
+    return default if resume in (None, "auto") else str(run_of(resume))
+
+
+def _checked_folder(folder: str, resume: Any) -> str:
+    """The folder, checked together with ``resume``, since Hydra creates the folder before a command runs."""
+    require_place("run_dir", folder)
+    find_checkpoint(resume, Path(folder))
+    return folder
+
+
+def _variant(checkpoint: str, store: str | None, resolution: Any, transforms: Any) -> str:
+    """What distinguishes an evaluation from that of the run's best checkpoint on its own data and grid."""
+    name = "" if Path(checkpoint).is_dir() or Path(checkpoint).stem == "best" else f"_{Path(checkpoint).stem}"
+    name += f"_{Path(store).stem}" if store else ""
+    sites = resolution if OmegaConf.is_list(resolution) else [] if resolution is None else [resolution]
+    return name + "".join(f"_{part}" for part in [*sites, *(transforms or [])])
+
+
+def _folder_name(options: str) -> str:
+    """Options as the name of one folder, which contains no slash and at most 255 bytes."""
+    name = options.replace("/", "_")
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return name if len(name.encode()) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 4]}_{digest}"
+
+
+def register_resolvers() -> None:
+    """Make the resolvers known to OmegaConf."""
+    resolvers = {
+        "lsm.run_of": lambda checkpoint: str(run_of(checkpoint)),
+        "lsm.run_folder": _run_folder,
+        "lsm.checked_folder": _checked_folder,
+        "lsm.variant": _variant,
+        "lsm.folder_name": _folder_name,
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)

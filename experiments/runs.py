@@ -1,0 +1,251 @@
+"""Runs: load a trained solver with its data, and compose the configuration with which an interrupted run continues.
+
+A run records its resolved configuration and the options that the user typed. Nothing recorded is instantiated: a resumed run is
+composed from this project's own configuration, the recorded options and those of the present call, and then compared with the
+record. What may differ is listed in :data:`MAY_CHANGE`; everything else is refused.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from experiments.app import compose_config, plain
+from experiments.assemble import make_datamodule
+from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
+from experiments.folders import best_checkpoint
+from experiments.recorded import parse, recorded_choices, recorded_options, require_config
+from experiments.schema import check_schema
+from lsm.errors import InputError, UnknownNameError
+from lsm.files import write_whole
+
+if TYPE_CHECKING:
+    from lsm.checkpoint import Checkpoint
+    from lsm.data.datamodule import FieldDataModule
+
+#: What a resumed run may change: where it computes, where its data lie, how long it trains, and what it logs.
+MAY_CHANGE = (
+    *("data.path", "data.num_workers", "data.in_memory", "data.on_device", "data.batch_size"),
+    "data.max_sample_bytes",
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
+    *("trainer.strategy", "trainer.precision", "trainer.sync_batchnorm", "trainer.accumulate_grad_batches"),
+    *("trainer.limit_train_batches", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
+    *("trainer.enable_model_summary", "callbacks", "logger", "compile", "checkpoint_interval"),
+)
+
+#: The number of steps of a run depends on these; a schedule that spans the run fixes them.
+STEPS = (
+    *("trainer.max_epochs", "trainer.devices", "trainer.num_nodes", "data.batch_size"),
+    *("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.max_steps"),
+)
+
+
+def record_of(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any]:
+    """What a checkpoint keeps of the run that wrote it, as plain data.
+
+    Args:
+        cfg: the run's configuration.
+        overrides: the options that the user typed.
+        choices: the chosen option of each configuration group.
+    """
+    kept = [text for text in overrides if parse(text).key_or_group not in CALL_OPTIONS]
+    config = {key: value for key, value in plain(cfg).items() if key != "sizes"}
+    return {"config": config, "overrides": kept, "choices": {k: v for k, v in choices.items() if "hydra/" not in k}}
+
+
+def carry_best(checkpoint: Path, folder: Path) -> None:
+    """Copy the best checkpoint beside ``checkpoint`` to a run that continues in another folder and has none yet."""
+    best, here = checkpoint.with_name("best.ckpt"), folder / "checkpoints" / "best.ckpt"
+    if best.is_file() and not here.exists():
+        write_whole(here, best.read_bytes())
+
+
+def require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a run continues with the data that it began with, by their provenance.
+
+    Args:
+        path: the interrupted run's checkpoint.
+        before: description of its data, see :meth:`lsm.data.datamodule.FieldDataModule.describe`; empty if unknown.
+        now: description of the present data.
+    Raises:
+        InputError: they were made differently; the message says in what.
+    """
+    changed = difference(before["provenance"], now["provenance"]) if before else ""
+    if changed:
+        raise InputError(
+            f"{now['store']} holds other data than {path} was trained on ({changed}); restore those, or start a new run"
+        )
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Sequence[str] = ("lsm_version",)) -> str:
+    """The first entry in which two nested records differ, such as ``seed was 0, is 1``; empty if they agree.
+
+    Args:
+        before: the older record.
+        now: the present one.
+        ignored: dotted names of entries, or of groups of them, that may differ.
+    """
+    old, new = flatten(before), flatten(now)
+    for key in {**old, **new}:
+        if old.get(key) != new.get(key) and not lies_in(key, ignored):
+            return f"{key} was {old.get(key)}, is {new.get(key)}"
+    return ""
+
+
+def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        flat |= flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return flat
+
+
+def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[str]) -> tuple[DictConfig, list[str]]:
+    """The configuration with which an interrupted run continues, and the options that make it.
+
+    Args:
+        path: the interrupted run's checkpoint.
+        content: what it holds.
+        overrides: options on this call's command line.
+    Raises:
+        InputError: the checkpoint cannot be resumed, or an option changes what the run depends on, or has no effect.
+    """
+    run = content["lsm"]["run"]
+    if "optimizer_states" not in content:
+        raise InputError(f"{path} holds a solver without the state of a training, which cannot be resumed; evaluate it")
+    if run.get("overrides") is None:
+        raise InputError(f"{path} was written by an older version; it can be evaluated, but not resumed")
+    before = require_config(path, run)
+    typed = [option for text in overrides if (option := parse(text)).key_or_group not in CALL_OPTIONS]
+    choices = recorded_choices(path, run)
+    for option in typed:
+        _require_same_choice(path, choices, option)
+    options = [str(option.input_line) for option in (*recorded_options(path, run["overrides"], typed), *typed)]
+    cfg = compose_config("train", *options)
+    check_schema("train", cfg)
+    texts = [str(option.input_line) for option in typed if option.key_or_group != "data_dir"]
+    require_effect("train", cfg, texts, choices)
+    _place_data(path, cfg, before["data"]["path"], typed)
+    _require_same_run(path, before, cfg, typed)
+    return cfg, options
+
+
+def _place_data(path: Path, cfg: DictConfig, recorded: str, typed: Sequence[Override]) -> None:
+    """Set where the data lie now: as typed, else the recorded path, else that name in the folder of data."""
+    keys = {option.key_or_group for option in typed}
+    if "data.path" in keys:
+        return
+    if "${" in recorded:
+        raise InputError(f"{path} records data.path={recorded}, which is no path; give data.path=FILE")
+    if "data_dir" in keys or not Path(recorded).exists():
+        recorded = str(Path(cfg.data_dir) / Path(recorded).name)
+    cfg.data.path = recorded
+
+
+def _require_same_choice(path: Path, choices: Mapping[str, str], option: Override) -> None:
+    key, before = option.key_or_group, choices.get(option.key_or_group)
+    if before is not None and key not in MAY_CHANGE and before != option.value():
+        raise InputError(
+            f"{key} cannot change from {before} to {option.value()} on resume, since {path} depends on it; start a new run"
+        )
+
+
+def _require_same_run(path: Path, before: Mapping[str, Any], cfg: DictConfig, typed: Sequence[Override]) -> None:
+    old, new = (
+        {key: value for key, value in flatten(config).items() if lies_in(key, RUN_OPTIONS)}
+        for config in (before, plain(cfg))
+    )
+    asked = [option.key_or_group for option in typed]
+    changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    spans = OmegaConf.is_missing(cfg.scheduler.make, "total_steps")
+    for key in sorted(changed, key=lambda key: not lies_in(key, asked)):
+        change = f"from {old.get(key)} to {new.get(key)}"
+        if spans and key in STEPS:
+            raise InputError(
+                f"the learning-rate schedule of {path} spans the steps of the run, so {key} cannot change {change} on resume; "
+                "start a new run"
+            )
+        if not lies_in(key, MAY_CHANGE):
+            remedy = "start a new run" if lies_in(key, asked) else f"add {key}={old.get(key)}"
+            raise InputError(f"{key} cannot change {change} on resume, since {path} depends on it; {remedy}")
+
+
+@contextmanager
+def plugins_named(config: Mapping[str, Any], plugins: Sequence[str]) -> Iterator[None]:
+    """Where a name is unknown, say which plugins the run was trained with: a checkpoint does not import them.
+
+    Args:
+        config: the recorded configuration.
+        plugins: those of the present call.
+    """
+    try:
+        yield
+    except InputError as error:
+        absent = [module for module in config.get("plugins") or () if module not in plugins]
+        if not absent or not any(isinstance(cause, UnknownNameError) for cause in (error, error.__cause__)):
+            raise
+        names = ",".join(absent)
+        raise InputError(
+            f"{error}; the run was trained with the plugins {names}, which a checkpoint does not import: "
+            f"add plugins=[{names}] if you trust them"
+        ) from error
+
+
+def _store_of(checkpoint: Checkpoint, store: str | None, data_dir: str | None) -> Path:
+    """The store that is asked for, else the recorded path, else that name in $LSM_DATA_DIR."""
+    recorded = Path(checkpoint.run["config"]["data"]["path"])
+    if store is not None:
+        return Path(store)
+    if data_dir is None and not recorded.exists():
+        data_dir = os.environ.get("LSM_DATA_DIR")
+    return Path(data_dir) / recorded.name if data_dir else recorded
+
+
+def _require_same_fields(checkpoint: Checkpoint, data: FieldDataModule) -> None:
+    """Refuse a store whose samples the solver cannot take, whatever their resolution."""
+    asked, found = (
+        f"{spec.geometry} of rank {len(spec.sites)} with {', '.join(channel.name for channel in spec.inputs)} -> "
+        f"{', '.join(channel.name for channel in spec.targets)}"
+        + (f" and a code of {spec.code} numbers" if spec.code else "")
+        + (f" over {spec.frames.inputs} + {spec.frames.targets} frames" if spec.frames else "")
+        for spec in (checkpoint.solver.spec, data.spec)
+    )
+    if asked != found:
+        raise InputError(f"{data.path} holds a {found}; the solver of {checkpoint.path} was trained on a {asked}")
+
+
+def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
+    """A trained solver and its data, for evaluating and drawing.
+
+    Args:
+        cfg: ``checkpoint`` (a file or a run's folder), ``split``, ``store``, ``data_dir`` and ``resolution`` (or null), perhaps
+            ``batch_size``.
+    Raises:
+        InputError: the split is empty, or the store holds other fields.
+    """
+    from lsm.checkpoint import read, rebuild
+    from lsm.data.store import MAX_SAMPLE_BYTES
+
+    path = best_checkpoint(Path(cfg.checkpoint))
+    content = read(path)
+    config = require_config(path, content["lsm"]["run"])
+    with plugins_named(config, cfg.plugins):
+        checkpoint = rebuild(content, path)
+    store = _store_of(checkpoint, cfg.store, cfg.data_dir)
+    # What a run needs of a machine is not taken from its record, which may come from anybody.
+    changes = {"num_workers": 0, "on_device": False, "in_memory": None}
+    changes["max_sample_bytes"] = cfg.get("max_sample_bytes", MAX_SAMPLE_BYTES)
+    changes |= {"batch_size": cfg.batch_size} if "batch_size" in cfg else {}
+    resolution = list(cfg.resolution) if OmegaConf.is_list(cfg.resolution) else cfg.resolution
+    with plugins_named(config, cfg.plugins):
+        data = make_datamodule(config, resolution, path=store, **changes)
+    _require_same_fields(checkpoint, data)
+    if not len(data.dataset(cfg.split)):
+        raise InputError(f"the {cfg.split} split of this run is empty; choose another one")
+    return checkpoint, data

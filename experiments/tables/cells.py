@@ -1,0 +1,137 @@
+"""One run of a table, the state that it is in, and why it has to be repeated.
+
+A run is judged by what its own commands left in its folder: checkpoint, environment and evaluation. Nothing else is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from experiments.revision import code_revision
+from experiments.runs import difference
+from experiments.tables.plan import Experiment
+from lsm.errors import InputError
+
+#: What may differ between two runs of one cell: where it computes, where its data lie, and what it logs.
+NO_PART = (
+    *(
+        "data_dir",
+        "data.path",
+        "data.num_workers",
+        "data.in_memory",
+        "data.on_device",
+        "run_dir",
+        "resume",
+        "time_limit",
+    ),
+    *("checkpoint_interval", "callbacks", "logger", "plugins", "seed", "trainer.accelerator"),
+    *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps"),
+)
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a run is.
+
+    Args:
+        status: "missing", "started", "trained" (not evaluated), "finished", or "outdated" (to be repeated).
+        reason: why it is outdated; or in what an accepted run differs.
+        epochs: epochs that it has trained.
+        seconds: seconds of the device that these took.
+    """
+
+    status: Literal["missing", "started", "trained", "finished", "outdated"]
+    reason: str = ""
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run.
+
+    Args:
+        experiment: what is trained.
+        seed: its seed.
+    """
+
+    experiment: Experiment
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Such as ``darcy, lsm, seed 0``."""
+        return f"{self.experiment.name}, seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.experiment.folder / f"seed{self.seed}"
+
+    @property
+    def last(self) -> Path:
+        """Its last checkpoint, which is the one that counts."""
+        return self.folder / "checkpoints" / "last.ckpt"
+
+    @property
+    def evaluation(self) -> Path:
+        """Folder of its test errors."""
+        return self.folder / "evaluation" / "test_last"
+
+
+def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> State:
+    """How far a run is, and whether it is one of the present configuration, data and code.
+
+    Args:
+        cell: the run.
+        data: provenance of the present data.
+        accept_other_code: keep runs that another revision of the code made.
+    """
+    from lsm.checkpoint import read
+
+    if not cell.last.is_file():
+        return State("missing")
+    try:
+        content = read(cell.last)
+    except InputError as error:
+        return State("outdated", str(error))
+    described = content["lsm"]
+    changed = difference(described["run"]["config"], cell.experiment.config, NO_PART)
+    changed = changed or difference(described["data"].get("provenance", {}), data)
+    if changed:
+        return State("outdated", changed)
+    other = describe_code(cell.folder)
+    if other and not accept_other_code:
+        return State("outdated", other)
+    epochs = content["epoch"] + 1
+    seconds = content["callbacks"].get("TrainingCost", {}).get("device_seconds", 0.0)
+    if epochs < (cell.experiment.config["trainer"]["max_epochs"] or 0):
+        return State("started", other, epochs, seconds)
+    metrics = read_json(cell.evaluation / "metrics.json")
+    current = metrics is not None and metrics["epoch"] == content["epoch"]
+    current = current and (accept_other_code or metrics.get("code") == code_revision())
+    return State("finished" if current else "trained", other, epochs, seconds)
+
+
+def describe_code(folder: Path) -> str:
+    """With which other revisions of the code a run was trained; empty if with the present one alone."""
+    records = [json.loads(path.read_text()) for path in sorted(folder.glob("environment*.json"))]
+    others = {str(record.get("code", "unknown")) for record in records} - {code_revision()}
+    return f"the code was {', '.join(sorted(others))}, is {code_revision()}" if others else ""
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; None if there is no such file."""
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def set_aside(folder: Path) -> Path:
+    """Rename the folder of an outdated run; return its new name."""
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.outdated{number}")).exists():
+        number += 1
+    return folder.rename(aside)

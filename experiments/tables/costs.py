@@ -1,0 +1,119 @@
+"""What training costs: the profile of each experiment, the epochs that a budget allows, and how long runs will take."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from experiments import processes
+from experiments.processes import Deadline
+from experiments.revision import code_revision
+from experiments.runs import difference
+from experiments.tables.cells import NO_PART, read_json
+from experiments.tables.plan import Experiment
+from lsm.errors import InputError
+
+#: What a budget sets, besides what a run may change anyway.
+_LENGTH = ("trainer.max_epochs", "scheduler")
+
+#: Calls that are timed, and calls before them.
+_REPEATS, _WARMUP = 5, 2
+
+
+def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any] | None:
+    """The recorded profile of an experiment; None without one of the present configuration and code."""
+    recorded = read_json(_folder(experiment) / "profile.json")
+    if recorded is None or difference(recorded["config"], experiment.config, (*NO_PART, *_LENGTH)):
+        return None
+    return recorded if accept_other_code or recorded["code"] == code_revision() else None
+
+
+def make_profile(experiment: Experiment, device: str, threads: int, deadline: Deadline, more: list[str]) -> None:
+    """Measure an experiment by ``lsm-profile``.
+
+    Args:
+        experiment: what to measure.
+        device: where.
+        threads: of numerical libraries.
+        deadline: when to stop.
+        more: further words of the command line.
+    Raises:
+        CommandFailed: it cannot be measured.
+        OutOfTime: the deadline came first.
+    """
+    folder = _folder(experiment)
+    options = [*more, *experiment.options, f"run_dir={folder}", f"device={device}"]
+    options += [f"repeats={_REPEATS}", f"warmup={_WARMUP}"]
+    processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads)
+
+
+def _folder(experiment: Experiment) -> Path:
+    return experiment.folder / "profile"
+
+
+def epoch_seconds(config: dict[str, Any], step: float, batch: float) -> float:
+    """Seconds of the device for one epoch: its training steps, and the prediction of the validation split.
+
+    Args:
+        config: configuration of the run.
+        step: seconds of a training step.
+        batch: seconds of the prediction of a batch.
+    """
+    size, splits = config["data"]["batch_size"], config["data"]["splits"]
+    train, validation = (math.ceil((end - first) / size) for first, end in (splits["train"], splits["validation"]))
+    return train * step + validation * batch
+
+
+def profiled_epoch_seconds(config: dict[str, Any], profile: dict[str, Any]) -> float:
+    """:func:`epoch_seconds` from a profile."""
+    return epoch_seconds(config, profile["step"]["device_seconds"], profile["inference"]["batch_device_seconds"])
+
+
+def within_budget(experiment: Experiment, budget: float | None, profile: dict[str, Any] | None) -> Experiment:
+    """An experiment that trains for as many epochs as take ``budget`` seconds, with a schedule that spans them.
+
+    Args:
+        experiment: as its recipe has it.
+        budget: seconds of the device; None for the epochs of the recipe.
+        profile: its profile.
+    Raises:
+        InputError: the learning-rate schedule neither spans a run nor has a length in epochs.
+    """
+    if budget is None or profile is None:
+        return experiment
+    epochs = max(math.floor(budget / profiled_epoch_seconds(experiment.config, profile)), 1)
+    return experiment.with_options(f"trainer.max_epochs={epochs}", *_stretched_schedule(experiment, epochs))
+
+
+def _stretched_schedule(experiment: Experiment, epochs: int) -> list[str]:
+    """Options that give the schedule the same shape over another number of epochs."""
+    make = experiment.cfg.scheduler.make
+    if OmegaConf.is_missing(make, "total_steps"):  # filled in when training begins
+        return []
+    if "step_size" in make and experiment.cfg.scheduler.interval == "epoch":
+        return [
+            f"scheduler.make.step_size={max(round(make.step_size * epochs / experiment.cfg.trainer.max_epochs), 1)}"
+        ]
+    raise InputError(
+        f"the schedule {make['_target_']} of {experiment.name} cannot be stretched to a budget; choose a recipe whose schedule "
+        "spans the run (scheduler=one_cycle), or budget=null"
+    )
+
+
+def quick_epoch_seconds(experiment: Experiment, device: str) -> float:
+    """An estimate of :func:`epoch_seconds` from two training steps in this process, for a dry run."""
+    from experiments.assemble import make_module
+    from experiments.device import choose_device
+    from experiments.samples import one_batch
+    from lsm.profiling import prediction, time_calls, training_step
+
+    cfg, where = experiment.cfg, choose_device(device)
+    data = one_batch(cfg)
+    batch = next(data.batches("train")).to(where)
+    module = make_module(cfg, data, lambda: 1000, {}).to(where)
+    step = time_calls(training_step(module, batch, cfg.trainer.precision), where, 1, 2)
+    predict = time_calls(prediction(module.solver, batch, cfg.trainer.precision), where, 1, 1)
+    return epoch_seconds(experiment.config, step.device_seconds, predict.device_seconds)

@@ -1,0 +1,195 @@
+"""Which runs a table consists of: rows times benchmarks times seeds, each with the options of its ``lsm-train``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
+from omegaconf import DictConfig
+
+from experiments.app import compose_config, group_choices, plain
+from experiments.runs import record_of
+from lsm.errors import InputError, OptionError
+from lsm.registry import Names, Options, Positive, check_options
+
+
+@dataclass(frozen=True)
+class Row(Options):
+    """A row: one way to train, on every benchmark.
+
+    Args:
+        name: its folder, and its name in ``models=``.
+        label: what the table shows.
+        model: family.
+        recipe: how to train; None for that of the preset.
+        preset: sizes of data and model; None for that of the table.
+        options: further options of ``lsm-train``.
+        published: method whose published figures stand beside this row's; None for none.
+    """
+
+    name: str
+    label: str
+    model: str
+    recipe: str | None = None
+    preset: str | None = None
+    options: Sequence[str] = ()
+    published: str | None = None
+
+    @classmethod
+    def named(cls, name: str, options: Mapping[str, Any]) -> Row:
+        """A row from the table's file; label and model are its name by default."""
+        return cls(
+            **{"name": name, "label": name, "model": name, **options, "options": tuple(options.get("options", ()))}
+        )
+
+
+@dataclass(frozen=True)
+class TableFile(Options):
+    """The content of ``conf/table/NAME.yaml``.
+
+    Args:
+        name: of the table and of its folder.
+        title: heading.
+        caption: what the numbers are.
+        preset: sizes of data and models.
+        metric: the error that is shown.
+        benchmarks: columns.
+        rows: options of each :class:`Row` by its name.
+        published: methods of which published figures are shown, or "all".
+        options: of ``lsm-train``, for every run.
+        generate: options of ``lsm-generate``, for data of another size than those of the preset.
+        budget: seconds for which every run trains; None for the epochs of its recipe.
+    """
+
+    name: str
+    title: str
+    caption: str
+    preset: str
+    metric: str
+    benchmarks: Names
+    rows: Annotated[Mapping[str, Mapping[str, Any]], MinLen(1)]
+    published: Sequence[str] | Literal["all"]
+    options: Sequence[str]
+    generate: Sequence[str]
+    budget: Positive | None
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One benchmark and one row.
+
+    Args:
+        benchmark: its name.
+        row: how to train on it.
+        options: of ``lsm-train``, without seed, folder and device.
+        folder: where its runs lie.
+    """
+
+    benchmark: str
+    row: Row
+    options: tuple[str, ...]
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Such as ``darcy, lsm``."""
+        return f"{self.benchmark}, {self.row.name}"
+
+    @cached_property
+    def cfg(self) -> DictConfig:
+        """The configuration of its runs."""
+        return compose_config("train", *self.options)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The same as a run records it, with seed 0."""
+        return record_of(self.cfg, [], {})["config"]
+
+    def with_options(self, *options: str) -> Experiment:
+        """The same with further options of ``lsm-train``."""
+        return replace(self, options=(*self.options, *options)) if options else self
+
+    @property
+    def store(self) -> Path:
+        """Its data."""
+        return Path(self.cfg.data.path)
+
+    @property
+    def num_samples(self) -> int:
+        """Samples that its splits need."""
+        return max(end for _, end in self.cfg.data.splits.values())
+
+    def serves(self) -> bool:
+        """Whether the row's model takes sites such as those of the benchmark."""
+        from lsm.data.readers.base import READERS
+        from lsm.model import MODELS
+
+        return READERS[self.cfg.benchmark.reader.name].geometry in MODELS[self.cfg.model.name].geometries
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a table consists of.
+
+    Args:
+        file: the table.
+        rows: those that are asked for.
+        benchmarks: those that are asked for.
+        experiments: by benchmark and row; models that do not serve a benchmark's sites are left out.
+        seeds: of each experiment.
+    """
+
+    file: TableFile
+    rows: tuple[Row, ...]
+    benchmarks: tuple[str, ...]
+    experiments: tuple[Experiment, ...]
+    seeds: tuple[int, ...]
+
+
+def make_plan(cfg: DictConfig) -> Plan:
+    """The runs of a table.
+
+    Args:
+        cfg: configuration of ``lsm-table``.
+    Raises:
+        InputError: the table's file has a mistake, or a row or benchmark is unknown.
+    """
+    content = plain(cfg.table)
+    try:
+        check_options(TableFile, content)
+    except OptionError as error:
+        raise error.within("table") from error
+    file = TableFile(**content)
+    rows = tuple(_row(name, file) for name in cfg.models or file.rows)
+    benchmarks = tuple(cfg.benchmarks or file.benchmarks)
+    experiments = [_experiment(cfg, file, benchmark, row) for benchmark in benchmarks for row in rows]
+    serving = tuple(experiment for experiment in experiments if experiment.serves())
+    if not serving:
+        raise InputError("none of these models serves one of these benchmarks; choose other models= or benchmarks=")
+    return Plan(file, rows, benchmarks, serving, tuple(range(cfg.seeds)))
+
+
+def _row(name: str, file: TableFile) -> Row:
+    """The table's row of this name, else the family of this name."""
+    if name in file.rows:
+        options = {key: value for key, value in file.rows[name].items() if value is not None}
+        try:
+            return Row.named(name, options)
+        except (OptionError, TypeError) as error:
+            raise InputError(f"row {name} of table {file.name}: {error}") from error
+    known = dict.fromkeys([*file.rows, *group_choices("model")])
+    if name not in known:
+        raise InputError(f"model {name!r} is neither a row of table {file.name} nor a family: {', '.join(known)}")
+    return Row.named(name, {})
+
+
+def _experiment(cfg: DictConfig, file: TableFile, benchmark: str, row: Row) -> Experiment:
+    options = [f"benchmark={benchmark}", f"preset={row.preset or file.preset}", f"model={row.model}"]
+    options += [f"recipe={row.recipe}"] * (row.recipe is not None)
+    options += [*file.options, *row.options, *cfg.options, f"data_dir={cfg.data_dir}"]
+    options += [f"plugins=[{','.join(cfg.plugins)}]"] * bool(cfg.plugins)
+    return Experiment(benchmark, row, tuple(options), Path(cfg.run_dir) / benchmark / row.name)

@@ -1,0 +1,61 @@
+"""Profiles on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from experiments.tables.numbers import as_bytes, as_count, as_seconds, as_share
+from lsm.progress import console
+
+#: Rows of a comparison: a name, and the figure of a profile.
+_ROWS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
+    ("parameters", lambda profile: as_count(profile["parameters"])),
+    ("batch size", lambda profile: str(profile["batch_size"])),
+    ("training: step", lambda profile: as_seconds(profile["step"]["seconds"])),
+    ("  of the device's time", lambda profile: as_seconds(profile["step"]["device_seconds"])),
+    ("  first step", lambda profile: as_seconds(profile["step"]["first"])),
+    ("  samples per second", lambda profile: as_count(profile["step"]["samples_per_second"])),
+    ("  peak memory", lambda profile: as_bytes(profile["memory_bytes"])),
+    ("  FLOPs per sample", lambda profile: as_count(profile["flops"]["training_per_sample"])),
+    ("  share of the matrix-product peak", lambda profile: as_share(profile["share_of_peak"])),
+    ("prediction: one sample", lambda profile: as_seconds(profile["inference"]["latency"])),
+    ("  samples per second, in batches", lambda profile: as_count(profile["inference"]["samples_per_second"])),
+    ("  FLOPs per sample", lambda profile: as_count(profile["flops"]["inference_per_sample"])),
+)
+
+
+def print_comparison(profiles: Sequence[dict[str, Any]]) -> None:
+    """Profiles of one benchmark side by side."""
+    first = profiles[0]
+    sites = " x ".join(map(str, first["sites"]))
+    compiled = f", compiled by {first['compile']}" if first["compile"] else ""
+    threads = first["environment"]["machine"]["torch_threads"]
+    where = first["device"] + (f" ({threads} thread{'s' * (threads > 1)})" if first["device"] == "cpu" else "")
+    table = Table(title=f"{first['benchmark']}, {sites} sites, {first['precision']}{compiled}, {where}")
+    table.add_column("")
+    for profile in profiles:
+        table.add_column(profile["model"], justify="right")
+    for name, figure in _ROWS:
+        table.add_row(name, *map(figure, profiles))
+    console.print(table)
+
+
+def print_details(profile: dict[str, Any]) -> None:
+    """FLOPs of a prediction by part, and the slowest operations of a training step."""
+    parts = Table(title="FLOPs of a prediction, per sample")
+    for heading in ("part", "FLOPs", "share"):
+        parts.add_column(heading, justify="left" if heading == "part" else "right")
+    total = sum(profile["flops"]["by_part"].values()) or 1.0
+    for name, count in profile["flops"]["by_part"].items():
+        parts.add_row(name, as_count(count), as_share(count / total))
+    console.print(parts)
+    slowest = Table(title="Slowest operations of a training step")
+    for heading in ("operation", "calls", "time", "share"):
+        slowest.add_column(heading, justify="left" if heading == "operation" else "right")
+    for entry in profile["slowest"]:
+        figures = str(entry["calls"]), as_seconds(entry["seconds"]), as_share(entry["share"])
+        slowest.add_row(entry["name"], *figures)
+    console.print(slowest)

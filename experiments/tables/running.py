@@ -1,0 +1,190 @@
+"""Do what is left of a table: data, profiles, runs; each is a command of its own, and can be continued by a later call."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from omegaconf import DictConfig
+
+from experiments import processes
+from experiments.app import added_config_dir
+from experiments.processes import Deadline, OutOfTime
+from experiments.tables.cells import Cell, State, set_aside, state_of
+from experiments.tables.costs import make_profile, profile_of, within_budget
+from experiments.tables.datasets import generate_data, missing_data, provenance_of, require_data
+from experiments.tables.plan import Experiment, Plan
+from lsm.errors import InputError
+from lsm.progress import console
+
+#: Seconds before the end of the time at which a training shall have stopped by itself.
+MARGIN = 30.0
+
+#: Names of Lightning's accelerators, by device.
+_ACCELERATORS = {"cuda": "gpu"}
+
+Outcome = Literal["finished", "left", "failed"]
+
+
+@dataclass
+class Progress:
+    """What became of the runs of a table.
+
+    Args:
+        cells: those that are to be finished, with a budget's epochs.
+        provenance: how the data of each store were made, by its path.
+        outcomes: by the name of the run.
+        failures: why runs or profiles failed, by name.
+    """
+
+    cells: list[Cell] = field(default_factory=list)
+    provenance: dict[str, dict[str, Any]] = field(default_factory=dict)
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """Number of runs that a later call can continue."""
+        return sum(self.outcomes.get(cell.name, "left") == "left" for cell in self.cells)
+
+
+def my_share(plan: Plan, cfg: DictConfig) -> list[Experiment]:
+    """The experiments that this call works on: every ``num_shards``-th one.
+
+    Raises:
+        InputError: there is no such shard, or it would generate data that other shards may be generating.
+    """
+    if cfg.num_shards > 1 and cfg.generate:
+        raise InputError("shards share their data: make them first by lsm-generate, and leave out generate=true")
+    if cfg.shard >= cfg.num_shards:
+        raise InputError(
+            f"shard is {cfg.shard}, expected at most {cfg.num_shards - 1} with num_shards={cfg.num_shards}"
+        )
+    return list(plan.experiments[cfg.shard :: cfg.num_shards])
+
+
+def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
+    """Make what is missing of a table until the deadline, one benchmark after the other.
+
+    Args:
+        plan: the table.
+        cfg: configuration of ``lsm-table``.
+        deadline: when to stop.
+    Raises:
+        InputError: data are missing, and are not to be generated.
+    """
+    experiments, progress = my_share(plan, cfg), Progress()
+    if not cfg.generate:
+        require_data(missing_data(experiments, plan.file.generate, cfg.device))
+    for benchmark in plan.benchmarks:
+        column = [experiment for experiment in experiments if experiment.benchmark == benchmark]
+        try:
+            ready = _prepared(column, plan, progress, cfg, deadline)
+        except OutOfTime:
+            progress.cells += [Cell(experiment, seed) for experiment in column for seed in plan.seeds]
+            continue
+        cells = [Cell(experiment, seed) for seed in plan.seeds for experiment in ready]
+        progress.cells += cells
+        _run_cells(cells, progress, cfg, deadline)
+    return progress
+
+
+def _prepared(
+    column: list[Experiment], plan: Plan, progress: Progress, cfg: DictConfig, deadline: Deadline
+) -> list[Experiment]:
+    """The experiments of one benchmark that can be trained, once their data and profiles exist."""
+    missing = missing_data(column, plan.file.generate, cfg.device)
+    generate_data(missing, Path(cfg.run_dir) / "generate.txt", deadline, added_config_dir())
+    profiled = [_profiled(experiment, progress, cfg, deadline) for experiment in column]
+    ready = [experiment for experiment in profiled if experiment is not None]
+    progress.provenance |= {str(experiment.store): provenance_of(experiment) for experiment in ready}
+    return ready
+
+
+def _profiled(experiment: Experiment, progress: Progress, cfg: DictConfig, deadline: Deadline) -> Experiment | None:
+    """An experiment that has its profile, and the epochs of a budget; None if it cannot be measured."""
+    profile = profile_of(experiment, cfg.accept_other_code)
+    if profile is None:
+        console.print(f"{experiment.name}: measuring", soft_wrap=True)
+        try:
+            make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
+        except processes.CommandFailed as failure:
+            progress.failures[f"{experiment.name}, profile"] = str(failure)
+            console.print(f"{experiment.name}: {failure}", style="yellow", soft_wrap=True)
+            return None
+        profile = profile_of(experiment, cfg.accept_other_code)
+    return within_budget(experiment, cfg.budget, profile)
+
+
+def _run_cells(cells: list[Cell], progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
+    """Work on every cell, ``workers`` at a time."""
+
+    def work(cell: Cell) -> None:
+        try:
+            progress.outcomes[cell.name] = _finish(cell, progress, cfg, deadline)
+        except OutOfTime:
+            progress.outcomes[cell.name] = "left"
+        except (processes.CommandFailed, InputError) as failure:
+            progress.outcomes[cell.name], progress.failures[cell.name] = "failed", str(failure)
+            console.print(f"{cell.name}: {failure}; see {cell.folder}", style="yellow", soft_wrap=True)
+
+    with ThreadPoolExecutor(cfg.workers) as pool:
+        for future in [pool.submit(work, cell) for cell in cells]:
+            future.result()
+
+
+def _finish(cell: Cell, progress: Progress, cfg: DictConfig, deadline: Deadline) -> Outcome:
+    """Bring one run to its end, unless another process works on it."""
+    with processes.exclusive(cell.experiment.folder / f"seed{cell.seed}.lock") as lock:
+        if lock is None:
+            console.print(f"{cell.name}: another process works on it", soft_wrap=True)
+            return "left"
+        data = progress.provenance[str(cell.experiment.store)]
+        state = state_of(cell, data, cfg.accept_other_code)
+        _announce(cell, state)
+        if state.status == "finished":
+            return "finished"
+        if state.status == "outdated":
+            set_aside(cell.folder)
+        if state.status != "trained":
+            _train(cell, cfg, deadline, lock)
+        _evaluate(cell, cfg, deadline, lock)
+        return "finished"
+
+
+def _announce(cell: Cell, state: State) -> None:
+    words = {
+        "missing": "training",
+        "started": f"continuing after {state.epochs} epochs",
+        "trained": "evaluating",
+        "finished": "finished before",
+        "outdated": f"repeating, since {state.reason}",
+    }
+    accepted = f" (accepted although {state.reason})" if state.reason and state.status != "outdated" else ""
+    console.print(f"{cell.name}: {words[state.status]}{accepted}", soft_wrap=True)
+
+
+def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
+    from lsm.checkpoint import read
+
+    left = deadline.left()
+    if left <= MARGIN:
+        raise OutOfTime
+    options = [*added_config_dir(), *cell.experiment.options, f"seed={cell.seed}", f"run_dir={cell.folder}"]
+    options += ["resume=auto", f"trainer.accelerator={_ACCELERATORS.get(cfg.device, cfg.device)}"]
+    options += [f"time_limit={left - MARGIN:.0f}"] * (cfg.time_limit is not None)
+    processes.call_module("experiments.train", options, cell.folder / "train.txt", deadline, cfg.threads, [lock])
+    epochs, wanted = read(cell.last)["epoch"] + 1, cell.experiment.config["trainer"]["max_epochs"]
+    if epochs < wanted:
+        if cfg.time_limit is not None:
+            raise OutOfTime
+        raise processes.CommandFailed(f"the training ended after {epochs} of {wanted} epochs")
+
+
+def _evaluate(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
+    options = [*added_config_dir(), f"checkpoint={cell.last}", f"data_dir={cell.experiment.store.parent}"]
+    options += [f"device={cfg.device}", f"metrics=[{cfg.table.metric}]", f"plugins=[{','.join(cfg.plugins)}]"]
+    options += [f"run_dir={cell.evaluation}"]
+    processes.call_module("experiments.evaluate", options, cell.folder / "evaluate.txt", deadline, cfg.threads, [lock])

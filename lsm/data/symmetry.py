@@ -1,0 +1,184 @@
+"""Exact symmetries of a benchmark: a permutation of the sites and a map of the values.
+
+If the equations, the domain and the distribution of the inputs are symmetric, the image of a solved sample is a solved sample.
+Symmetries augment the training samples, and average a prediction over its images in the evaluation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lsm.errors import InputError
+from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.registry import Count, Options, check_options
+
+#: More elements of a symmetry group than this are not enumerated.
+_MOST_ELEMENTS = 10_000
+
+
+@dataclass(frozen=True)
+class Symmetry(Options):
+    """A generator of a symmetry group; its steps are applied in the order of the arguments.
+
+    Args:
+        swap: two axes that change places.
+        flip: axes whose direction is reversed; about the origin if the axis is periodic, otherwise about the middle.
+        shift: part of the period by which a periodic axis is shifted, ``new(x) = old(x + shift)``.
+        roll: number of sites by which a periodic axis is shifted.
+        reflect: constant ``c`` by the name of a field whose values ``v`` become ``c - v``; 0 changes the sign.
+        periodic: whether the axes are periodic.
+        order: number of powers ``0 .. order - 1`` that count as different elements; None for as many as there are sites
+            along the first axis of ``roll``.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (3,), ("x",), (Channel("a"),), (Channel("u"),))
+        >>> line = torch.tensor([[[1.0], [2.0], [3.0]]])
+        >>> Symmetry(flip=["x"], reflect={"u": 0.0}).apply(FieldBatch(line, line), spec).targets.flatten()
+        tensor([-3., -2., -1.])
+    """
+
+    swap: Sequence[str] = ()
+    flip: Sequence[str] = ()
+    shift: Mapping[str, float] = field(default_factory=dict)
+    roll: Mapping[str, int] = field(default_factory=dict)
+    reflect: Mapping[str, float] = field(default_factory=dict)
+    periodic: bool = False
+    order: Count | None = 2
+
+    def count(self, spec: FieldSpec) -> int:
+        """Number of different powers."""
+        return self.order or spec.sites[self._axis(next(iter(self.roll)), spec) - 1]
+
+    def power(self, exponent: int) -> list[Symmetry]:
+        """The steps of a power; rolls are added up."""
+        if self.roll and not (self.swap or self.flip or self.shift or self.reflect):
+            return [replace(self, roll={axis: exponent * sites for axis, sites in self.roll.items()})]
+        return [self] * exponent
+
+    def apply(self, batch: FieldBatch, spec: FieldSpec) -> FieldBatch:
+        """The image of samples ``(b, *sites, c)``.
+
+        Raises:
+            InputError: an axis or field is unknown, or a shift is no whole number of sites.
+        """
+        moved = {
+            "inputs": self._reflected(self._moved(batch.inputs, spec), spec.inputs, spec),
+            "targets": self._reflected(self._moved(batch.targets, spec), spec.targets, spec),
+        }
+        if batch.coords is not None:
+            coords = self._moved(batch.coords, spec)
+            moved["coords"] = self._reflected(coords, spec.inputs[: coords.shape[-1]], spec)
+        return replace(batch, **moved)
+
+    def undo(self, prediction: Tensor, spec: FieldSpec) -> Tensor:
+        """Map a prediction ``(b, *sites, c)`` for the image of a sample back to the sample."""
+        values = self._reflected(prediction, spec.targets, spec)
+        for axis, sites in self._shifts(spec).items():
+            values = values.roll(sites, self._axis(axis, spec))
+        for axis in self.flip:
+            values = self._flipped(values, self._axis(axis, spec))
+        return values.transpose(*self._axes(self.swap, spec)) if self.swap else values
+
+    def _moved(self, values: Tensor, spec: FieldSpec) -> Tensor:
+        if self.swap:
+            values = values.transpose(*self._axes(self.swap, spec))
+        for axis in self.flip:
+            values = self._flipped(values, self._axis(axis, spec))
+        for axis, sites in self._shifts(spec).items():
+            values = values.roll(-sites, self._axis(axis, spec))
+        return values
+
+    def _flipped(self, values: Tensor, axis: int) -> Tensor:
+        return values.flip(axis).roll(1, axis) if self.periodic else values.flip(axis)
+
+    def _reflected(self, values: Tensor, fields: Sequence[Channel], spec: FieldSpec) -> Tensor:
+        names = [channel.name for channel in fields] * (values.shape[-1] // len(fields))
+        known = {channel.name for channel in (*spec.inputs, *spec.targets)}
+        if unknown := set(self.reflect) - known:
+            raise InputError(f"a symmetry reflects {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
+        if not set(names) & set(self.reflect):
+            return values
+        sign = values.new_tensor([-1.0 if name in self.reflect else 1.0 for name in names])
+        return values.new_tensor([self.reflect.get(name, 0.0) for name in names]) + sign * values
+
+    def _axis(self, name: str, spec: FieldSpec) -> int:
+        if name not in spec.axes:
+            raise InputError(f"a symmetry names the axis {name!r}; the axes are {', '.join(spec.axes)}")
+        return 1 + spec.axes.index(name)
+
+    def _axes(self, names: Sequence[str], spec: FieldSpec) -> list[int]:
+        axes = [self._axis(name, spec) for name in names]
+        if len(axes) != 2 or len({spec.sites[axis - 1] for axis in axes}) != 1:
+            raise InputError(f"a symmetry swaps {', '.join(names)}, expected two axes with equally many sites")
+        return axes
+
+    def _shifts(self, spec: FieldSpec) -> dict[str, int]:
+        """Sites by which each axis is shifted."""
+        return dict(self.roll) | {axis: self._sites(part, axis, spec) for axis, part in self.shift.items()}
+
+    def _sites(self, part: float, axis: str, spec: FieldSpec) -> int:
+        total = spec.sites[self._axis(axis, spec) - 1]
+        sites = round(part * total)
+        if abs(sites - part * total) > 1e-6:
+            raise InputError(f"a symmetry shifts {axis} by {part} of {total} sites, which is no whole number of sites")
+        return sites
+
+
+#: A product of powers of generators: the symmetries to apply, one after the other.
+Element = Sequence[Symmetry]
+
+
+def symmetries_of(plain: Sequence[Mapping[str, Any]] | None) -> list[Symmetry]:
+    """Generators from a benchmark's plain description.
+
+    Raises:
+        OptionError: a generator has an unknown option, or one of another kind.
+    """
+    for generator in plain or ():
+        check_options(Symmetry, generator)
+    return [Symmetry(**dict(generator)) for generator in plain or ()]
+
+
+def elements(generators: Sequence[Symmetry], spec: FieldSpec) -> list[Element]:
+    """All products of powers of the generators, the identity first.
+
+    Raises:
+        InputError: they are too many to be enumerated.
+    """
+    counts = [generator.count(spec) for generator in generators]
+    if prod(counts) > _MOST_ELEMENTS:
+        raise InputError(f"the symmetries have {prod(counts)} elements, expected at most {_MOST_ELEMENTS}")
+    powers = product(*(range(count) for count in counts))
+    return [_element(generators, chosen) for chosen in powers]
+
+
+def draw(generators: Sequence[Symmetry], spec: FieldSpec, random: torch.Generator) -> Element:
+    """A product of powers of the generators, each power uniformly drawn."""
+    chosen = [int(torch.randint(generator.count(spec), (), generator=random)) for generator in generators]
+    return _element(generators, chosen)
+
+
+def _element(generators: Sequence[Symmetry], powers: Sequence[int]) -> Element:
+    return [step for generator, power in zip(generators, powers, strict=True) for step in generator.power(power)]
+
+
+def apply(element: Element, batch: FieldBatch, spec: FieldSpec) -> FieldBatch:
+    """The image of samples under an element of the group."""
+    for symmetry in element:
+        batch = symmetry.apply(batch, spec)
+    return batch
+
+
+def undo(element: Element, prediction: Tensor, spec: FieldSpec) -> Tensor:
+    """Map a prediction for the image of a sample back to the sample."""
+    for symmetry in reversed(element):
+        prediction = symmetry.undo(prediction, spec)
+    return prediction

@@ -1,0 +1,87 @@
+"""Descriptions in checkpoints of older schemas, in the present one. Weights keep their names and need no migration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+#: What the reader of Plasticity was in schema 1; it is an ordinary grid reader now.
+_PLASTICITY = {
+    "name": "grid",
+    "inputs": ["die"],
+    "targets": ["deformation"],
+    "components": {"deformation": ["x", "y", "u_x", "u_y"]},
+    "axes": ["x", "y", "time"],
+}
+
+
+def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The ``lsm`` entry of a checkpoint in the present schema.
+
+    Args:
+        described: the entry as it was written, schema 1 or 2.
+    """
+    return dict(described) if described["schema"] > 1 else _from_schema_1(described)
+
+
+def _from_schema_1(old: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "schema": 2,
+        "solver": {"model": _model(old["config"]["model"]), "normalization": _normalization(old["config"])},
+        "spec": _spec(old["spec"]),
+        # Schema 1 did not keep the options that the user typed, from which a resumed run is composed.
+        "run": {"config": _config(old["run"]), "overrides": None, "choices": dict(old["run"].get("choices", {}))},
+        "data": dict(old.get("data", {})),
+    }
+
+
+def _normalization(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 took the coordinates of a point cloud as they were."""
+    return {**old["normalization"], "coords": "none"}
+
+
+def _model(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 knew one family, whose trunk was a part of its own and whose projection was named."""
+    projection = {name: value for name, value in old["projection"].items() if name != "name" and value is not None}
+    return {
+        "name": "lsm",
+        "width": old["width"],
+        "patch": list(old["patch"]),
+        "num_scales": old["trunk"].get("num_scales", 5),
+        "block": dict(old["block"]),
+        "projection": projection,
+    }
+
+
+def _spec(old: Mapping[str, Any]) -> dict[str, Any]:
+    """Schema 1 had a channel ``FIELD at frame N`` for each frame of a roll-out, and facts for pictures in between."""
+    inputs, targets, frames = old["inputs"], old["targets"], None
+    if old["autoregressive"]:
+        frames = {"inputs": len(inputs), "targets": len(targets)}
+        field = {**targets[0], "name": targets[0]["name"].partition(" at frame ")[0]}
+        inputs = targets = [field]
+    kept = {name: old[name] for name in ("geometry", "sites", "axes", "code", "mask")}
+    return {**kept, "inputs": inputs, "targets": targets, "parameters": [], "frames": frames, "space": 2}
+
+
+def _config(old: Mapping[str, Any]) -> dict[str, Any]:
+    """What evaluation and pictures read of a run's configuration."""
+    if not old:
+        return {}
+    benchmark = old["benchmark"]
+    return {
+        "benchmark": {"name": benchmark["name"], "reader": _reader(benchmark["reader"]), "symmetries": []},
+        "preset": old["preset"],
+        "seed": old["seed"],
+        "data": {"num_workers": 0, "in_memory": None, "on_device": False, **old["data"]},
+        "metrics": ["relative_l2"],
+    }
+
+
+def _reader(old: Mapping[str, Any]) -> dict[str, Any]:
+    if old["name"] == "plasticity":
+        return _PLASTICITY
+    reader = {name: value for name, value in old.items() if name != "window"}
+    if old["name"] == "frames":
+        reader["targets"] = [reader.pop("field")]
+    return reader

@@ -1,0 +1,126 @@
+"""The Fourier Neural Operator on lattices of rank 1 to 3.
+
+Source: Li, Kovachki, Azizzadenesheli, Liu, Bhattacharya, Stuart, Anandkumar, "Fourier Neural Operator for Parametric Partial
+Differential Equations", ICLR 2021.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Annotated
+
+import torch
+from annotated_types import Interval
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lsm.errors import OptionError
+from lsm.fields import FieldSpec
+from lsm.model import GRIDS, MODELS, require_geometry
+from lsm.model.grid import append_coordinates, make_head
+from lsm.registry import Count
+
+
+class SpectralConvolution(nn.Module):
+    """Multiply the lowest Fourier modes by complex channel matrices, ``u -> F^-1 (R(k) F u)``.
+
+    Kept wave numbers are ``-m..m-1`` along every axis and ``0..m-1`` along the last one, whose other half follows from the
+    field being real. Each combination of signs has its own weights.
+
+    Args:
+        channels: channels in and out.
+        modes: ``m`` along each axis.
+    """
+
+    def __init__(self, channels: int, modes: Sequence[int]) -> None:
+        super().__init__()
+        self.modes = tuple(modes)
+        corners = 2 ** (len(self.modes) - 1)
+        weights = torch.randn(corners, channels, channels, *self.modes, 2) / (2**0.5 * channels)
+        self.weights = nn.Parameter(
+            weights
+        )  # real and imaginary parts: optimisers and half precision know real numbers
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
+        axes = tuple(range(2, field.dim()))
+        with torch.autocast(field.device.type, enabled=False):
+            spectrum = torch.fft.rfftn(field.float() if field.dtype.itemsize < 4 else field, dim=axes)
+            mixed = torch.zeros_like(spectrum)
+            weights = torch.view_as_complex(self.weights.to(spectrum.real.dtype))
+            for corner, (kept, used) in zip(weights, self._corners(spectrum.shape[2:]), strict=True):
+                mixed[kept] = torch.einsum("bi...,io...->bo...", spectrum[kept], corner[used])
+            return torch.fft.irfftn(mixed, s=field.shape[2:], dim=axes)
+
+    def _corners(self, sizes: Sequence[int]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
+        """Indices into the spectrum and into the weights, per combination of signs; a coarse lattice has fewer modes.
+
+        Weights of negative wave numbers are stored from ``-m`` to ``-1``, as a spectrum has them.
+        """
+        counts = [min(mode, max(size // 2, 1)) for mode, size in zip(self.modes[:-1], sizes[:-1], strict=True)]
+        last = slice(min(self.modes[-1], sizes[-1]))
+        every = (slice(None), slice(None))
+        corners = []
+        for signs in product((False, True), repeat=len(counts)):
+            ends = list(zip(signs, counts, self.modes, strict=False))
+            kept = (slice(-count, None) if negative else slice(count) for negative, count, _ in ends)
+            used = (slice(mode - count, None) if negative else slice(count) for negative, count, mode in ends)
+            corners.append(((*every, *kept, last), (*every, *used, last)))
+        return corners
+
+
+@MODELS.register("fno")
+class FourierNeuralOperator(nn.Module):
+    """Fourier Neural Operator: lift, Fourier layers ``gelu(spectral(u) + W u)``, read out.
+
+    The lattice is zero-padded at the end of each axis, since the Fourier transform takes fields as periodic.
+
+    Args:
+        spec: the fields, on a grid or mesh of rank 1 to 3.
+        width: channels of the Fourier layers.
+        modes: kept wave numbers along each axis, one number for all axes or one per axis.
+        num_layers: number of Fourier layers.
+        padding: sites added along each axis; 0 for periodic fields.
+        head_width: channels inside the head.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (32, 48), ("x", "y"), (Channel("a"),), (Channel("u"),))
+        >>> FourierNeuralOperator(spec, width=8, modes=6)(torch.zeros(4, 32, 48, 1)).shape
+        torch.Size([4, 32, 48, 1])
+    """
+
+    geometries = GRIDS
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        *,
+        width: Count = 32,
+        modes: Count | Sequence[Count] = 12,
+        num_layers: Count = 4,
+        padding: Annotated[int, Interval(ge=0, le=64)] = 8,
+        head_width: Count = 128,
+    ) -> None:
+        super().__init__()
+        require_geometry(self.geometries, spec, "model fno")
+        rank = len(spec.sites)
+        kept = [modes] * rank if isinstance(modes, int) else list(modes)
+        if len(kept) != rank:
+            raise OptionError("modes", f"is {modes}, expected one number, or {rank} for a lattice of rank {rank}")
+        self.padding = padding
+        self.lift = nn.Linear(spec.in_channels + rank, width)
+        self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
+        self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
+        self.head = make_head(width, spec.out_channels, head_width)
+
+    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""
+        features = self.lift(append_coordinates(inputs)).movedim(-1, 1)
+        features = functional.pad(features, (0, self.padding) * (features.dim() - 2))
+        for index, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True)):
+            features = spectral(features) + pointwise(features.movedim(1, -1)).movedim(-1, 1)
+            features = functional.gelu(features) if index < len(self.spectral) - 1 else features
+        crop = (..., *(slice(size) for size in inputs.shape[1:-1]))
+        return self.head(features[crop].movedim(1, -1))

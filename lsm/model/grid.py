@@ -1,0 +1,31 @@
+"""What families on regular lattices share: the lattice's own coordinates as input, and the head that reads out a field."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def unit_coordinates(sizes: tuple[int, ...], like: Tensor) -> Tensor:
+    """Normalised index coordinates of a lattice, ``linspace(0, 1, n)`` along each axis.
+
+    Args:
+        sizes: sites along each axis.
+        like: determines device and type.
+    Returns:
+        ``(*sizes, d)``.
+    """
+    axes = [torch.linspace(0, 1, size, device=like.device, dtype=like.dtype) for size in sizes]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def append_coordinates(inputs: Tensor) -> Tensor:
+    """Append the lattice's normalised coordinates to the channels: ``(b, *sites, c)`` to ``(b, *sites, c + d)``."""
+    sites = tuple(inputs.shape[1:-1])
+    unit = unit_coordinates(sites, inputs).expand(len(inputs), *sites, len(sites))
+    return torch.cat([inputs, unit], dim=-1)
+
+
+def make_head(width: int, out_channels: int, head_width: int = 128) -> nn.Sequential:
+    """Linear, GELU, linear on the last axis: ``width -> head_width -> out_channels``."""
+    return nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, out_channels))

@@ -1,0 +1,205 @@
+"""Point clouds: a learned deformation to the unit square, and a non-uniform Fourier transform to a grid and back.
+
+Sources: the LSM paper, and for the deformation and the transforms Li, Huang, Liu, Anandkumar, "Fourier Neural Operator with
+Learned Deformations for PDEs on General Geometries", 2022.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from annotated_types import Interval
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lsm.errors import InputError, OptionError
+from lsm.fields import FieldSpec
+from lsm.model.grid import unit_coordinates
+from lsm.model.latent_spectral.parts import PROJECTIONS
+from lsm.registry import Count
+
+Rows = Literal["symmetric", "reference"]
+
+
+class Deformation(nn.Module):
+    """Learned map from the physical plane to the unit square, ``xi = x + x * f(x, code)``.
+
+    ``f`` sees position, angle and radius about a point near the origin, their sines and cosines at ``bands`` octaves,
+    and the shape code; three tanh layers follow.
+
+    Args:
+        code: length of the shape code; 0 for none.
+        width: width of the linear features; everything else is a multiple of it.
+        bands: octaves of the sines and cosines, ``pi 2^0 .. pi 2^(bands-1)``.
+    """
+
+    octaves: Tensor
+
+    #: Angle and radius are taken about this point, off the origin where the angle has no gradient.
+    centre = 1e-4
+
+    def __init__(self, code: int = 0, width: int = 32, bands: int = 8) -> None:
+        super().__init__()
+        features = width + 8 * bands
+        self.position = nn.Linear(4, width)
+        if code:
+            self.code = nn.Linear(code, width)
+        else:
+            self.no_code = nn.Linear(features, features + width)
+        hidden = features + width
+        self.hidden = nn.ModuleList(nn.Linear(hidden, hidden) for _ in range(3))
+        self.out = nn.Linear(hidden, 2)
+        self.register_buffer("octaves", torch.pi * 2.0 ** torch.arange(bands), persistent=False)
+
+    def features(self, coords: Tensor) -> Tensor:
+        """Position features ``(b, n, width + 8 bands)`` of points ``(b, n, 2)``."""
+        shifted = coords - self.centre
+        angle = torch.atan2(shifted[..., 1], shifted[..., 0])
+        polar = torch.cat([coords, angle.unsqueeze(-1), shifted.norm(dim=-1, keepdim=True)], dim=-1)
+        waves = (polar.unsqueeze(-1) * self.octaves).flatten(-2)
+        return torch.cat([self.position(polar), waves.sin(), waves.cos()], dim=-1)
+
+    def forward(self, coords: Tensor, code: Tensor | None = None) -> Tensor:
+        """Map points ``(b, n, 2)``, with a shape code ``(b, k)``, to deformed points ``(b, n, 2)``."""
+        features = self.features(coords)
+        if code is not None:
+            shape = self.code(code).unsqueeze(1).expand(-1, coords.shape[1], -1)
+            features = torch.cat([shape, features], dim=-1)
+        else:
+            features = self.no_code(features)
+        for layer in self.hidden:
+            features = layer(features).tanh()
+        return coords + coords * self.out(features)
+
+
+class FourierWeights(nn.Module):
+    """A complex channel mixing for each kept wave vector, ``k1`` in ``-m..m-1`` and ``k2`` in ``0..m-1``.
+
+    Rows are stored as the FFT orders them: ``k1 = 0..m-1, -m..-1``.
+
+    Args:
+        width: channels in and out.
+        modes: ``m``.
+    """
+
+    def __init__(self, width: int, modes: int) -> None:
+        super().__init__()
+        self.modes = modes
+        self.nonnegative = nn.Parameter(torch.rand(width, width, modes, modes, dtype=_complex_dtype()) / width**2)
+        self.negative = nn.Parameter(torch.rand(width, width, modes, modes, dtype=_complex_dtype()) / width**2)
+
+    def forward(self, coefficients: Tensor) -> Tensor:
+        """Map ``(b, w, 2m, m)`` to ``(b, w, 2m, m)``."""
+        weights = torch.cat([self.nonnegative, self.negative], dim=-2).to(coefficients.dtype)
+        return torch.einsum("bikl,iokl->bokl", coefficients, weights)
+
+
+def _complex_dtype() -> torch.dtype:
+    return torch.complex128 if torch.get_default_dtype() == torch.float64 else torch.complex64
+
+
+def _full_precision(like: Tensor) -> torch.autocast:
+    """No mixed precision: a phase ``2 pi k xi`` does not survive eight bits, and half types have no complex one."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+@PROJECTIONS.register("fourier")
+class FourierProjection(nn.Module):
+    """A point cloud to a regular grid on the unit square and back, by truncated Fourier series at deformed points.
+
+    To the grid, with wave vectors ``k`` and deformed points ``xi_n``::
+
+        u_hat(k) = sum_n u_n exp(-2 pi i <k, xi_n>),    grid = gelu(irfft(W_in u_hat) + linear(grid coordinates))
+
+    and back, ``u_n = Re sum_k (W_out rfft(grid))(k) exp(2 pi i <k, xi_n>) + linear(x_n)``. The cost is linear in the points.
+
+    Args:
+        spec: the fields, on points in the plane.
+        width: channels of the trunk.
+        modes: wave numbers kept along each axis.
+        resolution: sites of the grid along each axis.
+        rows: how the half ``k2 < 0`` is restored on the way back. "symmetric" takes the conjugate partner at ``-k``, which
+            makes the series real. "reference" repeats the published code, which takes it at row ``-k1 - 1``.
+    """
+
+    geometries: ClassVar = frozenset({"points"})
+    wave_numbers: Tensor
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        width: int,
+        *,
+        modes: Count = 12,
+        resolution: Annotated[int, Interval(ge=2, le=4096)] = 96,
+        rows: Rows = "symmetric",
+    ) -> None:
+        super().__init__()
+        if spec.space != 2:
+            raise InputError(f"the Fourier projection serves clouds in the plane, not in {spec.space} dimensions")
+        if modes > resolution // 2:
+            raise OptionError("modes", f"is {modes}, expected 1 to half the resolution, {resolution // 2}")
+        self.modes, self.resolution, self.rows = modes, resolution, rows
+        self.lift = nn.Linear(spec.in_channels, width)
+        self.deformation = Deformation(spec.code)
+        self.weights_in = FourierWeights(width, modes)
+        self.weights_out = FourierWeights(width, modes)
+        self.grid_bias = nn.Linear(2, width)
+        self.point_bias = nn.Linear(2, width)
+        wave_numbers = torch.cat([torch.arange(modes), torch.arange(-modes, 0)]).to(torch.get_default_dtype())
+        self.register_buffer("wave_numbers", wave_numbers, persistent=False)
+
+    def waves(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """``exp(2 pi i k1 xi_1)`` as ``(b, n, 2m)`` and ``exp(2 pi i k2 xi_2)`` as ``(b, n, m)``.
+
+        A wave at ``k = (k1, k2)`` is the product of the two, so that no array over all points and wave vectors is needed.
+        """
+        phases = 2 * torch.pi * points.unsqueeze(-1) * self.wave_numbers
+        waves = torch.polar(torch.ones_like(phases), phases)
+        return waves[..., 0, :], waves[..., 1, : self.modes]
+
+    def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
+        """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
+        kind = self.grid_bias.weight.dtype
+        if kind not in (torch.float32, torch.float64):
+            raise InputError(
+                f"a point cloud's transforms have no {kind}; choose float32 or mixed precision", options=("precision",)
+            )
+        with _full_precision(inputs):
+            points = self.deformation(coords, code)
+            first, second = self.waves(points)
+            values = self.lift(inputs).to(first.dtype)
+            coefficients = torch.einsum("bnc,bnk,bnl->bckl", values, first.conj(), second.conj())
+            grid = torch.fft.irfft2(self._padded(self.weights_in(coefficients)), s=(self.resolution, self.resolution))
+            bias = self.grid_bias(unit_coordinates((self.resolution, self.resolution), inputs)).movedim(-1, 0)
+            return functional.gelu(grid + bias), (points, coords)
+
+    def _padded(self, coefficients: Tensor) -> Tensor:
+        """Put kept coefficients ``(b, w, 2m, m)`` into a whole half-spectrum ``(b, w, r, r//2 + 1)``."""
+        batch, width = coefficients.shape[:2]
+        spectrum = coefficients.new_zeros(batch, width, self.resolution, self.resolution // 2 + 1)
+        spectrum[:, :, : self.modes, : self.modes] = coefficients[:, :, : self.modes]
+        spectrum[:, :, -self.modes :, : self.modes] = coefficients[:, :, self.modes :]
+        return spectrum
+
+    def unproject(self, features: Tensor, sites: tuple[Tensor, Tensor]) -> Tensor:
+        """Map features ``(b, w, r, r)`` to the points, ``(b, n, w)``."""
+        with _full_precision(features):
+            return self._series(features, *sites)
+
+    def _series(self, features: Tensor, points: Tensor, coords: Tensor) -> Tensor:
+        spectrum = torch.fft.rfft2(features.to(points.dtype))[..., : self.modes]
+        kept = torch.cat([spectrum[:, :, : self.modes], spectrum[:, :, -self.modes :]], dim=-2)
+        first, second = self.waves(points)
+        coefficients = self.weights_out(kept)
+        if self.rows == "symmetric":
+            # A real field's wave at -k is the conjugate of that at k: count every k2 > 0 twice and take the real part.
+            weights = coefficients.real.new_full((self.modes,), 2.0)
+            weights[0] = 1.0
+            values = torch.einsum("bckl,bnk,bnl->bnc", coefficients * weights, first, second).real
+        else:
+            partners = coefficients[..., 1:].flip(-2, -1).conj()
+            whole = torch.cat([second, second[..., 1:].flip(-1).conj()], dim=-1)
+            values = torch.einsum("bckl,bnk,bnl->bnc", torch.cat([coefficients, partners], dim=-1), first, whole).real
+        return values + self.point_bias(coords)

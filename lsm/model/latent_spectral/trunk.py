@@ -1,0 +1,140 @@
+"""The multiscale hierarchy: convolutions down and up, a spectral block on the patches of every scale.
+
+Written once for grids of rank 1, 2 and 3: the rank only chooses the layers of ``_Layers``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lsm.errors import InputError
+from lsm.model.latent_spectral.patches import from_patches, to_patches
+
+
+@dataclass(frozen=True)
+class _Layers:
+    conv: type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]
+    norm: type[nn.BatchNorm1d] | type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
+    pool: type[nn.MaxPool1d] | type[nn.MaxPool2d] | type[nn.MaxPool3d]
+    interpolation: str
+
+
+_LAYERS = {
+    1: _Layers(nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, "linear"),
+    2: _Layers(nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, "bilinear"),
+    3: _Layers(nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, "trilinear"),
+}
+
+
+#: A padded grid may have so many sites, or so many times those of the grid.
+_MOST_PADDED_SITES, _MOST_PADDING = 1 << 20, 64
+
+
+def double_conv(rank: int, channels: int, out: int, mid: int) -> nn.Sequential:
+    """[3^d convolution without bias, batch norm, ReLU], twice: ``channels -> mid -> out``."""
+    layers = _LAYERS[rank]
+    return nn.Sequential(
+        layers.conv(channels, mid, kernel_size=3, padding=1, bias=False),
+        layers.norm(mid),
+        nn.ReLU(inplace=True),
+        layers.conv(mid, out, kernel_size=3, padding=1, bias=False),
+        layers.norm(out),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _takes_statistics(layer: nn.Module) -> bool:
+    norms = [part for part in layer.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    return any(norm.training for norm in norms)
+
+
+def _require_little_padding(sites: Sequence[int], missing: Sequence[int]) -> None:
+    """Refuse patches and scales that would fill the memory with zeros."""
+    padded = [size + more for size, more in zip(sites, missing, strict=True)]
+    if prod(padded) > max(_MOST_PADDED_SITES, _MOST_PADDING * prod(sites)):
+        raise InputError(
+            f"a grid of {tuple(sites)} sites would be padded to {tuple(padded)}; choose smaller patches or fewer scales",
+            options=("patch", "num_scales"),
+        )
+
+
+class MultiscaleTrunk(nn.Module):
+    """Solve on a grid at several scales.
+
+    Channels at the scales are ``w, 2w, 4w, ...``, the deepest as many as the one above it. Going down: max-pool by 2 and
+    a double convolution. A block acts on the patches of every scale. Going up: linear up-sampling by 2, concatenated to
+    the block's output of the finer scale, and a double convolution. A 1x1 convolution ends it.
+
+    A grid of any size is zero-padded at the end of each axis, so that patches tile every scale, and cropped at the end.
+
+    Args:
+        rank: dimension of the grid, 1 to 3.
+        width: channels ``w`` at the finest scale.
+        patch: sites of a patch along each axis, the same at every scale.
+        make_block: maps a number of channels to a block on ``(n, points, channels)``.
+        num_scales: number of scales.
+    """
+
+    def __init__(
+        self, rank: int, width: int, patch: tuple[int, ...], make_block: Callable[[int], nn.Module], num_scales: int = 5
+    ) -> None:
+        super().__init__()
+        if rank not in _LAYERS:
+            raise InputError(f"a grid of rank {rank} is not supported, only rank 1, 2 or 3")
+        self.patch = patch
+        self.interpolation = _LAYERS[rank].interpolation
+        channels = [width * 2**scale for scale in range(num_scales)]
+        channels[-1] = channels[max(num_scales - 2, 0)]
+        finer = [channels[max(scale - 1, 0)] for scale in range(num_scales)]
+        self.down = nn.ModuleList(double_conv(rank, finer[s], channels[s], channels[s]) for s in range(num_scales))
+        self.blocks = nn.ModuleList(make_block(count) for count in channels)
+        self.up = nn.ModuleList(
+            double_conv(rank, 2 * channels[s], finer[s], channels[s]) for s in range(num_scales - 1)
+        )
+        self.pool = _LAYERS[rank].pool(2)
+        self.mix = _LAYERS[rank].conv(width, width, kernel_size=1)
+
+    def encode(self, grid: Tensor) -> list[Tensor]:
+        """Features of every scale before its block, finest first, of a padded copy of ``grid`` ``(b, w, *n)``.
+
+        Raises:
+            InputError: batch norm would compute the statistics of a single value.
+        """
+        unit = 2 ** (len(self.down) - 1)
+        missing = [-size % (unit * patch) for size, patch in zip(grid.shape[2:], self.patch, strict=True)]
+        _require_little_padding(grid.shape[2:], missing)
+        # Contiguous: on a CPU the statistics of a batch norm lose three digits on channels-last strides.
+        features = functional.pad(grid.contiguous(), [amount for end in reversed(missing) for amount in (0, end)])
+        scales: list[Tensor] = []
+        for layer in self.down:
+            features = self.pool(scales[-1]) if scales else features
+            if features[:, 0].numel() == 1 and _takes_statistics(layer):
+                raise InputError(
+                    f"a batch of one sample has a single site at the deepest of {len(self.down)} scales, too few for batch "
+                    "norm; choose a batch size for which every batch, the last one included, has two samples or more, or "
+                    "fewer scales",
+                    options=("batch_size", "num_scales"),
+                )
+            scales.append(layer(features))
+        return scales
+
+    def apply_block(self, scale: int, features: Tensor) -> Tensor:
+        """The block of one scale, on each patch of ``(b, c, *n)``."""
+        points = self.blocks[scale](to_patches(features, self.patch))
+        return from_patches(points, self.patch, tuple(features.shape[2:]))
+
+    def forward(self, grid: Tensor) -> Tensor:
+        """Map ``(b, w, *n)`` to ``(b, w, *n)``."""
+        scales = self.encode(grid)
+        features = self.apply_block(len(scales) - 1, scales[-1])
+        for scale in reversed(range(len(self.up))):
+            finer = functional.interpolate(features, scale_factor=2, mode=self.interpolation, align_corners=True)
+            features = self.up[scale](torch.cat([self.apply_block(scale, scales[scale]), finer], dim=1))
+        crop = (..., *(slice(size) for size in grid.shape[2:]))
+        return self.mix(features)[crop]

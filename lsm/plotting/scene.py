@@ -1,0 +1,120 @@
+"""What a picture is drawn from: one sample and its prediction, reduced to a plane, and which of its sites are drawn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.plotting.display import Display
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One sample and its prediction in at most two dimensions of space; see :func:`scene_of`.
+
+    Args:
+        spec, display, sample, prediction: as in :func:`lsm.plotting.draw_sample`.
+        fields: index of each input that is a field; the others are coordinates of the sites.
+        remark: which part of a volume this is, for the headline.
+    """
+
+    spec: FieldSpec
+    display: Display
+    sample: FieldBatch
+    prediction: Tensor
+    fields: tuple[int, ...]
+    remark: str = ""
+
+    @property
+    def coords(self) -> np.ndarray | None:
+        """``(*sites, d)``, where the sites lie; None on a regular lattice."""
+        return None if self.sample.coords is None else self.sample.coords.numpy()
+
+    @property
+    def has_target(self) -> np.ndarray:
+        """``(*sites)``, False where the mask says that no target exists."""
+        if self.spec.mask is None:
+            return np.ones(self.sample.inputs.shape[:-1], dtype=bool)
+        return self.sample.inputs[..., self.spec.mask].numpy() > 0.5
+
+    def headline(self, title: str, time: str = "") -> str:
+        """Title and time, and in a second line the scalar parameters of the sample, such as ``viscosity 1e-05 m2/s``."""
+        values = [] if self.sample.parameters is None else self.sample.parameters.tolist()
+        parameters = [_in_words(*pair) for pair in zip(self.spec.parameters, values, strict=True)]
+        first = title + self.remark + (f", {time}" if time else "")
+        return "\n".join([first, ", ".join(parameters)] if parameters else [first])
+
+
+def _in_words(channel: Channel, value: float) -> str:
+    return f"{channel.name.replace('_', ' ')} {value:.4g}" + ("" if channel.unit == "1" else f" {channel.unit}")
+
+
+def masked(values: np.ndarray, drawn: np.ndarray | bool = True) -> np.ma.MaskedArray:
+    """Values ``(*sites)`` of the sites that are drawn, if finite; the others are left blank."""
+    return np.ma.masked_array(values, mask=~np.isfinite(values) | np.logical_not(drawn))
+
+
+def scene_of(spec: FieldSpec, display: Display, sample: FieldBatch, prediction: Tensor) -> Scene:
+    """What can be drawn of one sample, given as in :func:`lsm.plotting.draw_sample`.
+
+    Of a volume, the sites in the middle of its third dimension are kept: one plane of a lattice or mesh, a thin slab of a
+    cloud. The points of a cloud along a line are sorted.
+    """
+    scene = Scene(spec, display.restricted_to(spec), sample, prediction, _field_inputs(spec, sample))
+    if spec.geometry == "points":
+        return _of_cloud(scene)
+    space = [axis for axis, name in enumerate(spec.axes) if name != "time"]
+    return _middle_plane(scene, space[-1]) if len(space) == 3 else scene
+
+
+def _field_inputs(spec: FieldSpec, sample: FieldBatch) -> tuple[int, ...]:
+    places = [] if sample.coords is None else sample.coords.unbind(-1)
+    values = sample.inputs.unbind(-1)[: len(spec.inputs)]
+    return tuple(i for i, field in enumerate(values) if not any(torch.equal(field, place) for place in places))
+
+
+def _middle_plane(scene: Scene, axis: int) -> Scene:
+    spec, sample = scene.spec, scene.sample
+    count = spec.sites[axis]
+    middle = count // 2
+
+    def cut(values: Tensor) -> Tensor:
+        return values.select(axis, middle)
+
+    coords = None if sample.coords is None else cut(sample.coords)[..., :2]
+    flat = replace(sample, inputs=cut(sample.inputs), targets=cut(sample.targets), coords=coords)
+    sites, axes = ((*values[:axis], *values[axis + 1 :]) for values in (spec.sites, spec.axes))
+    remark = f" (middle slice: {spec.axes[axis]} index {middle} of 0 to {count - 1})"
+    return replace(
+        scene,
+        spec=replace(spec, sites=sites, axes=axes),
+        sample=flat,
+        prediction=cut(scene.prediction),
+        remark=remark,
+    )
+
+
+def _of_cloud(scene: Scene) -> Scene:
+    coords, dimensions = scene.sample.coords, scene.spec.space
+    if coords is None or dimensions == 2:
+        return scene
+    if dimensions == 1:
+        return _with_points(scene, coords, coords[:, 0].argsort())
+    # About twice as many points as one plane of a lattice with as many sites has.
+    count = min(len(coords), round(2 * len(coords) ** (2 / 3)))
+    height = coords[:, 2]
+    nearest = (height - height.median()).abs().argsort()[:count]
+    remark = f" (middle slab: z from {height[nearest].min():.3g} to {height[nearest].max():.3g})"
+    return replace(_with_points(scene, coords[:, :2], nearest), remark=remark)
+
+
+def _with_points(scene: Scene, coords: Tensor, which: Tensor) -> Scene:
+    """Only the points ``which`` ``(n,)`` of a cloud, in this order, at ``coords``."""
+    sample = scene.sample
+    chosen = replace(sample, inputs=sample.inputs[which], targets=sample.targets[which], coords=coords[which])
+    spec = replace(scene.spec, sites=(len(which),), space=coords.shape[1])
+    return replace(scene, spec=spec, sample=chosen, prediction=scene.prediction[which])

@@ -1,0 +1,302 @@
+"""What a model costs: time of a step, latency, memory, floating-point operations, and the slowest operations.
+
+A training step is timed through :meth:`lsm.training.module.SolverModule.training_step`, which computes the loss in every
+training. This module knows no configuration and no file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from torch import Tensor
+
+from lsm.errors import InputError
+from lsm.fields import FieldBatch
+from lsm.flops import count_flops, split_flops
+from lsm.solver import NeuralSolver
+from lsm.training.module import SolverModule
+
+Call = Callable[[], Any]
+
+#: Types of the numbers in matrix products, by the name of the precision.
+PRECISIONS = {"32-true": (torch.float32,), "bf16-mixed": (torch.float32, torch.bfloat16)}
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call, over several repetitions.
+
+    Args:
+        seconds: median.
+        fastest: least.
+        slowest: greatest.
+        device_seconds: median of the time that the device worked: on a CPU that of all threads of this process, which other
+            programs on the machine do not change; else the same as ``seconds``.
+        first: seconds of the first call, which compiles and allocates.
+    """
+
+    seconds: float
+    fastest: float
+    slowest: float
+    device_seconds: float
+    first: float
+
+
+def time_calls(call: Call, device: torch.device, warmup: int, repeats: int) -> Timing:
+    """Time ``call``, on a GPU until the device has finished.
+
+    Args:
+        call: what to time.
+        device: where it computes.
+        warmup: calls before those that count; at least one is made.
+        repeats: calls that count.
+    """
+    walls, processors = [], []
+    for _ in range(max(warmup, 1) + repeats):
+        _wait(device)
+        wall, processor = time.perf_counter(), time.process_time()
+        call()
+        _wait(device)
+        walls.append(time.perf_counter() - wall)
+        processors.append(time.process_time() - processor)
+    timed = walls[-repeats:]
+    busy = processors[-repeats:] if device.type == "cpu" else timed
+    return Timing(statistics.median(timed), min(timed), max(timed), statistics.median(busy), walls[0])
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def precision_context(precision: str, device: torch.device) -> Callable[[], AbstractContextManager[Any]]:
+    """What the trainer wraps around a step in this precision.
+
+    Raises:
+        InputError: the precision is none of :data:`PRECISIONS`.
+    """
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"precision is {precision}, expected one of {', '.join(PRECISIONS)} for a profile", options=("precision",)
+        )
+    if precision == "bf16-mixed":
+        return MixedPrecision("bf16-mixed", device.type).forward_context
+    return Precision().forward_context
+
+
+def training_step(module: SolverModule, batch: FieldBatch, precision: str = "32-true") -> Call:
+    """A function that performs one optimiser step: loss, gradients, update.
+
+    Args:
+        module: what to train, on the batch's device.
+        batch: the samples of every step.
+        precision: one of :data:`PRECISIONS`.
+    """
+    optimizer: Any = module.configure_optimizers()["optimizer"]
+    context = precision_context(precision, batch.inputs.device)
+
+    def step() -> None:
+        module.train()
+        with context(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*self.trainer.* reference is not registered.*")
+            loss = module.training_step(batch, 0)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def prediction(solver: NeuralSolver, batch: FieldBatch, precision: str = "32-true") -> Call:
+    """A function that predicts a batch in evaluation mode, without gradients."""
+    context = precision_context(precision, batch.inputs.device)
+
+    def predict() -> Tensor:
+        solver.eval()
+        with context(), torch.inference_mode():
+            return solver(batch)
+
+    return predict
+
+
+# Memory
+
+
+class PeakMemory:
+    """Peak of the memory in use beyond what is in use now.
+
+    On a CUDA device that of its tensors; on a CPU that of the whole process, which Linux alone reports.
+
+    Args:
+        device: the device.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+            self._before: int | None = torch.cuda.memory_allocated(device)
+        else:
+            with suppress(OSError):
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: the recorded peak starts anew
+            self._before = _resident("VmRSS")
+
+    def read(self) -> int | None:
+        """Bytes; None if they are unknown."""
+        if self._device.type == "cuda":
+            peak: int | None = torch.cuda.max_memory_allocated(self._device)
+        else:
+            peak = _resident("VmHWM") if self._device.type == "cpu" else None
+        return None if peak is None or self._before is None else max(peak - self._before, 0)
+
+
+def _resident(name: str) -> int | None:
+    status = Path("/proc/self/status")
+    if status.is_file():
+        for line in status.read_text().splitlines():
+            if line.startswith(f"{name}:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
+# The machine
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, size: int | None = None, repeats: int = 5) -> float:
+    """Floating-point operations in a second of the device, by products of square matrices.
+
+    Args:
+        device: where to multiply.
+        dtype: type of the numbers.
+        size: rows of the matrices; large enough by default for the device to reach its limit.
+        repeats: products that are timed; their median counts.
+    """
+    size = size or (8192 if device.type == "cuda" else 512 * math.isqrt(torch.get_num_threads()))
+    left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    return 2 * size**3 / time_calls(lambda: left @ right, device, 1, repeats).device_seconds
+
+
+def slowest_operations(call: Call, device: torch.device, count: int = 10) -> list[dict[str, Any]]:
+    """The operations in which a call spends most of its time, without those that they call.
+
+    Args:
+        call: what to look at; it is called once.
+        device: where it computes.
+        count: how many operations.
+    Returns:
+        ``name``, ``calls``, ``seconds`` and ``share`` of each, slowest first.
+    """
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    attribute = "self_cpu_time_total"
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+        attribute = "self_device_time_total"
+    with _silent(), torch.profiler.profile(activities=activities) as profiler:
+        call()
+        _wait(device)
+    found = [(getattr(event, attribute) / 1e6, event) for event in profiler.key_averages()]
+    total = sum(seconds for seconds, _ in found) or 1.0
+    slowest = sorted(found, key=lambda pair: -pair[0])[:count]
+    return [
+        {"name": event.key, "calls": event.count, "seconds": seconds, "share": seconds / total}
+        for seconds, event in slowest
+        if seconds > 0
+    ]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Drop what libraries write to the error stream: PyTorch's profiler reports there that it starts and stops."""
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+# All of it
+
+
+def profile(
+    make_module: Callable[[], SolverModule],
+    batch: FieldBatch,
+    precision: str = "32-true",
+    backend: str | None = None,
+    warmup: int = 3,
+    repeats: int = 10,
+    num_slowest: int = 10,
+) -> dict[str, Any]:
+    """Measure the training and the inference of a solver.
+
+    Args:
+        make_module: makes what is trained; it is moved to the batch's device.
+        batch: samples, on the device to measure.
+        precision: one of :data:`PRECISIONS`.
+        backend: of ``torch.compile``; None for none.
+        warmup: calls before those that are timed.
+        repeats: calls that are timed.
+        num_slowest: how many of the slowest operations to name.
+    Returns:
+        Plain data: ``parameters``, ``flops``, ``step``, ``inference``, ``memory_bytes`` (of a training step, parameters and state
+        of the optimiser included), ``matrix_peak``, ``share_of_peak`` and ``slowest``.
+    """
+    device = batch.inputs.device
+    memory = PeakMemory(device)
+    module = make_module().to(device)
+    step, predict = training_step(module, batch, precision), prediction(module.solver, batch, precision)
+    flops = {"step": count_flops(step), "inference": count_flops(predict)}
+    if backend:
+        module.solver.model.compile(backend=backend)
+    timed = time_calls(step, device, warmup, repeats)
+    memory_bytes = memory.read()
+    slowest = slowest_operations(step, device, num_slowest)
+    peak = max(matrix_peak(device, dtype) for dtype in PRECISIONS[precision])
+    return {
+        "parameters": sum(parameter.numel() for parameter in module.parameters()),
+        "batch_size": len(batch),
+        "flops": _describe_flops(flops, len(batch)),
+        "step": {**asdict(timed), "samples_per_second": len(batch) / timed.seconds},
+        "inference": _time_inference(module.solver, batch, precision, warmup, repeats),
+        "memory_bytes": memory_bytes,
+        "matrix_peak": peak,
+        "share_of_peak": flops["step"].get("Global", 0) / timed.device_seconds / peak,
+        "slowest": slowest,
+    }
+
+
+def _describe_flops(flops: Mapping[str, Mapping[str, int]], size: int) -> dict[str, Any]:
+    """Operations per sample: of a training step, of a prediction, and those of the prediction by part."""
+    step, inference = (flops[name].get("Global", 0) / size for name in ("step", "inference"))
+    parts = {name: count / size for name, count in split_flops(flops["inference"]).items()}
+    return {"training_per_sample": step, "inference_per_sample": inference, "by_part": parts}
+
+
+def _time_inference(
+    solver: NeuralSolver, batch: FieldBatch, precision: str, warmup: int, repeats: int
+) -> dict[str, float]:
+    """Latency of one sample, and the time and throughput of a batch."""
+    device = batch.inputs.device
+    one = time_calls(prediction(solver, batch.map(lambda tensor: tensor[:1]), precision), device, warmup, repeats)
+    whole = time_calls(prediction(solver, batch, precision), device, warmup, repeats)
+    return {
+        "latency": one.seconds,
+        "batch_seconds": whole.seconds,
+        "batch_device_seconds": whole.device_seconds,
+        "samples_per_second": len(batch) / whole.seconds,
+    }

@@ -1,0 +1,107 @@
+"""Checkpoints of a run, and its time limit: only at ends of epochs, so that a resume is exact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.plugins.io import TorchCheckpointIO
+
+from lsm.checkpoint import write
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Write a checkpoint under another name first; Lightning's write is not atomic if temporary files lie on another disk.
+
+    Args:
+        resumed: content of the checkpoint from which the run continues; it is handed out instead of being read again.
+    """
+
+    def __init__(self, resumed: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self._resumed = resumed
+
+    def load_checkpoint(self, path: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The content of the checkpoint from which the run continues."""
+        return dict(self._resumed) if self._resumed else super().load_checkpoint(path, *args, **kwargs)
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        """Write the file whole, or leave the existing one unchanged."""
+        write(checkpoint, path)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """The checkpoint of the best epoch; it remains the best when its run is moved or continues in another folder."""
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's own key, so that runs that used its callback can be resumed."""
+        return super().state_key.replace(type(self).__qualname__, ModelCheckpoint.__qualname__, 1)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the best score if its checkpoint lies in this run's folder, whatever its path was before."""
+        here = Path(str(self.dirpath)) / f"{self.filename}{self.FILE_EXTENSION}"
+        if here.is_file():
+            path, score = str(here), state["best_model_score"]
+            names = {
+                "dirpath": self.dirpath,
+                "best_model_path": path,
+                "kth_best_model_path": path,
+                "last_model_path": "",
+            }
+            super().load_state_dict({**state, **names, "best_k_models": {path: score}, "kth_value": score})
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """The state at the end of an epoch, written if the last write is old enough, and when training ends.
+
+    Args:
+        interval: seconds between two writes; 0 writes after every epoch.
+        options: those of Lightning's ``ModelCheckpoint``.
+    """
+
+    def __init__(self, interval: float = 0, **options: Any) -> None:
+        super().__init__(**options)
+        self.interval = interval
+        self._written = time.monotonic()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore nothing: the next checkpoint is written whatever was written before."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Write if the interval has passed or training ends."""
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        ends = ends or trainer.global_step >= trainer.max_steps > 0
+        due = ends or time.monotonic() - self._written >= self.interval
+        # All ranks write together, and their clocks differ.
+        if trainer.strategy.reduce_boolean_decision(due, all=False):
+            super().on_train_epoch_end(trainer, module)
+            self._written = time.monotonic()
+
+
+class StopInTime(Callback):
+    """Stop after an epoch if another one, as long as the longest so far, would exceed the time limit.
+
+    Args:
+        seconds: the limit, from now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+        self._started = self._longest = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Start the epoch's clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Stop the trainer if the time does not suffice; the last checkpoint is written next."""
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._started)
+        late = now + self._longest > self._end
+        if trainer.strategy.reduce_boolean_decision(late, all=False):
+            trainer.should_stop = True

@@ -1,0 +1,79 @@
+"""Options without effect are refused, those with one are not."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from lsm.errors import InputError
+
+TRAIN = ("train", "benchmark=darcy", "preset=quick")
+GENERATE = ("generate", "benchmark=darcy", "preset=quick")
+CONVERT = ("convert", "benchmark=darcy", "preset=quick")
+
+
+@pytest.fixture
+def check(command, monkeypatch):
+    """``check(name, *options)``: the checks of a command before it runs."""
+    monkeypatch.setitem(command.__globals__["RUNS"], "train", lambda cfg: None)
+    for name in ("generate", "convert", "evaluate", "visualize", "import"):
+        monkeypatch.setitem(command.__globals__["RUNS"], name, lambda cfg: None)
+    return command
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ((*TRAIN, "sizes.lsm.width=3"), "has no effect on lsm-train; set model.OPTION"),
+        ((*TRAIN, "sizes.fno.width=3"), "has no effect on lsm-train; set model.OPTION"),
+        ((*TRAIN, "benchmark.generator.low=2"), "has no effect on lsm-train; give it to lsm-generate"),
+        ((*TRAIN, "~benchmark.generator"), "has no effect on lsm-train; give it to lsm-generate"),
+        ((*TRAIN, "benchmark.published.ranges.pressure=[0,1]"), "has no effect on lsm-train; give it to lsm-convert"),
+        ((*TRAIN, "benchmark.sets.full.num_samples=9"), "has no effect on lsm-train with set=quick"),
+        ((*TRAIN, "benchmark.sets.quick.num_samples=9"), "has no effect on lsm-train with these options"),
+        ((*TRAIN, "benchmark.sets.quick.solver_resolution=25"), "has no effect on lsm-train with these options"),
+        ((*TRAIN, "data_dir=here", "data.path=there.h5"), "has no effect on lsm-train with these options"),
+        ((*TRAIN, "+nonsense=1"), "has no effect on lsm-train"),
+        ((*TRAIN, "+benchmark.nonsense=1"), "has no effect on lsm-train"),
+        ((*GENERATE, "benchmark.symmetries=[]"), "has no effect on lsm-generate; give it to lsm-train"),
+        ((*GENERATE, "benchmark.sets.quick.resolution=13"), "has no effect on lsm-generate"),
+        ((*GENERATE, "benchmark.sets.quick.splits.test=[0,1]"), "has no effect on lsm-generate"),
+        ((*GENERATE, "benchmark.reader.resolution=13"), "has no effect on lsm-generate"),
+        ((*GENERATE, "check_samples=3"), "has no effect on lsm-generate; add check=true"),
+        ((*GENERATE, "data_dir=here", "store=there.h5"), "has no effect on lsm-generate"),
+        ((*GENERATE, "+nonsense=1"), "has no effect on lsm-generate"),
+        ((*CONVERT, "benchmark.sets.quick.num_samples=9"), "has no effect on lsm-convert"),
+        ((*CONVERT, "benchmark.symmetries=[]"), "has no effect on lsm-convert; give it to lsm-train"),
+        ((*CONVERT, "source=here", "mat_version=5"), "has no effect on lsm-convert; add export=FOLDER"),
+        (("evaluate", "checkpoint=x", "+nonsense=1"), "has no effect on lsm-evaluate"),
+        (("import", "checkpoint=x", "optimizer.lr=1"), "has no effect on lsm-import"),
+    ],
+)
+def test_an_option_without_effect_is_refused(options, told, check):
+    with pytest.raises(InputError, match=re.escape(told)) as caught:
+        check(*options)
+    assert any(str(caught.value).startswith(f"{option} ") for option in options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        (*TRAIN, "seed=0", "data_dir=data", "run_dir=run", "metrics=[rmse]", "plugins=[]", "time_limit=3"),
+        (*TRAIN, "benchmark.sets.quick.resolution=22", "benchmark.sets.quick.splits.test=[0,1]", "set=quick"),
+        (*TRAIN, "benchmark.sets.quick.resolution=null", "benchmark.sets.quick.store=other"),
+        (*TRAIN, "set=full", "benchmark.sets.full.resolution=141"),
+        (*TRAIN, "model=fno", "model.modes=4", "loss=relative_h1", "logger.csv.name=numbers", "~callbacks.progress"),
+        (*TRAIN, "+trainer.fast_dev_run=true", "optimizer.lr=1", "data={batch_size: 3}", "augmentation=symmetry"),
+        (*GENERATE, "benchmark.sets.quick.solver_resolution=25", "benchmark.generator.low=2", "data_dir=here"),
+        (*GENERATE, "check=true", "check_samples=3", "benchmark.reader.resolution=13", "num_samples=4", "workers=1"),
+        ("generate", "benchmark=navier_stokes", "benchmark.sets.full.viscosity=1e-4", "device=cuda", "batch_size=3"),
+        (*CONVERT, "export=here", "mat_version=5", "strict=false", "overwrite=true", "store=there.h5"),
+        (*CONVERT, "source=here", "benchmark.sets.quick.store=other", "benchmark.published.ranges.pressure=[0,1]"),
+        ("evaluate", "checkpoint=x", "store=y", "data_dir=z", "metrics=[rmse]", "transforms=[symmetry_average]"),
+        ("visualize", "checkpoint=x", "samples=[0]", "curve=false"),
+        ("import", "checkpoint=x", "model.width=3", "data_dir=here", "benchmark=pipe", "output=y"),
+    ],
+)
+def test_options_with_effect_are_taken(options, check):
+    check(*options)

@@ -1,0 +1,104 @@
+"""Losses: weights of their terms, the reduction over the batch, and what the published ones were."""
+
+import pytest
+import torch
+from tiny import batch, moving, spec
+
+from lsm.errors import InputError, OptionError
+from lsm.fields import FieldBatch
+from lsm.losses import LOSSES
+from lsm.metrics import METRICS, relative_l2, relative_l2_per_channel
+
+GRID = spec(sites=(7, 5), targets=2)
+
+
+def make(terms, **options):
+    return LOSSES.make({"name": "weighted_sum", "terms": terms, **options})
+
+
+def case(fields, seed=1):
+    """A prediction and samples that do not agree."""
+    return batch(fields, seed=seed).targets, batch(fields)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_terms_are_weighted_and_the_batch_is_reduced(reduction):
+    prediction, samples = case(GRID)
+    terms = {"relative_l2": 2.0, "rmse": 0.25, "relative_h1": 3.0}
+    errors = torch.stack([weight * METRICS[name](prediction, samples, GRID) for name, weight in terms.items()])
+    expected = errors.sum() if reduction == "sum" else errors.sum() / len(samples)
+    found = make(terms, reduction=reduction)(prediction, samples, GRID)
+    assert found.shape == ()
+    torch.testing.assert_close(found, expected)
+
+
+def test_the_published_losses():
+    """A sum over the batch; of a roll-out also over its frames, each relative to its own norm."""
+    published = make({"relative_l2_by_frame": 1.0})
+    prediction, samples = case(GRID)
+    torch.testing.assert_close(published(prediction, samples, GRID), relative_l2(prediction, samples.targets).sum())
+    prediction, samples = case(moving())
+    expected = relative_l2_per_channel(prediction, samples.targets).sum()
+    torch.testing.assert_close(published(prediction, samples, moving()), expected)
+
+
+@pytest.mark.parametrize("name", METRICS.names())
+def test_every_metric_trains(name):
+    """Finite gradients that vanish nowhere but where an error is largest only."""
+    prediction, samples = case(GRID)
+    prediction.requires_grad_()
+    make({name: 1.0})(prediction, samples, GRID).backward()
+    assert prediction.grad.isfinite().all()
+    moved = (prediction.grad != 0).sum()
+    assert moved == (len(samples) if name == "max_error" else prediction.numel())
+
+
+def test_the_gradient_term_needs_the_spacing_of_the_mesh():
+    """The same values on a mesh stretched along one axis: only slopes along that axis are smaller."""
+    fields = spec("mesh", sites=(7, 5), inputs=2)
+    prediction, samples = case(fields)
+    square = torch.stack(torch.meshgrid(torch.linspace(0, 1, 7), torch.linspace(0, 1, 5), indexing="ij"), dim=-1)
+
+    def loss(coords, name):
+        placed = FieldBatch(samples.inputs, samples.targets, coords.expand(3, 7, 5, 2))
+        return make({name: 1.0})(prediction, placed, fields).item()
+
+    assert loss(square, "relative_h1") == pytest.approx(loss(7 * square, "relative_h1"), rel=1e-5)
+    stretched = square * torch.tensor([10.0, 1.0])
+    assert abs(loss(stretched, "relative_h1") / loss(square, "relative_h1") - 1) > 0.01
+    assert loss(stretched, "relative_l2") == loss(square, "relative_l2")
+
+
+def test_axes_of_a_grid_have_one_length_whatever_their_sites():
+    """Slopes ``2 x_0`` and ``x_1``, off by one along the second axis: the number of sites along each does not matter."""
+
+    def loss(*sites):
+        axes = [torch.linspace(0, 1, size) for size in sites]
+        first, second = torch.meshgrid(*axes, indexing="ij")
+        truth = (2 * first + second)[None, ..., None]
+        samples = FieldBatch(truth, truth)
+        return make({"relative_h1": 1.0})(truth + second[None, ..., None], samples, spec(sites=sites)).item()
+
+    for sites in ((5, 5), (5, 17), (17, 5)):
+        assert loss(*sites) == pytest.approx(0.2**0.5, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"terms": {}}, "terms is {}, expected a group of options, each a positive number"),
+        ({"terms": {"rmse": 0.0}}, "terms is {'rmse': 0.0}, expected a group of options, each a positive number"),
+        ({"terms": None}, "terms is missing"),
+        ({"terms": {"rmse": 1.0}, "reduction": "max"}, "reduction is max, expected one of sum, mean"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(options, named):
+    with pytest.raises(OptionError, match=named):
+        LOSSES.make({"name": "weighted_sum", **options})
+
+
+def test_unknown_names_are_listed():
+    with pytest.raises(InputError, match="metric 'l2' is unknown; choose one of: max_error, relative_h1"):
+        make({"l2": 1.0})
+    with pytest.raises(InputError, match="loss 'mse' is unknown; choose one of: weighted_sum"):
+        LOSSES.make({"name": "mse"})

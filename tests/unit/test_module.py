@@ -1,0 +1,292 @@
+"""The training module: what a step computes, when a loss that is not finite stops it, and what the optimiser receives."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import pytorch_lightning as pl
+import torch
+from tiny import batch, make_solver, spec
+from torch.utils.data import DataLoader
+
+from lsm.checkpoint import SCHEMA, load, write
+from lsm.data.augment import AUGMENTATIONS
+from lsm.data.symmetry import Symmetry
+from lsm.errors import InputError
+from lsm.evaluation import measure
+from lsm.fields import FieldBatch
+from lsm.losses import LOSSES
+from lsm.metrics import METRICS
+from lsm.training.module import CHECK_INTERVAL, SolverModule
+
+FIELDS = spec(sites=(6, 6))
+CPU = torch.device("cpu")
+SQUARE = [Symmetry(swap=["x", "y"]), Symmetry(flip=["x"]), Symmetry(flip=["y"])]
+
+
+def make(kind=SolverModule, **options):
+    solver = make_solver(FIELDS)
+    solver.fit_normalizers(lambda: [batch(FIELDS)])
+    defaults = {
+        "loss": LOSSES.make({"name": "weighted_sum", "terms": {"relative_l2": 1.0}}),
+        "make_optimizer": partial(torch.optim.Adam, lr=1e-3),
+        "make_scheduler": partial(torch.optim.lr_scheduler.StepLR, step_size=5),
+    }
+    module = kind(solver, **defaults | options)
+    module.log = lambda name, value, **_: logged(module).update({name: value})
+    return module
+
+
+def logged(module):
+    """What was logged so far."""
+    return module.__dict__.setdefault("_seen", {})
+
+
+def at(epoch, rank=0):
+    """A module in this epoch, on this rank."""
+    return type("At", (SolverModule,), {"current_epoch": epoch, "global_rank": rank})
+
+
+def test_a_step_returns_the_loss_and_logs_every_metric():
+    module, samples = make(metrics=["rmse", "relative_h1"]), batch(FIELDS)
+    loss = module.training_step(samples, 0)
+    prediction = module.solver(samples)
+    torch.testing.assert_close(loss, METRICS["relative_l2"](prediction, samples, FIELDS).sum())
+    assert loss.requires_grad
+    assert list(logged(module)) == ["train/rmse", "train/relative_h1"]
+    torch.testing.assert_close(logged(module)["train/rmse"], METRICS["rmse"](prediction, samples, FIELDS).mean())
+    assert module.monitor == "rmse"
+
+
+class Recording:
+    """An augmentation that keeps the random numbers that it drew."""
+
+    def __init__(self):
+        self.drawn = []
+
+    def __call__(self, samples, spec, random):
+        self.drawn.append(torch.rand(3, generator=random).tolist())
+        return FieldBatch(samples.inputs, 2 * samples.targets)
+
+
+def random_numbers(epoch=2, index=5, seed=3, rank=0):
+    augment = Recording()
+    make(at(epoch, rank), augment=augment, seed=seed).training_step(batch(FIELDS), index)
+    return augment.drawn[0]
+
+
+def test_augmentations_repeat_with_seed_epoch_and_batch():
+    torch.manual_seed(1)
+    first = random_numbers()
+    torch.manual_seed(2)
+    assert random_numbers() == first
+    others = [random_numbers(epoch=3), random_numbers(index=6), random_numbers(seed=4), random_numbers(rank=1)]
+    assert all(other != first for other in others)
+
+
+def test_the_same_seed_epoch_and_batch_draw_the_same_element():
+    """As a resumed training does; over many batches, most of the eight elements occur."""
+
+    def images(seed):
+        seen, samples = [], batch(FIELDS)
+
+        def augment(*arguments):
+            seen.append(tuple(AUGMENTATIONS.make("symmetry", SQUARE)(*arguments).inputs.flatten().tolist()))
+            return samples
+
+        module = make(at(4), augment=augment, seed=seed)
+        for index in range(24):
+            module.training_step(samples, index)
+        return seen
+
+    first = images(0)
+    assert images(0) == first
+    assert images(1) != first
+    assert len(set(first)) >= 6
+
+
+def test_the_loss_is_that_of_the_augmented_samples():
+    module, samples = make(augment=Recording()), batch(FIELDS)
+    found = module.training_step(samples, 0)
+    twice = FieldBatch(samples.inputs, 2 * samples.targets)
+    torch.testing.assert_close(found, METRICS["relative_l2"](module.solver(samples), twice, FIELDS).sum())
+
+
+def broken(where):
+    """Samples that give no finite loss."""
+    samples = batch(FIELDS)
+    if where == "zero":
+        samples.targets[1] = 0
+    else:
+        getattr(samples, where)[1, 0, 0] = torch.nan
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("where", "fault"),
+    [
+        ("inputs", "a field is not finite, so the data are damaged"),
+        ("targets", "a field is not finite, so the data are damaged"),
+        ("zero", "a true field is zero everywhere"),
+    ],
+)
+def test_a_loss_that_is_not_finite_stops_at_once_on_a_cpu(where, fault):
+    module = make(at(0))
+    module.training_step(batch(FIELDS), 0)
+    with pytest.raises(InputError, match=rf"became infinite or NaN in epoch 0, batch 1: {fault}") as caught:
+        module.training_step(broken(where), 1)
+    assert caught.value.options == ("learning_rate",)
+    assert "checkpoints" not in str(caught.value)
+
+
+def test_a_model_that_diverged_stops_at_once_and_earlier_checkpoints_are_named():
+    module = make(at(3))
+    with torch.no_grad():
+        module.solver.model.head[-1].bias.fill_(torch.inf)
+    told = "epoch 3, batch 7: the model diverged; lower the learning rate; checkpoints of earlier epochs are kept"
+    with pytest.raises(InputError, match=told):
+        module.training_step(batch(FIELDS), 7)
+
+
+class Elsewhere(torch.Tensor):
+    """A number that says that it lies on a GPU."""
+
+    device = property(lambda self: torch.device("cuda"))
+
+
+def check(module, index, loss):
+    module._check_loss(torch.tensor(loss).as_subclass(Elsewhere), batch(FIELDS), index)
+
+
+def test_on_a_gpu_the_first_bad_batch_is_named_when_the_device_is_asked_next():
+    """Reading a number waits for the device: it happens after every fiftieth batch and at the end of an epoch."""
+    module = make(at(1))
+    for index in range(CHECK_INTERVAL - 1):
+        check(module, index, torch.nan if index in (3, 4, 20) else 1.0)
+    told = "epoch 1, batch 3: a field is not finite or zero everywhere, or the model diverged; check the data, or lower"
+    with pytest.raises(InputError, match=told) as caught:
+        check(module, CHECK_INTERVAL - 1, 1.0)
+    assert caught.value.options == ("learning_rate",)
+    with pytest.raises(InputError, match="epoch 1, batch 3"):
+        module.on_train_epoch_end()
+
+
+def test_on_a_gpu_the_device_is_asked_at_the_end_of_an_epoch():
+    module = make(at(0))
+    for index in range(CHECK_INTERVAL):
+        check(module, index, 1.0)
+    module.on_train_epoch_end()
+    check(module, 0, torch.inf)
+    with pytest.raises(InputError, match="epoch 0, batch 0"):
+        module.on_train_epoch_end()
+
+
+def test_a_parameter_that_is_not_finite_ends_the_epoch():
+    module = make(at(2))
+    module.on_train_epoch_end()
+    with torch.no_grad():
+        module.solver.model.trunk.mix.bias[0] = torch.nan
+    told = "model.trunk.mix.bias is no longer finite after epoch 2; lower the learning rate; checkpoints of earlier"
+    with pytest.raises(InputError, match=told) as caught:
+        module.on_train_epoch_end()
+    assert caught.value.options == ("learning_rate",)
+
+
+def test_the_optimiser_receives_parameters_with_their_names():
+    module = make()
+    optimizer = module.configure_optimizers()["optimizer"]
+    (group,) = optimizer.param_groups
+    assert group["param_names"] == [name for name, _ in module.named_parameters()]
+    assert "solver.model.head.0.weight" in group["param_names"]
+
+
+def test_parameters_can_be_grouped_by_their_names():
+    """Such as no weight decay for what only shifts."""
+
+    def make_optimizer(named):
+        named = list(named)
+        decayed, kept = ([pair for pair in named if ("bias" in pair[0]) == shifts] for shifts in (False, True))
+        return torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": 0.1}, {"params": kept, "weight_decay": 0.0}], lr=1e-2
+        )
+
+    module = make(make_optimizer=make_optimizer)
+    optimizer = module.configure_optimizers()["optimizer"]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.1, 0.0]
+    parameters = dict(module.named_parameters())
+    for group in optimizer.param_groups:
+        assert all(parameters[name] is value for name, value in zip(group["param_names"], group["params"], strict=True))
+    counts = [len(group["params"]) for group in optimizer.param_groups]
+    assert sum(counts) == len(parameters)
+    assert min(counts) > 0
+    before = {name: value.detach().clone() for name, value in parameters.items()}
+    for value in parameters.values():
+        value.grad = torch.zeros_like(value)
+    optimizer.step()
+    for name, value in parameters.items():
+        torch.testing.assert_close(value, before[name] * (1.0 if "bias" in name else 1 - 1e-2 * 0.1))
+
+
+@pytest.mark.parametrize("options", [{"lr": -1.0}, {"momentum": 0.9}])
+def test_options_that_the_optimiser_refuses_are_a_mistake_of_the_user(options):
+    with pytest.raises(InputError, match="the optimiser or the schedule refuses an option"):
+        make(make_optimizer=partial(torch.optim.Adam, **options)).configure_optimizers()
+
+
+def test_the_schedule_advances_as_configured():
+    settings = make(schedule_interval="step").configure_optimizers()["lr_scheduler"]
+    assert (settings["interval"], settings["scheduler"].step_size) == ("step", 5)
+
+
+def test_a_checkpoint_holds_what_rebuilds_the_solver(tmp_path):
+    run = {"config": {"seed": 3}, "overrides": [], "choices": {}}
+    module = make(run=run, data={"num_samples": 5})
+    content = {"state_dict": module.state_dict(), "epoch": 4}
+    module.on_save_checkpoint(content)
+    assert content["lsm"]["schema"] == SCHEMA
+    write(content, tmp_path / "last.ckpt")
+    loaded = load(tmp_path / "last.ckpt")
+    assert (loaded.run, loaded.data, loaded.epoch) == (run, {"num_samples": 5}, 4)
+    samples = batch(FIELDS)
+    torch.testing.assert_close(loaded.solver(samples), module.solver.eval()(samples))
+
+
+def fit(module, train, validation, folder):
+    loaders = (DataLoader(samples, batch_size=2, collate_fn=FieldBatch.stack) for samples in (train, validation))
+    trainer = pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    del module.log  # the trainer's own
+    trainer.fit(module, *loaders)
+    return trainer.callback_metrics
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_validation_errors_are_means_over_samples_not_over_batches(tmp_path):
+    """Three samples in batches of two."""
+    samples = batch(FIELDS)
+    parts = [samples.sample(index) for index in range(3)]
+    module = make(metrics=["relative_l2", "max_error"])
+    found = fit(module, parts, parts, tmp_path)
+    expected = measure(module.solver, [samples], CPU, ["relative_l2", "max_error"])
+    assert set(found) == {f"{split}/{name}" for split in ("train", "val") for name in ("relative_l2", "max_error")}
+    for name, errors in expected.errors.items():
+        assert found[f"val/{name}"].item() == pytest.approx(np.mean(errors), rel=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_validation_sample_without_a_finite_error_is_named(tmp_path):
+    samples = batch(FIELDS)
+    zero = broken("zero")
+    train, validation = ([part.sample(index) for index in range(3)] for part in (samples, zero))
+    told = "relative_l2 of validation sample 1 is inf after epoch 0: its true field is zero everywhere"
+    with pytest.raises(InputError, match=told) as caught:
+        fit(make(), train, validation, tmp_path)
+    assert caught.value.options == ("learning_rate",)

@@ -1,0 +1,369 @@
+"""Tables: statistics by hand, the rule for bold, formats, plans, and epochs within a budget."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from omegaconf import DictConfig
+
+from experiments.app import compose_config
+from experiments.tables.costs import epoch_seconds, within_budget
+from experiments.tables.datasets import missing_data
+from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share, decimals_of_pair
+from experiments.tables.plan import Experiment, Plan, Row, make_plan
+from experiments.tables.render import aligned, as_csv, escape_tex, render
+from experiments.tables.results import published
+from experiments.tables.running import my_share
+from experiments.tables.statistics import Summary, bootstrap_interval, clear_best, summarise
+from lsm.errors import InputError
+
+TABLES = sorted(path.stem for path in (ROOT / "conf/table").glob("*.yaml"))
+
+
+# Statistics
+
+
+def test_mean_and_deviation_over_seeds_by_hand():
+    summary = summarise([np.array([0.1, 0.3]), np.array([0.2, 0.6])])
+    assert summary.seeds == pytest.approx((0.2, 0.4))
+    assert summary.mean == pytest.approx(0.3)
+    assert summary.deviation == pytest.approx(0.2 / 2**0.5), "one degree of freedom less than seeds"
+    assert summarise([np.array([0.1, 0.3])]).deviation is None
+
+
+def test_the_interval_has_the_width_of_the_standard_error():
+    """Of 400 samples of deviation 1 and one seed: 1.96 standard errors of 1/20 on each side, to a tenth."""
+    errors = np.random.default_rng(1).standard_normal(400)
+    errors = 5 + (errors - errors.mean()) / errors.std()
+    low, high = bootstrap_interval(errors[None])
+    assert (5 - low, high - 5) == pytest.approx((0.098, 0.098), rel=0.1)
+
+
+def test_the_interval_contains_the_spread_of_the_seeds():
+    """Two seeds with constant errors 1 and 3: a quarter of the replicates has seed 1 alone, a quarter seed 2 alone."""
+    assert bootstrap_interval(np.array([[1.0] * 5, [3.0] * 5])) == pytest.approx((1.0, 3.0))
+    assert bootstrap_interval(np.full((3, 5), 2.0)) == pytest.approx((2.0, 2.0))
+    table = np.random.default_rng(0).random((3, 50))
+    assert bootstrap_interval(table) == bootstrap_interval(table), "the same numbers in every call"
+
+
+def summary(mean: float, deviation: float | None) -> Summary:
+    return Summary(mean, deviation, mean, mean, (mean,))
+
+
+@pytest.mark.parametrize(
+    ("methods", "best"),
+    [
+        ({"a": (1.0, 0.1), "b": (1.2, 0.1)}, "a"),  # 0.2 > sqrt(2) 0.1
+        ({"a": (1.0, 0.1), "b": (1.14, 0.1)}, None),  # 0.14 < sqrt(2) 0.1
+        ({"a": (1.2, 0.1), "b": (1.0, 0.1)}, "b"),
+        ({"a": (1.0, 0.1), "b": (1.14, 0.1), "c": (9.0, 0.1)}, None),  # not clear of every other one
+        ({"a": (1.0, 0.0), "b": (9.0, 0.0), "c": (5.0, 4.5)}, None),  # the third deviates, not the second
+        ({"a": (1.0, 0.0), "b": (1.0, 0.0)}, None),
+        ({"a": (1.0, None), "b": (9.0, None)}, None),  # one seed
+        ({"a": (1.0, 0.1)}, None),  # nothing to compare with
+    ],
+)
+def test_bold_is_for_differences_beyond_the_deviation(methods, best):
+    assert clear_best({name: summary(*values) for name, values in methods.items()}) == best
+
+
+# Numbers
+
+
+def test_numbers_are_short_and_have_units():
+    assert [as_error(value) for value in (0.01672, 0.5668, 1.2345, 0.000471)] == ["0.0167", "0.567", "1.23", "0.000471"]
+    assert (decimals_of_pair(0.0167, 0.0003), decimals_of_pair(0.5668, 0.0003), decimals_of_pair(0.5, None)) == (
+        4,
+        4,
+        3,
+    )
+    assert decimals_of_pair(0.5, 1e-9) == 5, "not more than two further decimals"
+    assert [as_count(value) for value in (10, 307123, 999999, 1.66e8)] == ["10", "307 k", "1.00 M", "166 M"]
+    assert [as_bytes(value) for value in (512, 172408832, 3.2e9)] == ["512 B", "164 MiB", "2.98 GiB"]
+    times = [0.0123, 0.9996, 4.1, 99.96, 200, 3600, 7512]
+    texts = ["12.3 ms", "1.00 s", "4.10 s", "1 min 40 s", "3 min 20 s", "1 h 0 min", "2 h 5 min"]
+    assert [as_seconds(value) for value in times] == texts
+    assert [as_share(value) for value in (1.0, 0.19, 0.0071)] == ["100 %", "19 %", "0.71 %"]
+    assert {as_error(None), as_count(None), as_bytes(None), as_seconds(None), as_share(None)} == {"\N{EN DASH}"}
+
+
+# Formats
+
+
+def result(benchmark: str, row: str, mean: float | None, deviation: float | None = 0.0003) -> dict[str, Any]:
+    known = mean is not None
+    return {
+        "benchmark": benchmark,
+        "row": row,
+        "seeds": {"0": mean, "1": mean} if known else {},
+        "mean": mean,
+        "deviation": deviation if known else None,
+        "interval": [mean - 0.001, mean + 0.002] if known else None,
+        "published": "0.0065" if (benchmark, row) == ("darcy", "lsm") else None,
+        "epochs": 15 if known else None,
+        "training_seconds": 130.0 if known else None,
+        "training_device_seconds": 123.0 if known else None,
+        "parameters": 307123,
+        "flops_per_sample": 1.66e8,
+        "memory_bytes": 172408832,
+        "batch_size": 10,
+        "step_seconds": 0.2,
+        "latency_seconds": 0.0123,
+        "device": "cpu",
+    }
+
+
+@pytest.fixture
+def table() -> dict[str, Any]:
+    """Two models, one of which lacks a benchmark, and a label that every format has to escape."""
+    return {
+        "name": "toy",
+        "title": "Errors & costs",
+        "caption": "At 100 % of <size>.",
+        "metric": "relative_l2",
+        "seeds": [0, 1],
+        "budget_seconds": 200,
+        "level": 0.95,
+        "threads": 1,
+        "code": "0123456789ab",
+        "benchmarks": [
+            {"name": "darcy", "sites": [43, 43], "num_test_samples": 200, "data": {}},
+            {"name": "elasticity_p", "sites": [972], "num_test_samples": 100, "data": {}},
+        ],
+        "rows": [{"name": "lsm", "label": "LSM"}, {"name": "odd", "label": "odd_|<b>"}],
+        "results": [
+            result("darcy", "lsm", 0.0167),
+            result("darcy", "odd", 0.0201),
+            result("elasticity_p", "lsm", 0.0515),
+            result("elasticity_p", "odd", None),
+        ],
+        "best": {"darcy": "lsm", "elasticity_p": None},
+        "published": [{"method": "F-FNO", "source": "a", "errors": {"darcy": "0.0077"}}],
+        "sources": {"a": {"title": "A paper", "arxiv": "2301.12664", "note": "read off a chart"}},
+        "notes": ["odd_|<b> failed: 5 < 6"],
+        "environment": {
+            "date": "2030-01-31T12:00:00",
+            "lsm": "0.1.0",
+            "commit": "ab" * 20 + "+changes",
+            "packages": {"torch": "2.13.0"},
+            "machine": {"gpu": None, "processor": "a processor"},
+        },
+    }
+
+
+def test_markdown(table):
+    lines = render(table, "md").splitlines()
+    assert lines[4:9] == [
+        "| model                 |               Darcy |    Elasticity P |",
+        "| --------------------- | ------------------: | --------------: |",
+        "| LSM                   | **0.0167 ± 0.0003** | 0.0515 ± 0.0003 |",
+        "| odd_\\|\\<b>            |     0.0201 ± 0.0003 |               \N{EN DASH} |",
+        "| F-FNO (published [1]) |              0.0077 |               \N{EN DASH} |",
+    ]
+    text = "\n".join(lines)
+    assert "## Elasticity P, 972 sites, 100 test samples\n\n| model " in text
+    assert (
+        "0.0157 to 0.0187 |    0.0065 |      307 k | 166 M |     15 |           2 min 3 s | 164 MiB | 12.3 ms |" in text
+    )
+    assert "training (CPU time)" in text
+    assert "- Every run trains for 3 min 20 s of the device's time.\n" in text
+    assert "- odd_|<b> failed: 5 < 6\n" in text
+    assert "1. A paper, arXiv 2301.12664 (read off a chart)." in text
+    assert "\n\n\n" not in text
+
+
+def test_latex(table):
+    text = render(table, "tex")
+    assert r"LSM & \textbf{0.0167 {\scriptsize $\pm$ 0.0003}} & 0.0515 {\scriptsize $\pm$ 0.0003} \\" in text
+    assert r"odd\_\textbar{}\textless{}b\textgreater{} & 0.0201" in text
+    assert r"\caption{Errors \& costs. At 100 \% of \textless{}size\textgreater{}.}" in text
+    assert text.count(r"\begin{") == text.count(r"\end{") == 4
+    for line in text.splitlines():
+        if line.endswith(r"\\") and "multicolumn" not in line:
+            assert line.count(" & ") in (2, 9), "as many columns as the tabular has"
+    assert escape_tex("a_b%{~}\\") == r"a\_b\%\{\textasciitilde{}\}\textbackslash{}"
+
+
+class Cells(HTMLParser):
+    """Texts of table cells, and which are marked as best; every element has to be closed."""
+
+    VOID = frozenset({"meta"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+        self.best: list[str] = []
+
+    def handle_startendtag(self, tag, attributes):
+        """Nothing to close."""
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in self.VOID:
+            self.open.append(tag)
+        if tag in ("td", "th"):
+            self.texts.append("")
+            self.marked = ("class", "best") in attributes
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+        if tag == "td" and self.marked:
+            self.best.append(self.texts[-1])
+
+    def handle_data(self, data):
+        if {"td", "th"} & set(self.open):
+            self.texts[-1] += data
+
+
+def test_html(table):
+    text = render(table, "html")
+    cells = Cells()
+    cells.feed(text)
+    assert cells.open == []
+    assert cells.best == ["0.0167 ± 0.0003"] * 2, "in the summary and in the details"
+    assert "odd_|<b>" in cells.texts, "escaped"
+    assert "<b>" not in text
+    assert '<a href="https://arxiv.org/abs/2301.12664">' in text
+    assert text.count("<svg") == 3, "an interval for each known error"
+
+
+def test_csv_holds_the_numbers_as_they_are(table):
+    header, first, *_, last = as_csv(table).splitlines()
+    assert header.startswith("benchmark,row,mean,deviation,low,high,published,parameters,")
+    assert first.startswith("darcy,lsm,0.0167,0.0003,0.0157,0.0187,0.0065,307123,")
+    assert first.endswith(",0.0167,0.0167")
+    assert last.startswith("elasticity_p,odd,,,,,,307123,")
+    assert {len(line.split(",")) for line in as_csv(table).splitlines()} == {17}
+
+
+def test_a_single_seed_and_a_gpu_are_said(table):
+    table["seeds"], table["best"] = [0], {"darcy": None, "elasticity_p": None}
+    for entry in table["results"]:
+        entry |= {"deviation": None, "device": "cuda:0"}
+    text = render(table, "md")
+    assert "one seed." in text
+    assert "A single seed has no deviation, so nothing is bold." in text
+    assert "training (GPU time)" in text
+    assert "**" not in text
+
+
+def test_columns_are_aligned():
+    assert aligned([["a", "bb"], ["ccc", "d"]]) == "| a   |  bb |\n| --- | --: |\n| ccc |   d |"
+
+
+# Published figures
+
+
+def test_published_figures_name_their_sources_and_benchmarks():
+    benchmarks = {path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml")}
+    known = published()
+    assert {method["source"] for method in known["methods"].values()} == set(known["sources"])
+    for method in known["methods"].values():
+        assert set(method["errors"]) <= benchmarks
+        assert all(0 < float(error) < 1 for error in method["errors"].values())
+    assert known["methods"]["LSM"]["errors"]["elasticity_g"] == "0.0408"
+
+
+# Plans
+
+
+def plan_of(*options: str) -> Plan:
+    return make_plan(compose_config("table", "data_dir=/data", "run_dir=/runs", *options))
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_table_is_a_plan(name):
+    """Rows that Hydra composes, with options that the models take, and known methods."""
+    plan = plan_of(f"table={name}", "benchmarks=[darcy]")
+    assert plan.file.name == name
+    assert [experiment.row.name for experiment in plan.experiments] == list(plan.file.rows)
+    assert all(experiment.config["model"]["name"] == experiment.row.model for experiment in plan.experiments)
+    wanted = {row.published for row in plan.rows if row.published} | set(plan.file.published) - set("all")
+    assert wanted <= set(published()["methods"])
+
+
+def test_rows_and_benchmarks_are_chosen_by_name():
+    plan = plan_of("table=ablation", "models=[no_block,fno]", "benchmarks=[pipe]", "seeds=2")
+    assert [(experiment.benchmark, experiment.row.name) for experiment in plan.experiments] == [
+        ("pipe", "no_block"),
+        ("pipe", "fno"),  # a family that is no row of this table
+    ]
+    assert plan.seeds == (0, 1)
+    assert plan.experiments[0].config["model"]["block"] == {"name": "identity"}
+    assert str(plan.experiments[0].folder) == "/runs/pipe/no_block"
+    with pytest.raises(InputError, match="model 'nobody' is neither a row of table ablation nor a family: lsm, "):
+        plan_of("table=ablation", "models=[nobody]")
+
+
+def test_models_that_do_not_serve_the_sites_are_left_out():
+    plan = plan_of("table=quick", "benchmarks=[elasticity_p,elasticity_g]", "models=[lsm,fno]")
+    names = [experiment.name for experiment in plan.experiments]
+    assert names == ["elasticity_p, lsm", "elasticity_g, lsm", "elasticity_g, fno"]
+
+
+def test_shards_share_the_experiments():
+    plan = Plan(None, (), (), tuple(experiment_of(f"seed={number}") for number in range(3)), (0,))
+    shares = [my_share(plan, DictConfig({"shard": shard, "num_shards": 2, "generate": False})) for shard in (0, 1)]
+    assert shares == [[plan.experiments[0], plan.experiments[2]], [plan.experiments[1]]]
+    with pytest.raises(InputError, match="shard is 2, expected at most 1"):
+        my_share(plan, DictConfig({"shard": 2, "num_shards": 2, "generate": False}))
+    with pytest.raises(InputError, match="shards share their data"):
+        my_share(plan, DictConfig({"shard": 0, "num_shards": 2, "generate": True}))
+
+
+def test_a_mistake_in_a_table_is_named():
+    with pytest.raises(InputError, match=r"table\.metric is 3, expected a text"):
+        plan_of("table=tiny", "table.metric=3")
+    with pytest.raises(InputError, match=r"row lsm of table tiny: .*'colour'"):
+        plan_of("table=tiny", "+table.rows.lsm.colour=red")
+
+
+def test_data_sets_are_made_once_and_large_enough():
+    """Both elasticity benchmarks train on one data set."""
+    plan = plan_of("table=quick", "benchmarks=[elasticity_p,elasticity_g]", "models=[lsm]")
+    (missing,) = missing_data(plan.experiments, (), "cpu")
+    assert str(missing.path) == "/data/elasticity_quick.h5"
+    assert missing.options[-1] == "num_samples=600"
+    (on_gpu,) = missing_data(plan_of("table=quick", "benchmarks=[darcy]", "models=[lsm]").experiments, (), "cuda")
+    assert {"device=cuda", "batch_size=64"} < set(on_gpu.options)
+    assert not {"device=cuda", "batch_size=64"} & set(missing_data(plan.experiments, (), "cuda")[0].options)
+
+
+# Budgets
+
+
+def experiment_of(*options: str) -> Experiment:
+    return Experiment("darcy", Row.named("lsm", {}), ("benchmark=darcy", *options), ROOT)
+
+
+def profile_of(step: float, batch: float) -> dict[str, Any]:
+    return {"step": {"device_seconds": step}, "inference": {"batch_device_seconds": batch}}
+
+
+def test_an_epoch_is_its_steps_and_its_validation():
+    """Quick Darcy: 600 training and 50 validation samples in batches of 10; of 7 the last ones are smaller."""
+    assert epoch_seconds(experiment_of("preset=quick").config, 2.0, 0.5) == 60 * 2.0 + 5 * 0.5
+    assert epoch_seconds(experiment_of("preset=quick", "data.batch_size=7").config, 2.0, 0.5) == 86 * 2.0 + 8 * 0.5
+
+
+def test_a_budget_sets_the_epochs_and_the_schedule():
+    quick = within_budget(experiment_of("preset=quick"), 1000.0, profile_of(2.0, 0.5))
+    assert quick.config["trainer"]["max_epochs"] == 8, "1000 seconds of 122.5 each"
+    least = within_budget(experiment_of("preset=quick"), 1.0, profile_of(2.0, 0.5))
+    assert least.config["trainer"]["max_epochs"] == 1
+    paper = within_budget(experiment_of("preset=paper"), 5100.0, profile_of(1.0, 0.5))
+    assert paper.config["trainer"]["max_epochs"] == 100, "5100 seconds of 51 each"
+    assert paper.config["scheduler"]["make"]["step_size"] == 20, "halved every fifth of the run, as in 501 epochs"
+    assert within_budget(experiment_of("preset=quick"), None, None).config["trainer"]["max_epochs"] == 15
+
+
+def test_a_schedule_of_fixed_length_is_refused():
+    cosine = "scheduler.make={_target_: torch.optim.lr_scheduler.ExponentialLR, _partial_: true, gamma: 0.9}"
+    experiment = experiment_of("preset=paper", "~scheduler.make", f"+{cosine}")
+    with pytest.raises(InputError, match="ExponentialLR of darcy, lsm cannot be stretched to a budget"):
+        within_budget(experiment, 100.0, profile_of(1.0, 0.5))

@@ -1,4 +1,4 @@
-"""Draw the data card's picture, three samples near the body: ``python -m data_prep.airfoil.card``."""
+"""Draw the picture of the airfoil data card, three samples near the section: ``python -m data_prep.airfoil.card``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from data_prep.airfoil.generator import AirfoilGenerator
 
 SEEDS = (0, 1, 2)
 WINDOW_X, WINDOW_Y = (-0.45, 1.65), (-0.75, 0.95)
-#: Part of the window in which the mesh is drawn; elsewhere its lines would only be grey.
+#: Part of the window in which the mesh is drawn; elsewhere its lines are too dense.
 MESH_X, MESH_Y = (-0.12, 0.5), (-0.2, 0.3)
-#: Symmetric about 1, so that white is sonic.
+#: Symmetric about 1, so that white means sonic flow.
 MACH_RANGE = (0.4, 1.6)
 
 
 def draw(path: Path) -> None:
-    """Solve the samples and draw the Mach number around each section and on it, and the mesh at the nose."""
+    """Solve the samples and draw the Mach number around and on each section, and the mesh at the nose."""
     generator = AirfoilGenerator()
     samples = [generator.solve(np.random.default_rng(seed)).fields for seed in SEEDS]
     figure, axes = plt.subplots(3, len(SEEDS), figsize=(12.0, 9.0), height_ratios=(1.0, 0.6, 1.0), layout="compressed")

@@ -1,7 +1,7 @@
 """Control volumes of a C-mesh: one around each node, bounded by lines from edge midpoints to cell centres.
 
-Owns the numbering in which the coinciding wake nodes are one, face normals, volumes, boundary normals and the weights of
-least-squares gradients. It knows no flow.
+Owns the numbering, in which coinciding wake nodes are one control volume, and face normals, volumes, boundary normals and
+weights of least-squares gradients. It knows no flow.
 """
 
 from __future__ import annotations
@@ -14,19 +14,18 @@ from numpy.typing import NDArray
 
 from data_prep.airfoil.mesh import FloatArray
 from data_prep.generation.failure import SolverFailure
-from lsm.errors import InputError
 
 IntArray = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Topology:
-    """What C-meshes of equal size share.
+    """Numbering of the control volumes, common to all C-meshes of the same size.
 
     Args:
-        node: ``(ni, nj)``, number of the control volume of each mesh node; the two sides of the wake share theirs.
-        edges: ``(E, 2)``, pairs of nodes that share a face.
-        wall: nodes of the section, from the trailing edge over the upper to the lower surface, ``(surface_cells,)``.
+        node: ``(ni, nj)``, index of the control volume of each mesh node; equal on both sides of the wake.
+        edges: ``(E, 2)``, pairs of control volumes with a common face.
+        wall: ``(surface_cells,)``, control volumes on the section, from the trailing edge over the upper to the lower surface.
     """
 
     node: IntArray
@@ -49,8 +48,9 @@ class DualMesh:
         normals: ``(E, 2)``, face normals times face length, from the first node of an edge to the second.
         volumes: ``(N,)``, areas.
         wall_normals, far_normals: ``(N, 2)``, outward boundary normals times length, zero off the boundary.
-        weights: ``(E, 2, 2)``: the gradient of a field at a node is the sum over the node's edges of weight, ``[:, 0]`` at an
-            edge's first and ``[:, 1]`` at its second node, times the difference along the edge; exact for linear fields.
+        weights: ``(E, 2, 2)``: the gradient of a field at a node is the sum over its edges of the weight times the difference
+            along the edge, with the weight ``[:, 0]`` for the first node of an edge and ``[:, 1]`` for the second; exact for
+            linear fields.
     """
 
     topology: Topology
@@ -78,10 +78,10 @@ def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
     """Metrics of a C-mesh.
 
     Args:
-        x, y: node coordinates ``(ni, nj)`` as :func:`data_prep.airfoil.mesh.c_mesh` makes them.
-        wake_cells: cells along each side of the wake.
+        x, y: node coordinates ``(ni, nj)`` from :func:`data_prep.airfoil.mesh.c_mesh`.
+        wake_cells: number of cells along each side of the wake.
     Raises:
-        InputError: the two sides of the wake do not coincide.
+        ValueError: the two sides of the wake do not coincide.
         SolverFailure: a control volume is folded.
     """
     ni, nj = x.shape
@@ -89,7 +89,7 @@ def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
     grid = np.stack([x, y], axis=-1)
     wake = grid[: wake_cells + 1, 0]
     if not np.array_equal(wake, grid[: ni - wake_cells - 2 : -1, 0]):
-        raise InputError(f"the {wake_cells} wake cells above and below the cut have different nodes at j = 0")
+        raise ValueError(f"the nodes of the {wake_cells} wake cells above and below the cut differ at j = 0")
     volumes = _volumes(shared, grid)
     if volumes.min() <= 0.0:
         raise SolverFailure(f"a control volume has area {volumes.min():.2e}: the mesh is folded")
@@ -102,12 +102,12 @@ def dual_mesh(x: FloatArray, y: FloatArray, wake_cells: int) -> DualMesh:
 
 
 def _turn_right(vectors: FloatArray) -> FloatArray:
-    """Vectors turned by a right angle, clockwise."""
+    """Vectors rotated clockwise by a right angle."""
     return np.stack([vectors[..., 1], -vectors[..., 0]], axis=-1)
 
 
 def _corners(nodal: NDArray) -> list[NDArray]:
-    """Nodal values at each cell's corners (i, j), (i, j+1), (i+1, j+1), (i+1, j), which run counter-clockwise."""
+    """Nodal values at the corners (i, j), (i, j+1), (i+1, j+1), (i+1, j) of each cell, counterclockwise."""
     return [nodal[:-1, :-1], nodal[:-1, 1:], nodal[1:, 1:], nodal[1:, :-1]]
 
 
@@ -125,14 +125,14 @@ def _face_normals(grid: FloatArray, wake_cells: int) -> FloatArray:
     outward = np.zeros(outward_middle.shape)
     outward[:-1] += _turn_right(centre - outward_middle[:-1])
     outward[1:] -= _turn_right(centre - outward_middle[1:])
-    # Below the cut the same edges run the other way.
+    # Below the cut the same edges have the opposite direction.
     along[:wake_cells, 0] -= along[: -wake_cells - 1 : -1, 0]
     first_row = along[: len(along) - wake_cells, 0]
     return np.concatenate([first_row, along[:, 1:].reshape(-1, 2), outward.reshape(-1, 2)])
 
 
 def _volumes(shared: Topology, grid: FloatArray) -> FloatArray:
-    """Sum over cells of the quadrilateral between a corner, the midpoints beside it and the cell's centre."""
+    """Areas ``(N,)``: sums over cells of the quadrilateral between corner, adjacent edge midpoints and cell centre."""
     centre, corners = _centres(grid), _corners(grid)
     total = np.zeros(shared.num_nodes)
     for k, node in enumerate(_corners(shared.node)):
@@ -144,7 +144,7 @@ def _volumes(shared: Topology, grid: FloatArray) -> FloatArray:
 
 
 def _boundary_normals(shared: Topology, grid: FloatArray, wake_cells: int) -> tuple[FloatArray, FloatArray]:
-    """Outward normals ``(N, 2)`` of the section and of the far field: half of each edge's goes to either end."""
+    """Outward normals ``(N, 2)`` of the section and of the far field: each end of an edge gets half of its normal."""
     section = slice(wake_cells, len(grid) - wake_cells)
     wall = _add_halves(shared, [(shared.node[section, 0], -grid[section, 0])])
     far = [
@@ -165,7 +165,7 @@ def _add_halves(shared: Topology, lines: list[tuple[IntArray, FloatArray]]) -> F
 
 
 def _gradient_weights(shared: Topology, points: FloatArray) -> FloatArray:
-    """Solve the normal equations of every node: unweighted least squares over the nodes at the other ends of its edges."""
+    """Weights from the normal equations of every node: unweighted least squares over the neighbours along its edges."""
     steps = points[shared.edges[:, 1]] - points[shared.edges[:, 0]]
     moments = np.zeros((shared.num_nodes, 2, 2))
     for end in shared.edges.T:

@@ -1,10 +1,11 @@
 """Factors of a matrix of 4 x 4 blocks coupled along the edges of a C-mesh: multifrontal elimination in single precision.
 
-The factors serve as preconditioner, so single precision is enough, and halves the memory traffic that bounds a solve. Nodes
-are eliminated in a nested-dissection order (George, SIAM J. Numer. Anal. 10, 1973), front by front (Duff and Reid, ACM Trans.
-Math. Softw. 9, 1983): a front is a dense matrix over the nodes eliminated together and those they are coupled to,
-whose Schur complement is passed on to the front that eliminates the next of them. Pivots are sought within a
-front's own nodes only; with the pseudo-time term that has been enough.
+Owns the elimination order and the factors; it knows no flow. The factors are a preconditioner, for which single precision
+is enough; it halves the memory traffic, which limits the speed. Nodes are eliminated in a nested-dissection order (George,
+SIAM J. Numer. Anal. 10, 1973), front by front (Duff and Reid, ACM Trans. Math. Softw. 9, 1983). A front is a dense matrix
+over the nodes eliminated together and the nodes coupled to them. Its Schur complement is added to its parent, the front
+that eliminates the first of the coupled nodes. Pivoting is restricted to the eliminated nodes of a front, which has been
+sufficient with the pseudo-time term.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ class SingularMatrix(ArithmeticError):
 
 @dataclass(frozen=True)
 class Plan:
-    """Elimination plan of a C-mesh; fronts in an order in which children precede their parent.
+    """Elimination plan of a C-mesh; fronts are ordered such that children precede their parent.
 
     Args:
-        start: ``(F + 1,)``, where a front's nodes begin in ``nodes``.
-        nodes: nodes of all fronts: first those eliminated there, then those coupled to them.
-        own: ``(F,)``, how many nodes a front eliminates.
-        place: for each of ``nodes``, its position in the parent front, -1 if it is eliminated.
-        children: ``(F,)``, how many of the preceding fronts' Schur complements are still to be added to this one.
-        entry_start: ``(F + 1,)``, where a front's edges begin in ``entries``.
-        entries: ``(E, 3)``, edge and the positions of its two nodes in the front.
-        factor_start: ``(F + 1,)``, where a front's factors begin.
-        stack_size: most numbers in the Schur complements that wait for their parents.
-        largest: most nodes in a front.
+        start: ``(F + 1,)``, index in ``nodes`` of the first node of each front.
+        nodes: nodes of all fronts: for each front first the eliminated nodes, then the nodes coupled to them.
+        own: ``(F,)``, number of nodes that a front eliminates.
+        place: for each of ``nodes``, its position in the parent front; -1 if it is eliminated.
+        children: ``(F,)``, number of Schur complements that are added to a front.
+        entry_start: ``(F + 1,)``, index in ``entries`` of the first edge of each front.
+        entries: ``(E, 3)``, edge and positions of its two nodes in the front.
+        factor_start: ``(F + 1,)``, index of the first factor of each front.
+        stack_size: largest total size of the Schur complements that are stored at the same time.
+        largest: largest number of nodes in a front.
     """
 
     start: IntArray
@@ -58,7 +59,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Factors:
-    """Factors that solve with the matrix they were made from."""
+    """Factors of a matrix.
+
+    Args:
+        plan: elimination plan of the mesh.
+        values: the factors of all fronts.
+    """
 
     plan: Plan
     values: NDArray[np.float32]
@@ -94,8 +100,8 @@ class Factors:
 def plan_for(ni: int, nj: int, wake_cells: int) -> Plan:
     """Elimination plan of a C-mesh of ``ni`` by ``nj`` nodes.
 
-    The two mesh lines that end at the trailing edge separate the wake, unfolded into one rectangle across the cut, from the
-    rectangle around the section.
+    The two mesh lines that end at the trailing edge separate the wake, a rectangle across the cut, from the rectangle around
+    the section.
     """
     shared = topology(ni, nj, wake_cells)
     node = shared.node
@@ -110,7 +116,7 @@ def plan_for(ni: int, nj: int, wake_cells: int) -> Plan:
 
 
 def _dissect(block: NDArray, groups: list[tuple[NDArray, int]]) -> None:
-    """Append a block's separators, each after the halves it separates, with the number of these."""
+    """Append the separators of a block to ``groups``, each after the parts that it separates, with the number of parts."""
     if block.size <= LEAF or min(block.shape) == 0 or max(block.shape) < 3:
         groups.append((block.ravel(), 0))
         return
@@ -236,7 +242,7 @@ def _eliminate(  # type: ignore[no-untyped-def]
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
 def _times(matrix, vector, product):  # type: ignore[no-untyped-def]
-    """Matrix times vector into ``product``; on fronts of a few nodes a call of BLAS costs more than its arithmetic."""
+    """Write matrix times vector into ``product``; for fronts of a few nodes a call of BLAS is slower than this loop."""
     for i in range(len(product)):
         total = np.float32(0.0)
         for j in range(len(vector)):

@@ -1,7 +1,7 @@
 """The Airfoil benchmark: randomly deformed NACA 0012 sections and the transonic flow around them.
 
-Owns the prior over deformations, the names of the stored arrays and the figures known of the published data; the flow is
-solved in ``data_prep.airfoil.solver``. The data card is ``README.md``, beside this file.
+Owns the distribution of the deformations, the stored fields and the statistics of the published data. The flow is solved in
+``solver.py``.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from data_prep.airfoil.solver import COARSE_TOLERANCE, FlowOptions, Subsonic, so
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from lsm.registry import Count
 
-#: Deviation from the free stream tolerated at the far field, which is 40 chords away.
+#: Tolerance of the Mach number at the far field, which is 40 chords away.
 FAR_FIELD_TOLERANCE = 0.02
 
 #: Central 95 % of a sample's Mach number at the leading edge, which is its smallest one, by coarsening. 1: over 80 draws of an
 #: independent solver that reproduces a published sample (0.183); 2: over 40 draws of ours, half as many nodes at the nose.
 NOSE_MACH = {1: (0.116, 0.262), 2: (0.19, 0.38)}
 
-#: Of fewer samples no correlation is told; of n samples it has a standard error of about so much over the root of n.
+#: Smallest number of samples for which a correlation is reported; for n samples its standard error is about this over sqrt(n).
 FEW, CORRELATION_DEVIATION = 10, 0.6
 
 
@@ -33,16 +33,16 @@ FEW, CORRELATION_DEVIATION = 10, 0.6
 class AirfoilGenerator(Generator):
     """Draws deformations and solves the flow.
 
-    The eight corners of a design element around the section move vertically: the first, below and ahead of the leading edge,
-    stays; the other displacements are independent and uniform. ``Sample.residual`` is the final residual relative
-    to that of the free stream (Euclidean norm), and ``Sample.iterations`` counts pseudo-time steps.
+    The eight corners of a design element around the section are displaced vertically: the first, below and ahead of the leading
+    edge, is fixed; the other displacements are independent and uniform. ``Sample.residual`` is the final residual relative to
+    that of the free stream (Euclidean norm), ``Sample.iterations`` the number of pseudo-time steps.
 
     Args:
         mach: Mach number of the free stream.
-        angle: its angle to the chord of the undeformed section, degrees.
-        largest_displacement: bound of the displacements, chords; larger ones fold the section.
-        tolerance: relative residual at which the flow counts as steady, no looser than that of the start.
-        max_iterations: pseudo-time steps allowed on each of the solver's meshes.
+        angle: angle of the free stream to the chord of the undeformed section, degrees.
+        largest_displacement: bound of the displacements, chords; larger ones would fold the section.
+        tolerance: relative residual of a steady flow, at most that of the initial guess.
+        max_iterations: largest number of pseudo-time steps on each mesh of the solver.
         coarsening: 1 for the published mesh, 2 for one with half the cells along both axes.
     """
 
@@ -89,7 +89,7 @@ class AirfoilGenerator(Generator):
             "displacements": StoredField(
                 (NUM_DISPLACEMENTS,),
                 "chord",
-                "of the design element's corners: four below from left to right, four above from right to left",
+                "of the corners of the design element: four below from left to right, four above from right to left",
                 "float64",
             ),
         }
@@ -133,9 +133,9 @@ class AirfoilGenerator(Generator):
         return Sample(self.stored(arrays), flow.residual, flow.iterations)
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Range and levels of the Mach number; needs only ``y`` and ``mach``, ``(samples, ni, nj)``.
+        """Range and levels of the Mach number, and for at least ten samples its correlation with camber.
 
-        With ten samples or more also how it answers to camber; that range widens by three standard errors.
+        Needs only ``y`` and ``mach``, ``(samples, ni, nj)``. The range of the correlation allows for three standard errors.
         """
         mach, y = (np.asarray(fields[name], dtype=np.float64) for name in ("mach", "y"))
         nose = mach.shape[1] // 2
@@ -152,12 +152,16 @@ class AirfoilGenerator(Generator):
         ]
         if len(mach) >= FEW:
             margin = 3 * CORRELATION_DEVIATION / len(mach) ** 0.5
-            answer = self._answer_to_camber(mach[:, :, 0], y[:, :, 0])
-            figures.append(Statistic("correlation of camber and Mach numbers", answer, 0.4 - margin, 0.9))
+            correlation = self._camber_correlation(mach[:, :, 0], y[:, :, 0])
+            figures.append(Statistic("correlation of camber and Mach numbers", correlation, 0.4 - margin, 0.9))
         return figures
 
-    def _answer_to_camber(self, mach: np.ndarray, y: np.ndarray) -> float:
-        """Correlation over samples of camber and largest Mach number above minus below, on the innermost line ``(S, ni)``."""
+    def _camber_correlation(self, mach: np.ndarray, y: np.ndarray) -> float:
+        """Correlation over samples of camber and of the difference of the largest Mach numbers above and below.
+
+        Args:
+            mach, y: on the innermost mesh line, ``(samples, ni)``.
+        """
         wake, nose = self.mesh_options.wake_cells, mach.shape[1] // 2
         above, below = slice(wake, nose + 1), slice(nose, mach.shape[1] - wake)
         camber = y[:, above].max(axis=1) + y[:, below].min(axis=1)

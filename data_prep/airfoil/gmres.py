@@ -1,6 +1,7 @@
-"""Generalised minimal residuals (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 1986), preconditioned from the right.
+"""GMRES with right preconditioning (Saad and Schultz, SIAM J. Sci. Stat. Comput. 7, 1986).
 
-Preconditioned directions are kept, which saves the one application that the solution would take.
+Owns the linear iteration; it knows no flow. The preconditioned directions are stored, which saves the application of the
+preconditioner to the solution.
 """
 
 from __future__ import annotations
@@ -13,22 +14,22 @@ from data_prep.airfoil.mesh import FloatArray
 
 Operator = Callable[[FloatArray], FloatArray]
 
-#: Search directions allowed; the flow solver needs about ten.
+#: Largest number of search directions; the flow solver needs about ten.
 MAX_DIRECTIONS = 40
 
 
 def solve_roughly(
     apply: Operator, precondition: Operator, right: FloatArray, tolerance: float
 ) -> tuple[FloatArray, int]:
-    """Solve a linear system until its residual has shrunk to ``tolerance``, or for ``MAX_DIRECTIONS`` directions.
+    """Solve a linear system to a relative residual of ``tolerance``, with at most ``MAX_DIRECTIONS`` directions.
 
     Args:
-        apply: product of matrix and vector.
-        precondition: approximate solution of the system.
-        right: right-hand side, not zero; vectors have its shape.
+        apply: product of the matrix and a vector.
+        precondition: approximate solution of the system for a right-hand side.
+        right: right-hand side, not zero; all vectors have its shape.
         tolerance: relative residual, Euclidean norm.
     Returns:
-        Solution and number of directions.
+        Solution, and number of directions.
     Raises:
         FloatingPointError: a product is not finite.
     """
@@ -43,7 +44,7 @@ def solve_roughly(
         image = apply(direction).ravel()
         if not np.isfinite(image).all():
             raise FloatingPointError("the product with the preconditioned matrix is not finite")
-        # Once is not enough for orthogonality, twice is.
+        # The projection is repeated, since one is not accurate enough.
         for _ in range(2):
             shares = basis[: k + 1] @ image
             image = image - shares @ basis[: k + 1]

@@ -1,7 +1,7 @@
 """Compiled loops of the transonic flow: second-order residual and first-order Jacobian of the Euler equations.
 
-Owns all arithmetic of the flow. Node states are primitive, ``(N, 4)``: density, velocity x and y, pressure; fluxes are those of
-mass, momentum x and y, and energy. A residual is the net outflow of a control volume, so that steady flow has none.
+Owns the arithmetic of the flow. States at the nodes are primitive, ``(N, 4)``: density, velocity x and y, pressure; fluxes are
+those of mass, momentum x and y, and energy. The residual is the net outflow of a control volume; it is zero for steady flow.
 
 Sources: Roe, J. Comput. Phys. 43 (1981) for the flux; Steger and Warming, J. Comput. Phys. 40 (1981) for the far field.
 """
@@ -15,12 +15,12 @@ from numba import njit
 
 GAMMA = 1.4
 
-#: Weight of the nodal gradient against the difference along an edge. With a third, the two slopes that the limiter chooses from
-#: average to one of third order in one dimension; each alone is of second.
+#: Weight of the nodal gradient relative to the difference along an edge. With 1/3 the mean of the two slopes of the limiter is
+#: of third order in one dimension; each slope alone is of second order.
 BETA = 1.0 / 3.0
 
-#: Acoustic waves slower than this fraction of the speed of sound are damped as if they were faster, those at rest as if they
-#: had half of it (Harten).
+#: Entropy fix (Harten): the damping of acoustic waves slower than this fraction of the speed of sound is increased; that of waves
+#: at rest is the one of waves with half this speed.
 ENTROPY_FIX = 0.05
 
 #: Step of the one-sided differences of a flux, for states of order one.
@@ -69,7 +69,7 @@ def _roe(rl, ul, vl, pl, rr, ur, vr, pr, nx, ny):  # type: ignore[no-untyped-def
 
 @njit(cache=True, error_model="numpy", inline="always")
 def _split(r, u, v, p, w, nx, ny, sign):  # type: ignore[no-untyped-def]
-    """Conserved vector ``w`` carried by the waves of the state ``r, u, v, p`` that leave (sign 1) or enter (-1)."""
+    """Flux of the conserved vector ``w`` by the outgoing (sign 1) or incoming (-1) waves of the state ``r, u, v, p``."""
     length = math.sqrt(nx * nx + ny * ny)
     nx, ny = nx / length, ny / length
     c2 = GAMMA * p / r
@@ -99,7 +99,7 @@ def _conserved(r, u, v, p):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy", inline="always")
 def _far_flux(r, u, v, p, free, nx, ny):  # type: ignore[no-untyped-def]
-    """Steger and Warming's flux out of the far field; the two parts add up to the flux where the state is ``free``."""
+    """Outward Steger-Warming flux at the far field; for the state ``free`` both parts add up to its exact flux."""
     leaving = _split(r, u, v, p, _conserved(r, u, v, p), nx, ny, 1.0)
     entering = _split(r, u, v, p, free, nx, ny, -1.0)
     return leaving[0] + entering[0], leaving[1] + entering[1], leaving[2] + entering[2], leaving[3] + entering[3]
@@ -107,7 +107,7 @@ def _far_flux(r, u, v, p, free, nx, ny):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy", inline="always")
 def _limited(difference, gradient):  # type: ignore[no-untyped-def]
-    """Half the minmod of the difference along an edge and its upwind-biased estimate."""
+    """Half the minmod of the difference along an edge and of its upwind-biased estimate."""
     other = (1.0 - 4.0 * BETA) * difference + 4.0 * BETA * gradient
     if difference * other <= 0.0:
         return 0.0
@@ -118,7 +118,7 @@ def _limited(difference, gradient):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, error_model="numpy")
 def add_gradients(state, edges, weights, gradient):  # type: ignore[no-untyped-def]
-    """Add least-squares gradients of all components to ``gradient``, ``(N, 8)``: four x, then four y components."""
+    """Add the least-squares gradients of the state to ``gradient``, ``(N, 8)``: four x, then four y derivatives."""
     for e in range(len(edges)):
         a, b = edges[e, 0], edges[e, 1]
         for k in range(4):
@@ -130,7 +130,7 @@ def add_gradients(state, edges, weights, gradient):  # type: ignore[no-untyped-d
 
 @njit(cache=True, error_model="numpy")
 def add_face_fluxes(state, gradient, edges, points, normals, residual):  # type: ignore[no-untyped-def]
-    """Add Roe's fluxes between states reconstructed by limited slopes; where gradients are 0, they are of first order."""
+    """Add Roe's fluxes between states reconstructed with limited slopes; of first order where the gradients are 0."""
     left, right = np.empty(4), np.empty(4)
     for e in range(len(edges)):
         a, b = edges[e, 0], edges[e, 1]
@@ -149,7 +149,7 @@ def add_face_fluxes(state, gradient, edges, points, normals, residual):  # type:
 
 @njit(cache=True, error_model="numpy")
 def add_boundary_fluxes(state, free, wall_normals, far_normals, residual):  # type: ignore[no-untyped-def]
-    """Add pressure on the section and the far-field flux; ``free``, ``(4,)``, is the conserved free stream."""
+    """Add the pressure on the section and the far-field flux; ``free``, ``(4,)``, is the conserved free stream."""
     for n in range(len(state)):
         residual[n, 1] += state[n, 3] * wall_normals[n, 0]
         residual[n, 2] += state[n, 3] * wall_normals[n, 1]
@@ -163,7 +163,7 @@ def add_boundary_fluxes(state, free, wall_normals, far_normals, residual):  # ty
 
 @njit(cache=True, error_model="numpy")
 def face_jacobian(state, edges, normals, diagonal, coupling):  # type: ignore[no-untyped-def]
-    """First-order Jacobian by primitive variables, differenced flux by flux.
+    """First-order Jacobian with respect to primitive variables, by differences of each flux.
 
     Args:
         diagonal: ``(N, 4, 4)``, added to: residual of a node by its own state.
@@ -193,7 +193,7 @@ def face_jacobian(state, edges, normals, diagonal, coupling):  # type: ignore[no
 
 @njit(cache=True, error_model="numpy")
 def add_boundary_jacobian(state, free, wall_normals, far_normals, diagonal):  # type: ignore[no-untyped-def]
-    """Derivative of :func:`add_boundary_fluxes` by primitive variables, ``(N, 4, 4)``, added to ``diagonal``."""
+    """Add the derivative of :func:`add_boundary_fluxes` by primitive variables, ``(N, 4, 4)``, to ``diagonal``."""
     own = np.empty(4)
     for n in range(len(state)):
         diagonal[n, 1, 3] += wall_normals[n, 0]
@@ -213,7 +213,7 @@ def add_boundary_jacobian(state, free, wall_normals, far_normals, diagonal):  # 
 
 @njit(cache=True, error_model="numpy")
 def time_terms(state, edges, normals):  # type: ignore[no-untyped-def]
-    """Derivative of the conserved by the primitive variables, times the sum of wave speeds over a volume's inner faces.
+    """Derivative of conserved by primitive variables, times the sum of wave speeds over the inner faces of a volume.
 
     Returns:
         ``(N, 4, 4)``; over a Courant number it is the pseudo-time term of the linear system.

@@ -1,14 +1,14 @@
-"""Steady inviscid transonic flow around a section: implicit pseudo-time marching to the root of the Euler residual.
+"""Steady inviscid transonic flow around a section: implicit pseudo-time stepping to the root of the Euler residual.
 
-Owns free stream, start, pseudo-time steps and forces. Fluxes are in ``airfoil_kernels.py``, control volumes in
-``airfoil_dual.py``, the linear solver in ``airfoil_gmres.py`` and its preconditioner in ``airfoil_fronts.py``.
+Owns free stream, initial guess, pseudo-time steps and forces. Fluxes are in ``kernels.py``, control volumes in ``dual.py``,
+the linear solver in ``gmres.py`` and its preconditioner in ``fronts.py``.
 
     div F(state) = 0,   no flow through the section,   free stream far away, with density and pressure 1.
 
-Each step solves (terms / Courant number + dR/dV) change = -R roughly, with products by the Jacobian of the second-order
-residual R taken as differences and the factored first-order Jacobian as preconditioner. The Courant number grows while steps
-are taken in full and shrinks when a step has to be cut, so that the last steps are Newton's. The start is the flow on every
-other mesh line, which costs a fifth and puts shocks about where they belong.
+Each step solves (terms / Courant number + dR/dV) change = -R approximately. Products with the Jacobian of the second-order
+residual R are differences; the factorised first-order Jacobian is the preconditioner. The Courant number grows while full
+steps are taken and is reduced when a step has to be shortened, so that the final steps are close to Newton's. The initial
+guess is the flow on every other mesh line, which costs a fifth of the time and contains the shocks at about their positions.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from data_prep.airfoil.mesh import FloatArray
 from data_prep.generation.failure import SolverFailure
 from lsm.registry import Count, Options
 
-#: Relative residual of the linear systems. At 0.1 a flow takes fewer steps and a fourth more time.
+#: Relative residual of the linear systems. With 0.1 a flow needs fewer steps, but 25 % more time.
 LINEAR_TOLERANCE = 0.3
 
-#: Relative residual at which the flow on a coarser mesh is a good start.
+#: Relative residual of the flow on a coarser mesh, the initial guess.
 COARSE_TOLERANCE = 1e-2
 
-#: Relative size of the step that differences the residual; near the square root of the rounding error.
+#: Relative step of the differences of the residual; about the square root of the rounding error.
 DIFFERENCE = 1e-7
 
-#: Courant number of the first step, by what it grows, and its bound.
+#: Courant number of the first step, growth factor, and upper bound.
 FIRST_COURANT, GROWTH, LARGEST_COURANT = 30.0, 1.5, 3000.0
 
 #: Largest relative change of density or pressure in one step.
 LARGEST_CHANGE = 0.3
 
-#: A step is halved, up to so many times, while its remaining residual, pseudo-time term included, exceeds so many times the one
-#: before.
+#: A step is halved, at most this many times, while its residual including the pseudo-time term is larger than this multiple of
+#: the previous residual.
 HALVINGS, LARGEST_RISE = 5, 2.0
 
-#: The Courant number grows after a step cut to no less than the first of these, and is halved after one cut to less than the
-#: second.
+#: The Courant number grows after a step of more than the first share of the full one, and is halved after a step of less than
+#: the second share.
 FULL_STEP, SHORT_STEP = 0.9, 0.5
 
-#: Factors are kept while a linear system takes no more search directions. New ones cost as much as ten directions.
+#: Factors are reused while a linear system needs at most this many search directions. New factors cost as much as ten directions.
 KEEP_FACTORS_UP_TO = 8
 
 
-#: Mach number of a subsonic free stream, as the far-field condition assumes.
+#: Mach number of a subsonic free stream, which the far-field condition assumes.
 Subsonic = Annotated[float, Interval(gt=0, lt=1)]
 
 
@@ -64,10 +64,10 @@ class FlowOptions(Options):
 
     Args:
         mach: Mach number of the free stream, below 1.
-        angle: its angle to the x axis, degrees.
-        tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations), no
-            looser than that of the start on a coarser mesh.
-        max_iterations: pseudo-time steps allowed on each mesh.
+        angle: angle of the free stream to the x axis, degrees.
+        tolerance: final residual relative to that of the free stream (Euclidean norm over all volumes and equations), at most
+            that of the initial guess.
+        max_iterations: largest number of pseudo-time steps on each mesh.
     """
 
     mach: Subsonic = 0.8
@@ -87,10 +87,10 @@ class AirfoilFlow:
     """A solved flow.
 
     Args:
-        state: ``(ni, nj, 4)``: density, velocity x and y, pressure; the units make free-stream density and pressure 1.
-        lift, drag: coefficients on the chord and the free stream's dynamic pressure.
+        state: ``(ni, nj, 4)``: density, velocity x and y, pressure; density and pressure of the free stream are 1.
+        lift, drag: coefficients with respect to the chord and the dynamic pressure of the free stream.
         residual: final relative residual, see :class:`FlowOptions`.
-        iterations: pseudo-time steps on the mesh itself.
+        iterations: number of pseudo-time steps on the finest mesh.
     """
 
     state: FloatArray
@@ -109,16 +109,16 @@ class AirfoilFlow:
 def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOptions | None = None) -> AirfoilFlow:
     """Solve the steady Euler equations on a C-mesh.
 
-    Node-centred finite volumes, MUSCL on primitive variables with least-squares gradients and minmod, Roe's flux: second order
-    where the flow is smooth, first at shocks and extrema.
+    Node-centred finite volumes, MUSCL reconstruction of primitive variables with least-squares gradients and minmod, Roe's flux:
+    second order where the flow is smooth, first order at shocks and extrema.
 
     Args:
         x, y: node coordinates ``(ni, nj)`` from :func:`data_prep.airfoil.mesh.c_mesh`.
-        wake_cells: cells along each side of the wake.
+        wake_cells: number of cells along each side of the wake.
         options: defaults to :class:`FlowOptions`.
     Raises:
-        InputError: the mesh is not a C-mesh.
-        SolverFailure: the mesh is folded, or the flow did not become steady in the steps allowed.
+        ValueError: the mesh is not a C-mesh.
+        SolverFailure: the mesh is folded, or the flow did not become steady within ``max_iterations`` steps.
     """
     options = options or FlowOptions()
     problem = Problem(dual_mesh(x, y, wake_cells), options)
@@ -133,9 +133,9 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
 
 
 def _start(x: FloatArray, y: FloatArray, wake_cells: int, problem: Problem) -> FloatArray:
-    """State ``(N, 4)`` interpolated from the flow on every other mesh line.
+    """Initial guess ``(N, 4)``, interpolated from the flow on every other mesh line.
 
-    The free stream where the mesh has an odd number of cells, or where the flow on the coarser mesh does not become steady.
+    It is the free stream if a number of cells is odd, or if the flow on the coarser mesh does not become steady.
     """
     cells = (wake_cells, len(x) // 2 - wake_cells, x.shape[1] - 1)
     if any(count % 2 for count in cells):
@@ -151,7 +151,7 @@ def _start(x: FloatArray, y: FloatArray, wake_cells: int, problem: Problem) -> F
 
 
 def _refined(nodal: FloatArray) -> FloatArray:
-    """Values at the nodes of a mesh with twice the cells along both axes: means of the nodes beside a new one."""
+    """Values at the nodes of a mesh with twice the cells along both axes; new nodes get the mean of their neighbours."""
     for axis in (0, 1):
         nodal = np.moveaxis(nodal, axis, 0)
         fine = np.empty((2 * len(nodal) - 1, *nodal.shape[1:]))
@@ -161,11 +161,11 @@ def _refined(nodal: FloatArray) -> FloatArray:
 
 
 class Problem:
-    """The discrete equations on one mesh: net outflow of each control volume as a function of the states at its nodes.
+    """The discrete equations on one mesh: net outflow of each control volume as a function of the states at the nodes.
 
     Args:
         mesh: control volumes.
-        options: free stream, and how to march.
+        options: free stream and pseudo-time steps.
     """
 
     def __init__(self, mesh: DualMesh, options: FlowOptions) -> None:
@@ -182,10 +182,10 @@ class Problem:
         return np.tile(self.options.free_stream, (self.mesh.topology.num_nodes, 1))
 
     def residual(self, state: FloatArray, second_order: bool = True) -> FloatArray:
-        """Net outflow of mass, momentum and energy of every volume, ``(N, 4)``, at a state ``(N, 4)``."""
+        """Net outflow of mass, momentum and energy of every volume, ``(N, 4)``, for a state ``(N, 4)``."""
         mesh, edges = self.mesh, self.mesh.topology.edges
         gradient, outflow = np.zeros((len(state), 8)), np.zeros_like(state)
-        if second_order:  # without gradients, the limiter takes no slopes
+        if second_order:  # zero gradients give zero slopes
             kernels.add_gradients(state, edges, mesh.weights, gradient)
         kernels.add_face_fluxes(state, gradient, edges, mesh.points, mesh.normals, outflow)
         kernels.add_boundary_fluxes(state, self._free, mesh.wall_normals, mesh.far_normals, outflow)
@@ -200,11 +200,11 @@ class Problem:
         return diagonal, coupling
 
     def march(self, state: FloatArray, tolerance: float) -> tuple[FloatArray, float, int]:
-        """Pseudo-time steps from ``state``, ``(N, 4)``, to a relative residual.
+        """Pseudo-time steps from ``state``, ``(N, 4)``, to the relative residual ``tolerance``.
 
         Returns:
-            State, relative residual and steps; where the steps ran out or a system had no solution, the residual is not
-            below the tolerance.
+            State, relative residual and number of steps. The residual is larger than the tolerance if the number of steps was
+            not sufficient or a linear system had no solution.
         """
         self._factors = None
         scale = float(np.linalg.norm(self.residual(self.uniform())))
@@ -225,7 +225,7 @@ class Problem:
         return state, float(np.linalg.norm(outflow)) / scale, steps
 
     def _change(self, state: FloatArray, outflow: FloatArray, inertia: FloatArray) -> FloatArray:
-        """One implicit step, not yet cut."""
+        """Change of the state in a full implicit step."""
         if self._factors is None or self._directions > KEEP_FACTORS_UP_TO:
             diagonal, coupling = self.jacobian(state)
             self._factors = Factors.of(self._plan, diagonal + inertia, coupling)
@@ -241,10 +241,11 @@ class Problem:
     def _advance(
         self, state: FloatArray, outflow: FloatArray, inertia: FloatArray, change: FloatArray
     ) -> tuple[FloatArray, FloatArray, float]:
-        """Take as much of a step as keeps density and pressure positive and, unless halved too often, the residual in bounds.
+        """Take the largest part of a step that keeps density and pressure positive and bounds the growth of the residual.
 
         Returns:
-            New state, its residual, and the share of the step that was taken.
+            New state, its residual, and the share of the full step. After ``HALVINGS`` halvings the residual may exceed its
+            bound.
         """
         largest = float(np.abs(change[:, [0, 3]] / state[:, [0, 3]]).max())
         longest = min(1.0, LARGEST_CHANGE / largest)
@@ -259,7 +260,7 @@ class Problem:
     def forces(self, state: FloatArray) -> tuple[float, float]:
         """Lift and drag coefficients of the pressure on the section."""
         _, x, y, pressure = self.options.free_stream
-        # A uniform pressure has no resultant, up to rounding that would spoil a small lift.
+        # A uniform pressure has no resultant; it is subtracted since its rounding error would affect a small lift.
         push = (state[:, 3] - pressure) @ self.mesh.wall_normals
         speed = np.hypot(x, y)
         along, across = (x * push[0] + y * push[1]) / speed, (x * push[1] - y * push[0]) / speed

@@ -51,6 +51,7 @@ def test_block_equals_scalar_arithmetic():
     torch.testing.assert_close(spectral_block(points, state), expected, rtol=0, atol=1e-10)
 
 
+@pytest.mark.numerics
 def test_gradients_of_block_equal_those_of_loops():
     block, state = block_and_state()
     state = differentiable(state)
@@ -74,6 +75,7 @@ def test_gradients_of_block_equal_those_of_loops():
             assert state[name].grad.abs().max() > 1e-3
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize(("grid", "patch"), [((6,), (3,)), ((4, 6), (2, 3)), ((4, 2, 3), (2, 1, 3))])
 def test_members_of_patches(grid, patch):
     """Patches hold the sites that a search site by site finds, in the same order, samples one after the other."""
@@ -88,6 +90,7 @@ def test_members_of_patches(grid, patch):
     assert torch.equal(from_patches(points, patch, grid), field)
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize(("grid", "patch"), [((6,), (2,)), ((4, 6), (2, 3)), ((4, 2, 3), (2, 1, 3))])
 def test_block_on_patches_of_every_rank(grid, patch):
     block, state = block_and_state()

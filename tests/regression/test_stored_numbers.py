@@ -13,6 +13,8 @@ import torch
 from lsm.fields import Channel, FieldSpec
 from lsm.model import MODELS
 
+pytestmark = pytest.mark.numerics
+
 BLOCK = {"name": "neural_spectral", "heads": 8, "num_tokens": 4, "num_basis": 12}
 
 

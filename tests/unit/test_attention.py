@@ -1,8 +1,11 @@
 import math
 
+import pytest
 import torch
 
 from lsm.model.latent_spectral.attention import attention_weights
+
+pytestmark = pytest.mark.numerics
 
 
 def test_rows_sum_to_one_over_the_keys():

@@ -12,6 +12,8 @@ from lsm.errors import InputError, OptionError
 from lsm.model import MODELS
 from lsm.model.fno import SpectralConvolution
 
+pytestmark = pytest.mark.numerics
+
 
 def make(fields, **options):
     torch.manual_seed(0)

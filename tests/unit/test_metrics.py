@@ -8,6 +8,8 @@ from lsm.errors import InputError
 from lsm.fields import FieldBatch
 from lsm.metrics import METRICS, describe_fault, gradient, relative_l2, relative_l2_per_channel
 
+pytestmark = pytest.mark.numerics
+
 TRUTH = torch.tensor([[[3.0, 1.0], [4.0, 0.0]], [[0.0, 2.0], [2.0, 0.0]]])  # two samples, two sites, two channels
 PREDICTION = torch.tensor([[[3.0, 1.0], [4.0, 2.0]], [[1.0, 2.0], [2.0, 4.0]]])
 LINE = spec(sites=(2,), inputs=2, targets=2)

@@ -5,6 +5,8 @@ import torch
 from lsm.data.normalize import BoundingBox, Normalizer
 from lsm.errors import InputError
 
+pytestmark = pytest.mark.numerics
+
 SITES = (4, 3)
 
 

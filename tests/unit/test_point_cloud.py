@@ -8,6 +8,8 @@ from lsm.errors import InputError
 from lsm.model import MODELS
 from lsm.model.latent_spectral.point_cloud import Deformation, FourierProjection
 
+pytestmark = pytest.mark.numerics
+
 
 def plain(width=2, modes=4, resolution=16, rows="symmetric"):
     """Both transforms with unit weights, neither deformation nor bias."""

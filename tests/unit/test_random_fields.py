@@ -75,6 +75,7 @@ def test_neumann_modes_have_the_stated_variances_and_are_uncorrelated():
     assert np.abs(correlation - np.eye(len(correlation))).max() < 5 / NUM_SAMPLES**0.5
 
 
+@pytest.mark.numerics
 def test_neumann_field_is_the_sum_of_orthonormal_cosines_at_cell_centres():
     field = neumann_field(np.random.default_rng(4), 5, alpha=2.0, tau=3.0)
     modes = dctn(field, norm="ortho") / 5
@@ -83,6 +84,7 @@ def test_neumann_field_is_the_sum_of_orthonormal_cosines_at_cell_centres():
     assert field == pytest.approx(np.einsum("kl,ki,lj->ij", modes, cosines, cosines), abs=1e-14)
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("resolution", [7, 16])
 def test_fields_have_zero_mean(resolution: int):
     rng = np.random.default_rng(5)
@@ -90,6 +92,7 @@ def test_fields_have_zero_mean(resolution: int):
     assert abs(neumann_field(rng, resolution, alpha=2.0, tau=3.0).mean()) < 1e-15
 
 
+@pytest.mark.numerics
 def test_one_seed_is_one_continuous_periodic_field():
     coarse = np.fft.fft2(periodic_field(np.random.default_rng(6), 16), norm="forward")
     fine = np.fft.fft2(periodic_field(np.random.default_rng(6), 64), norm="forward")
@@ -97,12 +100,14 @@ def test_one_seed_is_one_continuous_periodic_field():
     np.testing.assert_allclose(fine[np.ix_(low, low)], coarse[np.ix_(low, low)], rtol=0, atol=1e-15)
 
 
+@pytest.mark.numerics
 def test_one_seed_is_one_continuous_neumann_field():
     coarse = dctn(neumann_field(np.random.default_rng(6), 12, 2.0, 3.0), norm="ortho") / 12
     fine = dctn(neumann_field(np.random.default_rng(6), 30, 2.0, 3.0), norm="ortho") / 30
     np.testing.assert_allclose(fine[:12, :12], coarse, rtol=0, atol=1e-15)
 
 
+@pytest.mark.numerics
 def test_the_generator_handed_in_is_the_only_randomness():
     np.random.seed(0)  # noqa: NPY002 - a global seed must have no effect
     first = periodic_field(np.random.default_rng(7), 32)
@@ -112,6 +117,7 @@ def test_the_generator_handed_in_is_the_only_randomness():
     assert not np.array_equal(first, periodic_field(np.random.default_rng(8), 32))
 
 
+@pytest.mark.numerics
 def test_a_grid_without_modes_is_refused():
     with pytest.raises(ValueError, match="resolution is 1,"):
         periodic_field(np.random.default_rng(0), 1)

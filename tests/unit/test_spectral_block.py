@@ -6,6 +6,8 @@ from lsm.errors import OptionError
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.latent_spectral.spectral_block import IdentityBlock, NeuralSpectralBlock
 
+pytestmark = pytest.mark.numerics
+
 
 def test_initial_values_lie_between_zero_and_one_over_channels():
     block = NeuralSpectralBlock(32)

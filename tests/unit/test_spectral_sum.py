@@ -7,6 +7,7 @@ from tiny import lively
 from lsm.model.latent_spectral.spectral_sum import SpectralSum
 
 
+@pytest.mark.numerics
 def test_spectral_sum_by_hand():
     """Two basis functions: frequencies 0 and pi/2. At t = 1: sin 0, sin pi/2, cos 0, cos pi/2 = 0, 1, 1, 0."""
     layer = SpectralSum(2, 2)
@@ -19,6 +20,7 @@ def test_spectral_sum_by_hand():
     torch.testing.assert_close(half, torch.tensor([3.5 + 7 * root, 11.5 + 20 * root]))
 
 
+@pytest.mark.numerics
 def test_zero_weights_are_the_identity():
     layer = SpectralSum(3, 4)
     torch.nn.init.zeros_(layer.weights)
@@ -26,6 +28,7 @@ def test_zero_weights_are_the_identity():
     assert torch.equal(layer(tokens), tokens)
 
 
+@pytest.mark.numerics
 def test_first_sine_has_no_effect_and_others_have():
     layer = lively(SpectralSum(3, 4))
     tokens = torch.randn(2, 5, 3)
@@ -62,6 +65,7 @@ def layer_with(weights):
     return layer.to(weights.dtype), lambda tokens, given: torch.func.functional_call(layer, {"weights": given}, tokens)
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("num_basis", [1, 2, 12])
 @pytest.mark.parametrize("shape", [(3,), (7, 3), (4, 5, 3), (0, 3)])
 def test_sum_and_gradients_are_those_of_the_series_written_out(num_basis, shape):
@@ -73,6 +77,7 @@ def test_sum_and_gradients_are_those_of_the_series_written_out(num_basis, shape)
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.numerics
 def test_gradients_can_be_differentiated_again():
     tokens = torch.randn(2, 3, dtype=torch.float64, requires_grad=True)
     weights = torch.randn(3, 8, dtype=torch.float64, requires_grad=True)
@@ -81,6 +86,7 @@ def test_gradients_can_be_differentiated_again():
     assert torch.autograd.gradgradcheck(layer, (tokens, weights))
 
 
+@pytest.mark.numerics
 @pytest.mark.parametrize("size", [1.0, 30.0, 1000.0])
 def test_single_precision_loses_no_more_than_the_series_written_out(size):
     """Rounding of the phase, which grows with the tokens, is all that is to be seen."""
@@ -97,6 +103,7 @@ def test_single_precision_loses_no_more_than_the_series_written_out(size):
     assert error(layer) < 2 * error(written_out) + 1e-6
 
 
+@pytest.mark.numerics
 def test_only_tokens_and_weights_are_kept_for_the_gradients():
     tokens, kept = torch.randn(50, 4, 8, requires_grad=True), []
     layer = SpectralSum(8, 12)
@@ -107,6 +114,7 @@ def test_only_tokens_and_weights_are_kept_for_the_gradients():
     assert sum(kept) == tokens.numel() + layer.weights.numel()
 
 
+@pytest.mark.numerics
 def test_half_precision_tokens_are_summed_in_the_precision_of_the_weights():
     layer, tokens = lively(SpectralSum(3, 12)), torch.randn(5, 3, dtype=torch.bfloat16, requires_grad=True)
     result = layer(tokens)

@@ -7,6 +7,8 @@ from lsm.model.latent_spectral.spectral_block import IdentityBlock
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
 from lsm.solver import batch_statistics
 
+pytestmark = pytest.mark.numerics
+
 
 class Recording(nn.Module):
     """A block that remembers the shape it saw and adds nothing."""

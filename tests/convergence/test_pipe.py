@@ -233,7 +233,6 @@ def test_flux_is_constant_along_the_pipe(seeds: range, resolution: int) -> None:
         np.testing.assert_allclose(columns, 1.0 / 6.0, rtol=1e-8)
 
 
-@pytest.mark.numerics
 def test_boundary_values_and_residual() -> None:
     _, y, flow = bent_flow(0, 129)
     np.testing.assert_array_equal(flow.velocity[:, [0, -1]], 0.0)

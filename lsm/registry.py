@@ -110,7 +110,9 @@ class Registry(Generic[Part]):
         """
         self._load()
         if not isinstance(name, str) or name not in self._parts:
-            raise UnknownNameError(f"{self.what} {_shown(repr(name))} is unknown; choose one of: {', '.join(self.names())}")
+            raise UnknownNameError(
+                f"{self.what} {_shown(repr(name))} is unknown; choose one of: {', '.join(self.names())}"
+            )
         return self._parts[name]
 
     def make(self, config: Config | str, *context: Any) -> Any:

@@ -5,10 +5,14 @@ BIN := $(VENV)/bin
 # Installed only where no torch is there yet; any version that pyproject.toml admits serves.
 TORCH ?= torch==2.13.0
 DEMO := runs/demo
-# Of `make gpu`: where results go, and a folder of wheels to use where there is no network.
+# Of `make gpu`: where results go, a folder of wheels to use where there is no network, and options of lsm-table.
 OUT ?= results
 WHEELS ?=
+DEVICE ?= cuda
+TABLE ?= paper
+GPU_ARGS ?=
 SITE := build/site
+GPU_PYTHON = PYTHONPATH=$(CURDIR):$(CURDIR)/$(SITE) $(if $(wildcard $(VENV)/installed),$(BIN)/python,$(PYTHON))
 
 .PHONY: demo test gpu lint clean
 
@@ -32,16 +36,24 @@ test: $(VENV)/installed
 	$(BIN)/pytest --quiet $(PYTEST_ARGS)
 	$(BIN)/python tests/kernels.py
 
-# Uses the virtual environment where it is there, else the packages of PYTHON, torch for CUDA among them, and those in WHEELS;
-# ends with 75 while there is more to do.
-gpu: GPU_PYTHON = $(if $(wildcard $(VENV)/installed),$(BIN)/python,$(PYTHON))
-gpu: export PYTHONPATH = $(CURDIR):$(CURDIR)/$(SITE)
-gpu:
-	test -z "$(WHEELS)" -o -d $(SITE) || \
-		$(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl
+# Tests on the GPU, a profile and a table. What is done is not done again: after an interruption the same call continues, and
+# the table ends with 75 as long as something is left. Without the virtual environment PYTHON is used, with the wheels of WHEELS.
+gpu: $(OUT)/tests.xml $(OUT)/profile/comparison.json
+	$(GPU_PYTHON) -m experiments.table table=$(TABLE) device=$(DEVICE) run_dir=$(OUT)/$(TABLE) generate=true $(GPU_ARGS)
+
+$(OUT)/tests.xml: | $(OUT)/.packages
+	LSM_TEST_DEVICE=$(DEVICE) $(GPU_PYTHON) -m pytest -m gpu --quiet -p no:cacheprovider --junitxml=$@.partial
+	mv $@.partial $@
+
+$(OUT)/profile/comparison.json: | $(OUT)/.packages
+	$(GPU_PYTHON) -m experiments.profile benchmark=navier_stokes compare=[lsm,unet,fno] device=$(DEVICE) run_dir=$(@D)
+
+$(OUT)/.packages:
+	@mkdir -p $(OUT)
+	test -z "$(WHEELS)" || $(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl
 	@$(GPU_PYTHON) -c "import hydra" 2>/dev/null || \
 		{ echo "error: $(GPU_PYTHON) has no hydra-core; give WHEELS=FOLDER, or install first with make test"; exit 1; }
-	$(GPU_PYTHON) -m experiments.playbook out=$(OUT) $(GPU_ARGS)
+	@touch $@
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -89,7 +89,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
 
 #: Keys of a benchmark's file that single commands need.
-_NEEDED = {"generate": ("generator",), "convert": ("generator", "published")}
+_NEEDED = {"generate": ("generator",), "convert": ("published", "generator")}
 
 
 def check(name: str, cfg: DictConfig) -> None:

@@ -32,6 +32,10 @@ READ = {
         *("checkpoint", "deformation", "output", "benchmark.name", "benchmark.reader", "model", "seed", "plugins"),
         *("data.path", "data.splits", "data.normalization", "data.batch_size"),
     ),
+    "profile": (
+        *RUN_OPTIONS,
+        *("benchmark.generator", "compare", "device", "warmup", "repeats", "run_dir", "plugins"),
+    ),
     "generate": (
         *("benchmark.name", "benchmark.generator", "store", "num_samples", "seed", "workers", "max_attempts"),
         *("device", "batch_size", "shard", "num_shards", "merge", "check"),

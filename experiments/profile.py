@@ -25,9 +25,6 @@ from lsm.provenance import describe_environment
 #: Length of the learning-rate schedule, of which a profile does the first few steps.
 _STEPS = 1000
 
-#: Options that say how to measure, not what.
-_HOW = ("compare", "device", "warmup", "repeats")
-
 
 def run(cfg: DictConfig) -> dict[str, Any]:
     """Measure one model as configured; write and return the figures."""
@@ -53,7 +50,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "compile": cfg.compile,
         "device": str(batch.inputs.device),
         **measured,
-        "config": {key: value for key, value in record_of(cfg, [], {})["config"].items() if key not in _HOW},
+        "config": record_of(cfg, [], {})["config"],
         "code": code_revision(),
         "environment": describe_environment(),
     }

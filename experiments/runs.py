@@ -98,6 +98,11 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Seque
     return ""
 
 
+def essence(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training depends on in a run's configuration, by dotted names."""
+    return {key: value for key, value in flatten(config).items() if lies_in(key, RUN_OPTIONS)}
+
+
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested dictionaries as one, with dotted names."""
     flat: dict[str, Any] = {}
@@ -157,10 +162,7 @@ def _require_same_choice(path: Path, choices: Mapping[str, str], option: Overrid
 
 
 def _require_same_run(path: Path, before: Mapping[str, Any], cfg: DictConfig, typed: Sequence[Override]) -> None:
-    old, new = (
-        {key: value for key, value in flatten(config).items() if lies_in(key, RUN_OPTIONS)}
-        for config in (before, plain(cfg))
-    )
+    old, new = essence(before), essence(plain(cfg))
     asked = [option.key_or_group for option in typed]
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     spans = OmegaConf.is_missing(cfg.scheduler.make, "total_steps")

@@ -156,7 +156,8 @@ def _misfits_reported(path: Path) -> Iterator[None]:
     try:
         yield
     except _MISFITS as error:
-        raise InputError(f"{path} does not describe a solver of this version: {error}") from error
+        what = repr(error) if isinstance(error, KeyError) else error  # of a missing key only the name
+        raise InputError(f"{path} does not describe a solver of this version: {what}") from error
 
 
 def load_plain(path: Path) -> Any:

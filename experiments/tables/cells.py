@@ -12,24 +12,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.revision import code_revision
-from experiments.runs import difference
+from experiments.runs import difference, essence
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError
 
 #: What may differ between two runs of one cell: where it computes, where its data lie, and what it logs.
 NO_PART = (
     *(
-        "data_dir",
         "data.path",
         "data.num_workers",
         "data.in_memory",
         "data.on_device",
-        "run_dir",
-        "resume",
-        "time_limit",
+        "checkpoint_interval",
+        "callbacks",
+        "logger",
     ),
-    *("checkpoint_interval", "callbacks", "logger", "plugins", "seed", "trainer.accelerator"),
-    *("trainer.enable_progress_bar", "trainer.enable_model_summary", "trainer.log_every_n_steps"),
+    *("seed", "trainer.accelerator", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
 )
 
 
@@ -100,7 +98,7 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
     except InputError as error:
         return State("outdated", str(error))
     described = content["lsm"]
-    changed = difference(described["run"]["config"], cell.experiment.config, NO_PART)
+    changed = difference(essence(described["run"]["config"]), essence(cell.experiment.config), NO_PART)
     changed = changed or difference(described["data"].get("provenance", {}), data)
     if changed:
         return State("outdated", changed)

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from experiments import processes
 from experiments.processes import Deadline
 from experiments.revision import code_revision
-from experiments.runs import difference
+from experiments.runs import difference, essence
 from experiments.tables.cells import NO_PART, read_json
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError
@@ -26,7 +26,7 @@ _REPEATS, _WARMUP = 5, 2
 def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any] | None:
     """The recorded profile of an experiment; None without one of the present configuration and code."""
     recorded = read_json(_folder(experiment) / "profile.json")
-    if recorded is None or difference(recorded["config"], experiment.config, (*NO_PART, *_LENGTH)):
+    if recorded is None or difference(essence(recorded["config"]), essence(experiment.config), (*NO_PART, *_LENGTH)):
         return None
     return recorded if accept_other_code or recorded["code"] == code_revision() else None
 

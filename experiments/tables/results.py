@@ -117,13 +117,15 @@ def _benchmark(name: str, metric: str, finished: Sequence[Cell], progress: Progr
     """Number of test samples of a benchmark, and how its data were made."""
     cells = [cell for cell in finished if cell.experiment.benchmark == name]
     if not cells:
-        return {"name": name, "sites": None, "num_test_samples": None, "data": None}
+        return {"name": name, "sites": None, "num_test_samples": None, "source": None, "data": None}
     metrics = json.loads((cells[0].evaluation / "metrics.json").read_text())
+    data = progress.provenance[str(cells[0].experiment.store)]
     return {
         "name": name,
         "sites": metrics["sites"],
         "num_test_samples": metrics[metric]["num_samples"],
-        "data": progress.provenance[str(cells[0].experiment.store)],
+        "source": data.get("source", "unknown"),
+        "data": data,
     }
 
 

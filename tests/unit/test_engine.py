@@ -340,7 +340,9 @@ def test_a_kill_while_a_part_is_written_leaves_no_broken_part(job, expected):
     """What a kill leaves behind: a partial file, a manifest, a store half merged. None of it is taken for data."""
     make(replace(job, shard=0, num_shards=2))
     (job.parts / "000001.npz.12345.partial").write_bytes(b"PK half a sample")
-    job.path.with_name("toy.h5.partial").write_bytes(b"half a store")
+    leftover = job.path.with_name("toy.h5.12345.partial")
+    leftover.write_bytes(b"half a store")
+    os.utime(leftover, (0, 0))  # old enough not to be that of a running process
     assert make(job) == Report(3, 4, True, [])
     assert_same(content(job.path), expected)
     assert [file.name for file in job.path.parent.iterdir()] == ["toy.h5"]

@@ -192,7 +192,7 @@ def test_a_cloud_is_refused_with_the_families_that_serve_it():
             {"modes": 0},
             "modes is 0, expected a whole number of at least 1 or a list, each item a whole number of at least 1",
         ),
-        ({"padding": -1}, "padding is -1, expected a whole number of at least 0"),
+        ({"padding": -1}, "padding is -1, expected a whole number from 0 to 64"),
         ({"num_scales": 2}, "num_scales is no option of FourierNeuralOperator; its options: width, modes, num_layers"),
     ],
 )

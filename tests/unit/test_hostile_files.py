@@ -140,6 +140,7 @@ def read_run(folder: Path) -> None:
             "store": None,
             "data_dir": None,
             "resolution": None,
+            "plugins": [],
         }
     )
     checkpoint, data = load_run(cfg)

@@ -74,7 +74,7 @@ def test_an_option_that_is_set_elsewhere_is_refused(part, option, value):
     ("options", "message"),
     [
         ({"width": 0}, "width is 0, expected a whole number of at least 1"),
-        ({"num_scales": 0}, "num_scales is 0, expected a whole number of at least 1"),
+        ({"num_scales": 0}, "num_scales is 0, expected a whole number from 1 to 16"),
         ({"patch": (0, 2)}, "patch is [0, 2], expected a list, each item a whole number of at least 1"),
         ({"patch": (2, -1)}, "patch is [2, -1], expected a list, each item a whole number of at least 1"),
         ({"patch": (3,)}, "patch is [3], expected 2 sizes for a grid of rank 2"),

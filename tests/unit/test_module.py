@@ -240,13 +240,13 @@ def test_the_schedule_advances_as_configured():
 
 def test_a_checkpoint_holds_what_rebuilds_the_solver(tmp_path):
     run = {"config": {"seed": 3}, "overrides": [], "choices": {}}
-    module = make(run=run, data={"num_samples": 5})
+    module = make(run=run, data={"num_samples": 5, "provenance": {}})
     content = {"state_dict": module.state_dict(), "epoch": 4}
     module.on_save_checkpoint(content)
     assert content["lsm"]["schema"] == SCHEMA
     write(content, tmp_path / "last.ckpt")
     loaded = load(tmp_path / "last.ckpt")
-    assert (loaded.run, loaded.data, loaded.epoch) == (run, {"num_samples": 5}, 4)
+    assert (loaded.run, loaded.data, loaded.epoch) == (run, {"num_samples": 5, "provenance": {}}, 4)
     samples = batch(FIELDS)
     torch.testing.assert_close(loaded.solver(samples), module.solver.eval()(samples))
 

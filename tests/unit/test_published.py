@@ -393,7 +393,7 @@ def test_what_is_no_full_array_in_a_matlab_file_is_refused(layout, tmp_path):
         file["sol"] = np.zeros((7, 7, 3))
     assert_refused(InputError, r"\(coeff\) is of MATLAB class cell, expected a dense array", layout, tmp_path)
     scipy.io.savemat(tmp_path / FILES[0], {"coeff": np.ones((3, 7, 7)), "sol": np.zeros((3, 7, 7))})
-    assert_refused(InputError, r"\(coeff\) a cell, a struct or sparse", layout, tmp_path)
+    assert_refused(InputError, r"coeff is of another kind \(a cell, a struct or sparse", layout, tmp_path)
 
 
 def test_whole_numbers_come_back_as_they_were(layout, tmp_path):

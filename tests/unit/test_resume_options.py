@@ -24,6 +24,7 @@ CHANGES = {
     "data.in_memory": False,
     "data.on_device": True,
     "data.batch_size": 3,
+    "data.max_sample_bytes": 100000000,
     "trainer.max_epochs": 6,
     "+trainer.max_steps": 5,
     "trainer.accelerator": "gpu",

@@ -132,8 +132,8 @@ def table() -> dict[str, Any]:
         "threads": 1,
         "code": "0123456789ab",
         "benchmarks": [
-            {"name": "darcy", "sites": [43, 43], "num_test_samples": 200, "data": {}},
-            {"name": "elasticity_p", "sites": [972], "num_test_samples": 100, "data": {}},
+            {"name": "darcy", "sites": [43, 43], "num_test_samples": 200, "source": "generated", "data": {}},
+            {"name": "elasticity_p", "sites": [972], "num_test_samples": 100, "source": "generated", "data": {}},
         ],
         "rows": [{"name": "lsm", "label": "LSM"}, {"name": "odd", "label": "odd_|<b>"}],
         "results": [
@@ -166,7 +166,7 @@ def test_markdown(table):
         "| F-FNO (published [1]) |              0.0077 |               \N{EN DASH} |",
     ]
     text = "\n".join(lines)
-    assert "## Elasticity P, 972 sites, 100 test samples\n\n| model " in text
+    assert "## Elasticity P, 972 sites, 100 test samples, data: generated\n\n| model " in text
     assert (
         "0.0157 to 0.0187 |    0.0065 |      307 k | 166 M |     15 |           2 min 3 s | 164 MiB | 12.3 ms |" in text
     )

@@ -72,7 +72,7 @@ def test_a_cloud_is_refused_with_the_families_that_serve_it():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_scales": 0}, "num_scales is 0, expected a whole number of at least 1"),
+        ({"num_scales": 0}, "num_scales is 0, expected a whole number from 1 to 16"),
         ({"patch": [1, 1]}, "patch is no option of UNet; its options: width, num_scales, head_width"),
     ],
 )

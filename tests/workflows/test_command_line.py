@@ -182,7 +182,7 @@ MISTAKES = {
         ("convert", "benchmark=pipe", "benchmark.generator.resolution=64", "source=."),
         ("resolution is 64", "odd"),
     ),
-    "folder for a store": (("generate", "store=truncated"), ("truncated is a folder; store= takes a file",)),
+    "folder for a store": (("generate", "store=truncated"), ("truncated is a folder, expected a file",)),
     "folder with brackets": (
         ("generate", *TINY_DARCY, "store='no[/permission]:smile:/a_file/store.h5'", "check=true"),
         ("no[/permission]:smile:/a_file/store.h5 does not exist",),

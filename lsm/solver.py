@@ -117,7 +117,7 @@ class NeuralSolver(nn.Module):
         if self.parameter_normalizer is None or parameters is None:
             return features
         scalars = self.parameter_normalizer.encode(parameters)
-        scalars = scalars.reshape(len(scalars), *[1] * (inputs.dim() - 2), -1)
+        scalars = scalars[(slice(None), *[None] * (inputs.dim() - 2))]
         return torch.cat([features, scalars.expand(*inputs.shape[:-1], -1)], dim=-1)
 
     def step(

@@ -19,7 +19,7 @@ class Complex(NamedTuple):
     real: Tensor
     imag: Tensor
 
-    def __matmul__(self, other: Complex) -> Complex:  # type: ignore[override]
+    def __matmul__(self, other: Complex) -> Complex:
         return Complex(
             self.real @ other.real - self.imag @ other.imag,
             self.real @ other.imag + self.imag @ other.real,

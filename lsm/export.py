@@ -25,7 +25,7 @@ from lsm.checkpoint import Checkpoint, describe
 from lsm.errors import InputError
 from lsm.extras import require
 from lsm.fields import shapes
-from lsm.files import whole_file
+from lsm.files import whole_file, write_whole
 from lsm.model_folder import write_folder
 from lsm.registry import Registry
 from lsm.solver import NeuralSolver
@@ -153,8 +153,7 @@ def export(
     write(solver, folder)
     write_folder(folder, describe(solver, run, _without_places(checkpoint.data)), checkpoint.epoch, solver.state_dict())
     card = model_card(checkpoint, folder.resolve().name, format, metrics or {}, license)
-    with whole_file(folder / "README.md") as file:
-        file.write(card.encode())
+    write_whole(folder / "README.md", card)
 
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lsm.errors import InputError
-from lsm.files import require_regular, whole_file
+from lsm.files import require_regular, write_whole
 from lsm.plain import MAX_TEXT, parse_json
 from lsm.registry import Config, Index, check_value
 
@@ -45,10 +45,9 @@ def write_folder(folder: Path, described: Mapping[str, Any], epoch: int | None, 
     complex_names = [name for name, value in state.items() if value.is_complex()]
     real = {name: torch.view_as_real(value) if value.is_complex() else value for name, value in state.items()}
     config = {"model_type": "lsm", "lsm": described, "epoch": epoch, "complex": complex_names}
-    with whole_file(folder / WEIGHTS) as file:
-        file.write(save({name: value.contiguous() for name, value in real.items()}, metadata={"format": "pt"}))
-    with whole_file(folder / CONFIG) as file:
-        file.write((json.dumps(config, indent=2, allow_nan=False) + "\n").encode())
+    whole = {name: value.contiguous() for name, value in real.items()}
+    write_whole(folder / WEIGHTS, save(whole, metadata={"format": "pt"}))
+    write_whole(folder / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
 
 
 def read_folder(folder: Path) -> dict[str, Any]:

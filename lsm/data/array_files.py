@@ -7,7 +7,6 @@ Knows no solver.
 from __future__ import annotations
 
 import json
-import secrets
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -22,9 +21,11 @@ import numpy as np
 import scipy.io
 from numpy.lib import format as npy
 
+from lsm.data.hdf5 import member_names, open_dataset, open_hdf5
+from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
 from lsm.extras import require
-from lsm.files import put_in_place, whole_file
+from lsm.files import require_regular, whole_file, write_whole
 
 #: The name of the only array of a ``.npy`` file.
 NAMELESS = ""
@@ -52,8 +53,7 @@ def open_arrays(path: Path) -> Iterator[dict[str, Any]]:
         InputError: the file is damaged, of another format, or holds no numbers.
     """
     require_format(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    require_regular(path)
     try:
         with _READERS[path.suffix](path) as arrays:
             if not arrays:
@@ -131,11 +131,17 @@ class _Reversed:
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[dict[str, Any]]:
     """The arrays of the file, or those of its group ``fields``, as in a store."""
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         group = file.get("fields", file)
-        yield {
-            name: item for name, item in group.items() if isinstance(item, h5py.Dataset) and item.dtype.kind in "iufb"
-        }
+        names = [name for name in member_names(path, group) if _holds_numbers(group, name)]
+        yield {name: open_dataset(path, group, name, MAX_SAMPLE_BYTES) for name in names}
+
+
+def _holds_numbers(group: h5py.Group, name: str) -> bool:
+    """Whether a member is an array of numbers; what links to other files is not opened."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return False
+    return isinstance(group[name], h5py.Dataset) and group[name].dtype.kind in "iufb"
 
 
 @contextmanager
@@ -184,24 +190,16 @@ def write_arrays(
     Yields:
         Objects to whose slices of the first axis values are assigned.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        write = _write_hdf5 if path.suffix in (".h5", ".mat") else _write_npy if path.suffix == ".npy" else _write_npz
-        with write(partial, shapes, units, record, path.suffix) as arrays:
-            yield arrays
-        put_in_place(partial, path)
-        if path.suffix == ".npy":
-            write_record(path, record)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    write = _write_hdf5 if path.suffix in (".h5", ".mat") else _write_npy if path.suffix == ".npy" else _write_npz
+    with whole_file(path) as file, write(Path(file.name), shapes, units, record, path.suffix) as arrays:
+        yield arrays
+    if path.suffix == ".npy":
+        write_record(path, record)
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:
     """Write what belongs to a file that cannot hold it, as ``PATH.json``."""
-    with whole_file(path.with_name(path.name + ".json")) as file:
-        file.write((json.dumps(record, indent=2) + "\n").encode())
+    write_whole(path.with_name(path.name + ".json"), json.dumps(record, indent=2) + "\n")
 
 
 @contextmanager
@@ -236,7 +234,7 @@ def _write_hdf5(
     path: Path, shapes: Mapping[str, tuple[int, ...]], units: Mapping[str, str], record: Mapping[str, Any], suffix: str
 ) -> Iterator[dict[str, Any]]:
     matlab = suffix == ".mat"
-    with h5py.File(path, "w", userblock_size=512 if matlab else 0) as file:
+    with h5py.File(path, "w", userblock_size=512 if matlab else 0, locking=False) as file:  # locked by whole_file
         made: dict[str, Any] = {}
         for name, shape in shapes.items():
             made[name] = file.create_dataset(name, shape[::-1] if matlab else shape, "float32")
@@ -270,10 +268,6 @@ def write_vtk(path: Path, like: Path, fields: Mapping[str, np.ndarray]) -> None:
     """
     meshio = require("meshio", "vtk", f"writing {path.suffix} files")
     mesh = meshio.read(like)
-    partial = path.with_name(f"{secrets.token_hex(8)}.partial{path.suffix}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        meshio.write(partial, meshio.Mesh(mesh.points, mesh.cells, point_data={**mesh.point_data, **fields}))
-        put_in_place(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    made = meshio.Mesh(mesh.points, mesh.cells, point_data={**mesh.point_data, **fields})
+    with whole_file(path) as file:
+        meshio.write(Path(file.name), made, file_format=path.suffix[1:])

@@ -18,8 +18,10 @@ def choose_device(name: str) -> torch.device:
     """
     import torch
 
+    from lsm.device import best_device
+
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        return best_device()
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -43,12 +43,12 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
 
 
 def best_checkpoint(path: Path) -> Path:
-    """A checkpoint itself, or the best one of a run's folder.
+    """A checkpoint or an exported folder itself, or the best checkpoint of a run's folder.
 
     Raises:
         FileNotFoundError: the run has none but its last one.
     """
-    if not path.is_dir():
+    if not path.is_dir() or (path / "config.json").is_file():
         return path
     best, last = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
     if last.is_file() and not best.is_file():

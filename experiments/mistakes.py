@@ -39,6 +39,7 @@ OPTION_NAMES = {
     "patch": "model.patch",
     "deformation": "deformation=FILE",
     "animate": "animate=false",
+    "output": "output=",
 }
 
 

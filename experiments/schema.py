@@ -146,6 +146,31 @@ class TableOptions(Options):
     num_shards: Count
 
 
+@dataclass(frozen=True)
+class PredictOptions(Options):
+    """Options of ``lsm-predict``."""
+
+    checkpoint: str
+    input: str | None
+    output: str | None
+    template: str | None
+    batch_size: Count
+    device: str
+    overwrite: bool
+    plugins: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ExportOptions(Options):
+    """Options of ``lsm-export``."""
+
+    checkpoint: str
+    format: str
+    output: str | None
+    license: str | None
+    plugins: Sequence[str]
+
+
 SCHEMAS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "generate": GenerateOptions,
@@ -153,6 +178,8 @@ SCHEMAS: dict[str, type[Options]] = {
     "evaluate": EvaluateOptions,
     "visualize": VisualizeOptions,
     "import": ImportOptions,
+    "predict": PredictOptions,
+    "export": ExportOptions,
     "profile": ProfileOptions,
     "table": TableOptions,
 }

@@ -55,7 +55,7 @@ def run(cfg: DictConfig) -> tuple[int, dict[str, Any]]:
 
 
 def from_command_line(cfg: DictConfig) -> None:
-    """Run, and end with the exit code; in a sweep, which other jobs follow, only a failure does."""
+    """Run, and end with the exit code; in a sweep, whose other shards are to follow, a later call gives it."""
     code, _ = run(cfg)
     if code and HydraConfig.get().mode == RunMode.RUN:
         sys.exit(code)

@@ -12,13 +12,16 @@ Schema 2 of this entry::
     spec     the fields, see :meth:`lsm.fields.FieldSpec.to_dict`
     run      {config, overrides, choices}: the run's resolved configuration, the options typed by the user, the groups chosen
     data     which data it was trained on, see :meth:`lsm.data.datamodule.FieldDataModule.describe`
+    ranges   of its inputs and parameters, see :class:`lsm.solver.NeuralSolver`; empty or absent if unknown
+
+A folder that :func:`lsm.export.export` wrote is read alike.
 """
 
 from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +31,13 @@ from zipfile import ZIP_STORED, ZipFile
 import torch
 from torch import Tensor, nn
 
+from lsm.data.normalize import Ranges
 from lsm.errors import InputError
 from lsm.fields import FieldSpec
 from lsm.files import remove_leftovers, require_regular, whole_file
 from lsm.memory import AllocationLimit
 from lsm.migration import migrate
+from lsm.model_folder import read_folder
 from lsm.plain import require_plain, walk
 from lsm.registry import Config, Index, check_value
 from lsm.solver import NeuralSolver, build_solver
@@ -88,8 +93,8 @@ class Checkpoint:
 
 def describe(solver: NeuralSolver, run: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The plain entry from which :func:`load` rebuilds ``solver``; ``run`` and ``data`` as in :class:`Checkpoint`."""
-    spec = solver.spec.to_dict()
-    return {"schema": SCHEMA, "solver": solver.config, "spec": spec, "run": dict(run), "data": dict(data or {})}
+    described = {"schema": SCHEMA, "solver": solver.config, "spec": solver.spec.to_dict(), "ranges": solver.ranges}
+    return {**described, "run": dict(run), "data": dict(data or {})}
 
 
 def save(solver: NeuralSolver, run: Mapping[str, Any], path: str | Path) -> None:
@@ -115,9 +120,7 @@ def read(path: str | Path) -> dict[str, Any]:
         InputError: the file is damaged, no checkpoint of this project and schema, or holds more than tensors and plain data.
     """
     path = Path(path)
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; name the checkpoint in it, such as checkpoints/best.ckpt of a run")
-    content = load_plain(path)
+    content = read_folder(path) if path.is_dir() else load_plain(path)
     described = content.get("lsm") if isinstance(content, dict) else None
     if not isinstance(described, dict) or "state_dict" not in content:
         raise InputError(
@@ -245,6 +248,7 @@ def rebuild(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
             solver = build_solver(described["solver"], spec)
         _require_same_shapes(solver.state_dict(), state)
         solver.load_state_dict(state)
+        solver.ranges = _checked_ranges(described.get("ranges") or {}, spec)
     return Checkpoint(solver.eval(), described["run"], described["data"], content.get("epoch"), Path(path))
 
 
@@ -266,3 +270,13 @@ def require_finite(path: str | Path, state: Mapping[str, Tensor]) -> None:
             raise InputError(
                 f"{path} holds weights {name} that are not finite; it is damaged, or its training diverged"
             )
+
+
+def _checked_ranges(ranges: Mapping[str, Any], spec: FieldSpec) -> Ranges:
+    """Ranges that fit the fields; none for a checkpoint that does not record them."""
+    channels = {"inputs": spec.input_channels, "parameters": len(spec.parameters)}
+    for name, pairs in ranges.items():
+        check_value(f"ranges.{name}", pairs, Sequence[Sequence[float]])
+        if [len(pair) for pair in pairs] != [2] * channels[name]:
+            raise InputError(f"ranges.{name} are {len(pairs)}, expected {channels[name]} pairs of numbers")
+    return dict(ranges)

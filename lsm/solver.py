@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.data.normalize import BoundingBox, CoordinateNormalization, Normalization, Normalizer
+from lsm.data.normalize import BoundingBox, CoordinateNormalization, Normalization, Normalizer, RangeMeter, Ranges
+from lsm.device import best_device
 from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, shapes
 from lsm.model import MODELS
@@ -56,6 +58,9 @@ class NeuralSolver(nn.Module):
         normalizers: of inputs, targets and parameters.
         spec: the fields.
         config: the plain description from which :func:`build_solver` makes the same solver, kept in checkpoints.
+    Attributes:
+        ranges: smallest and largest value of each channel of the training samples' ``inputs`` and ``parameters``; empty if not
+            known.
 
     Example:
         >>> from lsm.fields import Channel
@@ -72,17 +77,22 @@ class NeuralSolver(nn.Module):
         self.model, self.spec, self.config = model, spec, dict(config or {})
         self.input_normalizer, self.target_normalizer = normalizers.inputs, normalizers.targets
         self.parameter_normalizer, self.coordinate_normalizer = normalizers.parameters, normalizers.coords
+        self.ranges: Ranges = {}
 
     def fit_normalizers(self, batches: Callable[[], Iterable[FieldBatch]]) -> None:
-        """Compute the statistics of inputs, targets, parameters and coordinates.
+        """Compute the statistics of inputs, targets, parameters and coordinates, and the ranges of inputs and parameters.
 
         Args:
             batches: returns, each time it is called, every training sample once.
         """
-        self.input_normalizer.fit(batch.inputs for batch in batches())
+        inputs = RangeMeter(batch.inputs for batch in batches())
+        self.input_normalizer.fit(inputs)
+        self.ranges = {"inputs": inputs.finish()}
         self.target_normalizer.fit(self._model_outputs(batch.targets) for batch in batches())
         if self.parameter_normalizer is not None:
-            self.parameter_normalizer.fit(batch.parameters for batch in batches() if batch.parameters is not None)
+            scalars = RangeMeter(batch.parameters for batch in batches() if batch.parameters is not None)
+            self.parameter_normalizer.fit(scalars)
+            self.ranges["parameters"] = scalars.finish()
         if self.coordinate_normalizer is not None:
             self.coordinate_normalizer.fit(batch.coords for batch in batches() if batch.coords is not None)
 
@@ -117,7 +127,7 @@ class NeuralSolver(nn.Module):
         if self.parameter_normalizer is None or parameters is None:
             return features
         scalars = self.parameter_normalizer.encode(parameters)
-        scalars = scalars.reshape(len(scalars), *[1] * (inputs.dim() - 2), -1)
+        scalars = scalars.unflatten(0, (-1, *([1] * (inputs.dim() - 2))))
         return torch.cat([features, scalars.expand(*inputs.shape[:-1], -1)], dim=-1)
 
     def step(
@@ -133,16 +143,26 @@ class NeuralSolver(nn.Module):
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Predict all target channels, ``(b, *sites, c_out)``, in physical units; the batch's targets are not read."""
-        return self._solve(batch.inputs, batch.coords, batch.code, batch.parameters)
+        return self.solve(batch.inputs, batch.coords, batch.code, batch.parameters)
 
-    def _solve(self, inputs: Tensor, *rest: Tensor | None) -> Tensor:
+    def solve(self, inputs: Tensor, *rest: Tensor | None) -> Tensor:
+        """Predict as :meth:`forward` from the tensors of a batch: inputs, coordinates, code and parameters."""
         if self.spec.frames is None:
             return self.step(inputs, *rest)
         frames = rollout(lambda window: self.step(window, *rest), inputs, num_steps=self.spec.frames.targets)
         return torch.cat(list(frames), dim=-1)
 
     @torch.inference_mode()
-    def predict(self, inputs: Any, coords: Any = None, code: Any = None, parameters: Any = None) -> np.ndarray:
+    def predict(
+        self,
+        inputs: Any,
+        coords: Any = None,
+        code: Any = None,
+        parameters: Any = None,
+        *,
+        batch_size: int | None = None,
+        device: str | torch.device | None = None,
+    ) -> np.ndarray:
         """Predict the fields of one sample or of several from arrays, without gradients.
 
         Args:
@@ -150,19 +170,34 @@ class NeuralSolver(nn.Module):
             coords: ``([b,] *sites, d)``, where the sites lie, for meshes and point clouds.
             code: ``([b,] k)``, the shape code, for solvers that take one.
             parameters: ``([b,] p)``, scalars of the sample, for solvers that take them.
+            batch_size: samples to predict at once; all of them by default.
+            device: where to compute, "auto" for the fastest device; the solver moves there. By default it stays where it is.
         Returns:
             ``([b,] *sites, c_out)``, in physical units; ``float32`` as the solver's parameters.
         Raises:
             InputError: an array is missing, or has other axes or channels than the solver was made for.
         """
-        like = next(parameter for parameter in self.parameters() if parameter.is_floating_point())
+        if device is not None:
+            self.to(best_device() if device == "auto" else device)
         given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters}
-        tensors = {name: None if value is None else torch.as_tensor(value).to(like) for name, value in given.items()}
+        tensors = {name: None if value is None else torch.as_tensor(value) for name, value in given.items()}
         single = tensors["inputs"] is not None and tensors["inputs"].dim() == len(self.spec.sites) + 1
         if single:
             tensors = {name: None if tensor is None else tensor[None] for name, tensor in tensors.items()}
-        fields = self._solve(*self._checked(tensors)).cpu().numpy()
+        fields = self._in_batches(self._checked(tensors), batch_size)
         return fields[0] if single else fields
+
+    def _in_batches(self, tensors: Sequence[Tensor | None], batch_size: int | None) -> np.ndarray:
+        like = next(parameter for parameter in self.parameters() if parameter.is_floating_point())
+
+        def batches(tensor: Tensor | None) -> Iterable[Any]:
+            return repeat(None) if tensor is None else tensor.split(batch_size or max(len(tensor), 1))
+
+        fields = []
+        for inputs, *rest in zip(*map(batches, tensors), strict=False):
+            parts = (None if part is None else part.to(like) for part in rest)
+            fields.append(self.solve(inputs.to(like), *parts).cpu())
+        return torch.cat(fields).numpy()
 
     def _checked(self, tensors: Mapping[str, Tensor | None]) -> list[Any]:
         """Inputs, coordinates, code and parameters of several samples; unused ones become None."""
@@ -178,6 +213,11 @@ class NeuralSolver(nn.Module):
                     f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
                 )
             checked.append(None if shape is None else tensor)
+        counts = {
+            name: len(tensor) for name, tensor in zip(shapes(self.spec), checked, strict=True) if tensor is not None
+        }
+        if len(set(counts.values())) > 1:
+            raise InputError(f"expected as many samples in each array, found {counts}")
         return checked
 
 

@@ -24,7 +24,7 @@ from toy_generators import ToyGenerator
 from toy_sets import expected_content
 
 from data_prep.generation.job import Job
-from experiments import convert, evaluate, generate, import_reference, train, visualize
+from experiments import convert, evaluate, export, generate, import_reference, predict, train, visualize
 from experiments.app import check, compose_config, config_dir
 
 torch.set_num_threads(1)
@@ -38,6 +38,8 @@ RUNS = {
     "evaluate": evaluate.run,
     "visualize": visualize.run,
     "import": import_reference.run,
+    "predict": predict.run,
+    "export": export.run,
 }
 
 #: Darcy data of seconds: solved on 25 x 25 sites.

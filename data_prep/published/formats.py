@@ -10,7 +10,6 @@ import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import scipy.io
 from scipy.io.matlab import matfile_version
 
+from lsm.data.array_files import mark_as_matlab
 from lsm.data.hdf5 import damage_reported, member_names, open_dataset, open_hdf5, require_true_sizes
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
@@ -217,8 +217,4 @@ def _write_mat73(path: Path, arrays: Mapping[str | None, np.ndarray]) -> None:
         for name, values in arrays.items():
             dataset = file.create_dataset(str(name), data=values.transpose())
             dataset.attrs["MATLAB_class"] = np.bytes_(_MATLAB_CLASSES.get(str(values.dtype), str(values.dtype)))
-    # MATLAB recognises its files by the first bytes: 116 bytes of text, a version and a mark of the byte order.
-    now = datetime.now(timezone.utc)
-    text = f"MATLAB 7.3 MAT-file, Platform: Python, Created on: {now:%a %b %d %H:%M:%S %Y} HDF5 schema 1.00 ."
-    with path.open("r+b") as raw:
-        raw.write(text.encode().ljust(116)[:116] + bytes(8) + b"\x00\x02IM")
+    mark_as_matlab(path)

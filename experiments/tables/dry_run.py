@@ -78,4 +78,4 @@ def _print(missing: Any, runs: dict[str, dict[str, Any]], hours: float, cfg: Dic
         table.add_row(name, run["status"] + reason, as_seconds(run["seconds"]) if run["seconds"] else "")
     console.print(table)
     each = f" with {cfg.workers} runs at a time" if cfg.workers > 1 else ""
-    console.print(f"about {hours:.2g} hours of training{each}, without data, profiles and evaluations")
+    console.print(f"about {hours:.2g} hours of training{each}, besides data, profiles and evaluations")

@@ -128,7 +128,7 @@ def _run_cells(cells: list[Cell], progress: Progress, cfg: DictConfig, deadline:
             progress.outcomes[cell.name] = "left"
         except (processes.CommandFailed, InputError) as failure:
             progress.outcomes[cell.name], progress.failures[cell.name] = "failed", str(failure)
-            console.print(f"{cell.name}: {failure}; see {cell.folder}", style="yellow", soft_wrap=True)
+            console.print(f"{cell.name}: {failure}; see the logs in {cell.folder}", style="yellow", soft_wrap=True)
 
     with ThreadPoolExecutor(cfg.workers) as pool:
         for future in [pool.submit(work, cell) for cell in cells]:

@@ -14,6 +14,34 @@ Normalization = Literal["none", "channel", "site"]
 CoordinateNormalization = Literal["none", "box"]
 
 
+#: ``[low, high]`` of each channel, by what the channels belong to.
+Ranges = dict[str, list[list[float]]]
+
+
+class RangeMeter:
+    """Batches ``(b, ..., c)`` passed on while the smallest and the largest value of each channel is noted."""
+
+    def __init__(self, batches: Iterable[Tensor]) -> None:
+        self._batches = iter(batches)
+        self._low: Tensor | None = None
+        self._high: Tensor | None = None
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for batch in self._batches:
+            low, high = batch.flatten(0, -2).aminmax(dim=0)
+            self._low = low if self._low is None else self._low.minimum(low)
+            self._high = high if self._high is None else self._high.maximum(high)
+            yield batch
+
+    def finish(self) -> list[list[float]]:
+        """Read what is left; return ``[low, high]`` of each channel."""
+        for _ in self:
+            pass
+        if self._low is None or self._high is None:
+            return []
+        return torch.stack([self._low, self._high], dim=-1).tolist()
+
+
 class Normalizer(nn.Module):
     """Subtract a mean and divide by a deviation.
 

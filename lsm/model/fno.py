@@ -7,17 +7,25 @@ Differential Equations", ICLR 2021.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
 from typing import Annotated
 
 import torch
 from annotated_types import Interval
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.errors import OptionError
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
+from lsm.model.fourier import (
+    Complex,
+    analyse,
+    mix_channels,
+    nonnegative_wave_numbers,
+    signed_wave_numbers,
+    synthesise,
+)
 from lsm.model.grid import append_coordinates, make_head
 from lsm.registry import Count
 
@@ -38,36 +46,39 @@ class SpectralConvolution(nn.Module):
         self.modes = tuple(modes)
         corners = 2 ** (len(self.modes) - 1)
         weights = torch.randn(corners, channels, channels, *self.modes, 2) / (2**0.5 * channels)
-        self.weights = nn.Parameter(
-            weights
-        )  # real and imaginary parts: optimisers and half precision know real numbers
+        # Real and imaginary parts: optimisers and half precision know real numbers.
+        self.weights = nn.Parameter(weights)
 
     def forward(self, field: Tensor) -> Tensor:
         """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
-        axes = tuple(range(2, field.dim()))
+        sizes = field.shape[2:]
         with torch.autocast(field.device.type, enabled=False):
-            spectrum = torch.fft.rfftn(field.float() if field.dtype.itemsize < 4 else field, dim=axes)
-            mixed = torch.zeros_like(spectrum)
-            weights = torch.view_as_complex(self.weights.to(spectrum.real.dtype))
-            for corner, (kept, used) in zip(weights, self._corners(spectrum.shape[2:]), strict=True):
-                mixed[kept] = torch.einsum("bi...,io...->bo...", spectrum[kept], corner[used])
-            return torch.fft.irfftn(mixed, s=field.shape[2:], dim=axes)
+            field = field.float() if field.dtype.itemsize < 4 else field
+            mixed = mix_channels(analyse(field, self.modes), self._weights(sizes, field))
+            return synthesise(mixed, sizes, self.modes)
 
-    def _corners(self, sizes: Sequence[int]) -> list[tuple[tuple[slice, ...], tuple[slice, ...]]]:
-        """Indices into the spectrum and into the weights, per combination of signs; a coarse lattice has fewer modes.
+    def _weights(self, sizes: Sequence[int], like: Tensor) -> Complex:
+        """Weights ``(c, c, *k)`` of the kept wave numbers; a coarse lattice has fewer of them."""
+        in_order, weights = _IN_ORDER[len(self.modes)], self.weights.to(like.dtype)
+        real, imag = rearrange(weights, in_order, s0=min(len(weights), 2))
+        return Complex(self._select(real, sizes), self._select(imag, sizes))
 
-        Weights of negative wave numbers are stored from ``-m`` to ``-1``, as a spectrum has them.
-        """
-        counts = [min(mode, max(size // 2, 1)) for mode, size in zip(self.modes[:-1], sizes[:-1], strict=True)]
-        last = slice(min(self.modes[-1], sizes[-1]))
-        every = (slice(None), slice(None))
-        corners = []
-        for signs in product((False, True), repeat=len(counts)):
-            ends = list(zip(signs, counts, self.modes, strict=False))
-            kept = (slice(-count, None) if negative else slice(count) for negative, count, _ in ends)
-            used = (slice(mode - count, None) if negative else slice(count) for negative, count, mode in ends)
-            corners.append(((*every, *kept, last), (*every, *used, last)))
-        return corners
+    def _select(self, weights: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Weights belong to wave numbers, which count from both ends of an axis, from one end of the last axis."""
+        *first, last = zip(self.modes, sizes, strict=True)
+        for axis, (modes, size) in enumerate(first, start=2):
+            if size < 2 * modes:
+                kept = torch.tensor(signed_wave_numbers(modes, size), device=weights.device) % (2 * modes)
+                weights = weights.index_select(axis, kept)
+        return weights[..., : len(nonnegative_wave_numbers(*last))]
+
+
+# Per rank: from weights by combination of signs to one axis per wave number, nonnegative ones first.
+_IN_ORDER = {
+    1: "s0 i o k0 z -> z i o (s0 k0)",
+    2: "s0 i o k0 k1 z -> z i o (s0 k0) k1",
+    3: "(s0 s1) i o k0 k1 k2 z -> z i o (s0 k0) (s1 k1) k2",
+}
 
 
 @MODELS.register("fno")

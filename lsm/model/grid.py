@@ -22,7 +22,7 @@ def unit_coordinates(sizes: tuple[int, ...], like: Tensor) -> Tensor:
 def append_coordinates(inputs: Tensor) -> Tensor:
     """Append the lattice's normalised coordinates to the channels: ``(b, *sites, c)`` to ``(b, *sites, c + d)``."""
     sites = tuple(inputs.shape[1:-1])
-    unit = unit_coordinates(sites, inputs).expand(len(inputs), *sites, len(sites))
+    unit = unit_coordinates(sites, inputs).expand(*inputs.shape[:-1], len(sites))
     return torch.cat([inputs, unit], dim=-1)
 
 

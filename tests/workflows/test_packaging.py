@@ -17,7 +17,7 @@ from conftest import ROOT
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="no checkout to build from")
 
 #: Files besides code that the packages read or ship, and those that only the repository shows.
-DATA = (".npz", ".md", ".npy", ".json", ".yaml")
+DATA = (".npz", ".md", ".npy", ".json", ".yaml", ".jinja")
 PICTURES = (".png", ".gif")
 RESULTS = "experiments/results/"
 

@@ -244,7 +244,7 @@ def test_a_run_that_another_process_holds_is_left_alone(copy, commands):
     assert (code, commands.calls) == (table.CONTINUE, [])
 
 
-def wait_until(is_true: Callable[[], bool], seconds: float = 120) -> None:
+def wait_until(is_true: Callable[[], bool], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not is_true():
         assert time.monotonic() < end

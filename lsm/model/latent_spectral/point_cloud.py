@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldSpec
+from lsm.model.fourier import Complex, analyse, mix_channels, synthesise, waves_at
 from lsm.model.grid import unit_coordinates
 from lsm.model.latent_spectral.parts import PROJECTIONS
 from lsm.registry import Count
@@ -89,10 +90,11 @@ class FourierWeights(nn.Module):
         self.nonnegative = nn.Parameter(torch.rand(width, width, modes, modes, dtype=_complex_dtype()) / width**2)
         self.negative = nn.Parameter(torch.rand(width, width, modes, modes, dtype=_complex_dtype()) / width**2)
 
-    def forward(self, coefficients: Tensor) -> Tensor:
+    def forward(self, coefficients: Complex) -> Complex:
         """Map ``(b, w, 2m, m)`` to ``(b, w, 2m, m)``."""
-        weights = torch.cat([self.nonnegative, self.negative], dim=-2).to(coefficients.dtype)
-        return torch.einsum("bikl,iokl->bokl", coefficients, weights)
+        both = [torch.view_as_real(part) for part in (self.nonnegative, self.negative)]
+        weights = torch.cat(both, dim=-3).to(coefficients.real.dtype)
+        return mix_channels(coefficients, Complex(*weights.unbind(-1)))
 
 
 def _complex_dtype() -> torch.dtype:
@@ -150,14 +152,15 @@ class FourierProjection(nn.Module):
         wave_numbers = torch.cat([torch.arange(modes), torch.arange(-modes, 0)]).to(torch.get_default_dtype())
         self.register_buffer("wave_numbers", wave_numbers, persistent=False)
 
-    def waves(self, points: Tensor) -> tuple[Tensor, Tensor]:
-        """``exp(2 pi i k1 xi_1)`` as ``(b, n, 2m)`` and ``exp(2 pi i k2 xi_2)`` as ``(b, n, m)``.
+    def waves(self, points: Tensor, shift: int = 0) -> tuple[Tensor, Tensor]:
+        """``exp(2 pi i (k1 + shift) xi_1)`` as ``(b, n, 2, 2m)`` and ``exp(2 pi i k2 xi_2)`` as ``(b, n, 2, m)``.
 
-        A wave at ``k = (k1, k2)`` is the product of the two, so that no array over all points and wave vectors is needed.
+        Real and imaginary parts lie on the third axis. A wave at ``k = (k1, k2)`` is the product of the two, so that no array
+        over all points and wave vectors is needed.
         """
-        phases = 2 * torch.pi * points.unsqueeze(-1) * self.wave_numbers
-        waves = torch.polar(torch.ones_like(phases), phases)
-        return waves[..., 0, :], waves[..., 1, : self.modes]
+        first = waves_at(points[..., 0], self.wave_numbers + shift)
+        second = waves_at(points[..., 1], self.wave_numbers[: self.modes])
+        return torch.stack(first, dim=-2), torch.stack(second, dim=-2)
 
     def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
@@ -168,20 +171,16 @@ class FourierProjection(nn.Module):
             )
         with _full_precision(inputs):
             points = self.deformation(coords, code)
-            first, second = self.waves(points)
-            values = self.lift(inputs).to(first.dtype)
-            coefficients = torch.einsum("bnc,bnk,bnl->bckl", values, first.conj(), second.conj())
-            grid = torch.fft.irfft2(self._padded(self.weights_in(coefficients)), s=(self.resolution, self.resolution))
-            bias = self.grid_bias(unit_coordinates((self.resolution, self.resolution), inputs)).movedim(-1, 0)
+            coefficients = self._coefficients(self.lift(inputs).to(points.dtype), points)
+            sites = (self.resolution, self.resolution)
+            grid = synthesise(self.weights_in(coefficients), sites, (self.modes, self.modes))
+            bias = self.grid_bias(unit_coordinates(sites, inputs)).movedim(-1, 0)
             return functional.gelu(grid + bias), (points, coords)
 
-    def _padded(self, coefficients: Tensor) -> Tensor:
-        """Put kept coefficients ``(b, w, 2m, m)`` into a whole half-spectrum ``(b, w, r, r//2 + 1)``."""
-        batch, width = coefficients.shape[:2]
-        spectrum = coefficients.new_zeros(batch, width, self.resolution, self.resolution // 2 + 1)
-        spectrum[:, :, : self.modes, : self.modes] = coefficients[:, :, : self.modes]
-        spectrum[:, :, -self.modes :, : self.modes] = coefficients[:, :, self.modes :]
-        return spectrum
+    def _coefficients(self, values: Tensor, points: Tensor) -> Complex:
+        """``sum_n u_n exp(-2 pi i <k, xi_n>)``: values ``(b, n, w)`` at points ``(b, n, 2)`` to ``(b, w, 2m, m)``."""
+        products = torch.einsum("bnc,bnyk,bnzl->yzbckl", values, *self.waves(points))
+        return Complex(products[0, 0] - products[1, 1], -products[0, 1] - products[1, 0])
 
     def unproject(self, features: Tensor, sites: tuple[Tensor, Tensor]) -> Tensor:
         """Map features ``(b, w, r, r)`` to the points, ``(b, n, w)``."""
@@ -189,17 +188,31 @@ class FourierProjection(nn.Module):
             return self._series(features, *sites)
 
     def _series(self, features: Tensor, points: Tensor, coords: Tensor) -> Tensor:
-        spectrum = torch.fft.rfft2(features.to(points.dtype))[..., : self.modes]
-        kept = torch.cat([spectrum[:, :, : self.modes], spectrum[:, :, -self.modes :]], dim=-2)
+        coefficients = self.weights_out(analyse(features.to(points.dtype), (self.modes, self.modes)))
         first, second = self.waves(points)
-        coefficients = self.weights_out(kept)
         if self.rows == "symmetric":
             # A real field's wave at -k is the conjugate of that at k: count every k2 > 0 twice and take the real part.
-            weights = coefficients.real.new_full((self.modes,), 2.0)
-            weights[0] = 1.0
-            values = torch.einsum("bckl,bnk,bnl->bnc", coefficients * weights, first, second).real
+            shares = coefficients.real.new_tensor([1.0] + [2.0] * (self.modes - 1))
+            values = _real_series(coefficients, first, second * shares)
         else:
-            partners = coefficients[..., 1:].flip(-2, -1).conj()
-            whole = torch.cat([second, second[..., 1:].flip(-1).conj()], dim=-1)
-            values = torch.einsum("bckl,bnk,bnl->bnc", torch.cat([coefficients, partners], dim=-1), first, whole).real
+            # The partner of (k1, k2 > 0) lies at -k1 - 1: conjugated, its wave is that of k1 + 1.
+            partners, _ = self.waves(points, shift=1)
+            values = _real_series(coefficients, first, second)
+            rest = Complex(coefficients.real[..., 1:], coefficients.imag[..., 1:])
+            values = values + _real_series(rest, partners, second[..., 1:])
         return values + self.point_bias(coords)
+
+
+def _real_series(coefficients: Complex, first: Tensor, second: Tensor) -> Tensor:
+    """``Re sum_kl c_kl first_nk second_nl``.
+
+    Args:
+        coefficients: ``(b, w, k, l)``.
+        first: ``(b, n, 2, k)``, real and imaginary parts on the third axis.
+        second: ``(b, n, 2, l)``.
+    Returns:
+        ``(b, n, w)``.
+    """
+    real, imag = coefficients
+    pairs = torch.stack([torch.stack([real, -imag]), torch.stack([-imag, -real])])
+    return torch.einsum("yzbckl,bnyk,bnzl->bnc", pairs, first, second)

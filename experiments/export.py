@@ -1,0 +1,51 @@
+"""``lsm-export``: a folder with weights, description and model card, to be uploaded or used without lsm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from experiments.app import command
+from experiments.folders import best_checkpoint, run_of
+from lsm.errors import InputError
+from lsm.progress import console
+
+
+def run(cfg: DictConfig) -> Path:
+    """Export as configured; return the folder.
+
+    Raises:
+        InputError: the folder holds files, the format is unknown, or a package is missing.
+    """
+    from lsm.checkpoint import load
+    from lsm.export import export
+
+    checkpoint = load(best_checkpoint(Path(cfg.checkpoint)))
+    folder = run_of(cfg.checkpoint) / "export" / cfg.format if cfg.output is None else Path(cfg.output)
+    export(checkpoint, folder, cfg.format, _metrics(checkpoint.path, checkpoint.epoch), cfg.license)
+    for path in sorted(folder.iterdir()):
+        console.print(f"{path}  ({path.stat().st_size:,} bytes)", soft_wrap=True)
+    console.print(f'read it with lsm.load("{folder}")', soft_wrap=True)
+    return folder
+
+
+def _metrics(checkpoint: Path, epoch: int | None) -> dict[str, Any]:
+    """Errors on the test split, if this checkpoint was evaluated with its own data and grid."""
+    suffix = "" if checkpoint.stem == "best" else f"_{checkpoint.stem}"
+    path = run_of(checkpoint) / "evaluation" / f"test{suffix}" / "metrics.json"
+    if not path.is_file():
+        return {}
+    try:
+        metrics = json.loads(path.read_text())
+        return metrics if metrics["epoch"] == epoch else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} holds no metrics ({error}); run lsm-evaluate again") from error
+
+
+main = command("export", run)
+
+if __name__ == "__main__":
+    main()

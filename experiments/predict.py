@@ -1,0 +1,86 @@
+"""``lsm-predict``: fields for a file of inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from experiments.app import command
+from experiments.device import choose_device
+from experiments.folders import best_checkpoint
+from lsm.errors import InputError
+from lsm.progress import console, progress_bar
+from lsm.provenance import describe_environment
+
+if TYPE_CHECKING:
+    from lsm.checkpoint import Checkpoint
+
+
+def run(cfg: DictConfig) -> Path:
+    """Predict, or write a template, as configured; return the file that was made.
+
+    Raises:
+        InputError: input, output or template is missing, or the output exists.
+    """
+    from lsm.checkpoint import load
+
+    checkpoint = load(best_checkpoint(Path(cfg.checkpoint)))
+    if cfg.template is not None:
+        return _write_template(checkpoint, Path(cfg.template), cfg.overwrite)
+    if cfg.input is None or cfg.output is None:
+        raise InputError(
+            "give input=FILE and output=FILE, or template=FILE for a file of inputs that shows what is expected"
+        )
+    return _predict(cfg, checkpoint, Path(cfg.input), Path(cfg.output))
+
+
+def _write_template(checkpoint: Checkpoint, path: Path, overwrite: bool) -> Path:
+    from lsm.prediction import write_template
+
+    _require_free(path, overwrite)
+    for name, shape in write_template(checkpoint.solver, path).items():
+        console.print(f"{name}: {' x '.join(map(str, shape))}")
+    console.print(
+        f"wrote {path}; the first axis is that of the samples, of which there may be any number", soft_wrap=True
+    )
+    return path
+
+
+def _predict(cfg: DictConfig, checkpoint: Checkpoint, source: Path, target: Path) -> Path:
+    from lsm.prediction import predict_file
+
+    _require_free(target, cfg.overwrite)
+    solver = checkpoint.solver.to(choose_device(cfg.device))
+    with progress_bar() as progress:
+        check = predict_file(
+            solver,
+            source,
+            target,
+            provenance_of(checkpoint),
+            batch_size=cfg.batch_size,
+            track=lambda starts: progress.track(starts, description="batches"),
+        )
+    for warning in check.warnings():
+        console.print(f"warning: {warning}", soft_wrap=True)
+    console.print(f"wrote {target}", soft_wrap=True)
+    return target
+
+
+def _require_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists already; choose another file, or add overwrite=true")
+
+
+def provenance_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """With which solver, trained on which data, and with which code a prediction is made."""
+    name, environment = checkpoint.solver.config["model"]["name"], describe_environment()
+    trained = {"checkpoint": str(checkpoint.path), "epoch": checkpoint.epoch, "training_data": checkpoint.data}
+    return {"model": name, **trained, **{key: environment[key] for key in ("date", "commit", "lsm", "packages")}}
+
+
+main = command("predict", run)
+
+if __name__ == "__main__":
+    main()

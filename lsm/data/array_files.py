@@ -1,0 +1,273 @@
+"""Arrays by name in files of several formats, read and written block by block, so that they may exceed the memory.
+
+``.npz``, ``.npy``, ``.h5`` and ``.mat`` hold arrays ``(samples, ...)``; a ``.vtu`` or ``.vtk`` file holds one sample.
+Knows no solver.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import scipy.io
+from numpy.lib import format as npy
+
+from lsm.data.hdf5 import member_names, open_dataset, open_hdf5
+from lsm.data.store import MAX_SAMPLE_BYTES
+from lsm.errors import InputError
+from lsm.extras import require
+from lsm.files import require_regular, whole_file, write_whole
+
+#: The name of the only array of a ``.npy`` file.
+NAMELESS = ""
+
+VTK = (".vtu", ".vtk")
+FORMATS = (".npz", ".npy", ".h5", ".mat", *VTK)
+
+
+def require_format(path: Path) -> None:
+    """Check a file's suffix.
+
+    Raises:
+        InputError: no such files can be read and written.
+    """
+    if path.suffix not in FORMATS:
+        raise InputError(f"{path} has no suffix of a known format; known are {', '.join(FORMATS)}")
+
+
+@contextmanager
+def open_arrays(path: Path) -> Iterator[dict[str, Any]]:
+    """Open the arrays of a file: objects with ``shape``, of which slices of the first axis are read.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: the file is damaged, of another format, or holds no numbers.
+    """
+    require_format(path)
+    require_regular(path)
+    try:
+        with _READERS[path.suffix](path) as arrays:
+            if not arrays:
+                raise InputError(f"{path} holds no array of numbers")
+            yield arrays
+    except (InputError, PermissionError):
+        raise
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} cannot be read as {path.suffix} ({error})") from error
+
+
+@contextmanager
+def _open_npy(path: Path) -> Iterator[dict[str, Any]]:
+    yield {NAMELESS: npy.open_memmap(path, mode="r")}
+
+
+class _Member:
+    """One array in a ``.npz`` archive, read from the beginning to the end."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        self._archive, self._name = archive, name
+        self._rewind()
+
+    def _rewind(self) -> None:
+        self._stream, self._position = self._archive.open(self._name), 0
+        read = npy.read_array_header_1_0 if npy.read_magic(self._stream) == (1, 0) else npy.read_array_header_2_0
+        self.shape, fortran, self.dtype = read(self._stream)
+        if (fortran and len(self.shape) > 1) or self.dtype.hasobject:
+            raise InputError(f"{self._name} is in Fortran order or holds objects; save np.ascontiguousarray(array)")
+
+    def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
+        if isinstance(block, tuple):
+            self._rewind()
+            return np.frombuffer(self._rows(1), self.dtype).reshape(self.shape)
+        start, stop, _ = block.indices(self.shape[0])
+        if start < self._position:
+            self._rewind()
+        for _ in range(self._position, start):
+            self._rows(1)
+        self._position = stop
+        return np.frombuffer(self._rows(stop - start), self.dtype).reshape(stop - start, *self.shape[1:])
+
+    def _rows(self, count: int) -> bytes:
+        size = count * int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        data = self._stream.read(size)
+        if len(data) < size:
+            raise InputError(f"{self._name} is shorter than its header says; the file is damaged")
+        return data
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[dict[str, Any]]:
+    with zipfile.ZipFile(path) as archive:
+        members = {name.removesuffix(".npy"): _Member(archive, name) for name in archive.namelist()}
+        yield {name: member for name, member in members.items() if member.dtype.kind in "iufb"}
+
+
+@dataclass(frozen=True)
+class _Reversed:
+    """An array of a MATLAB v7.3 file, whose axes HDF5 shows in reverse."""
+
+    dataset: h5py.Dataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.dataset.shape[::-1]
+
+    def __getitem__(self, block: slice) -> np.ndarray:
+        return self.dataset[..., block].transpose()
+
+    def __setitem__(self, block: slice, values: np.ndarray) -> None:
+        self.dataset[..., block] = values.transpose()
+
+
+@contextmanager
+def _open_hdf5(path: Path) -> Iterator[dict[str, Any]]:
+    """The arrays of the file, or those of its group ``fields``, as in a store."""
+    with open_hdf5(path) as file:
+        group = file.get("fields", file)
+        names = [name for name in member_names(path, group) if _holds_numbers(group, name)]
+        yield {name: open_dataset(path, group, name, MAX_SAMPLE_BYTES) for name in names}
+
+
+def _holds_numbers(group: h5py.Group, name: str) -> bool:
+    """Whether a member is an array of numbers; what links to other files is not opened."""
+    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+        return False
+    return isinstance(group[name], h5py.Dataset) and group[name].dtype.kind in "iufb"
+
+
+@contextmanager
+def _open_mat(path: Path) -> Iterator[dict[str, Any]]:
+    if h5py.is_hdf5(path):
+        with _open_hdf5(path) as arrays:
+            numbers = {name: item for name, item in arrays.items() if item.attrs.get("MATLAB_class") != b"char"}
+            yield {name: _Reversed(item) for name, item in numbers.items()}
+    else:
+        loaded = {name: value for name, value in scipy.io.loadmat(path).items() if not name.startswith("__")}
+        yield {
+            name: value
+            for name, value in loaded.items()
+            if isinstance(value, np.ndarray) and value.dtype.kind in "iufb"
+        }
+
+
+@contextmanager
+def _open_vtk(path: Path) -> Iterator[dict[str, Any]]:
+    mesh = require("meshio", "vtk", f"reading {path.suffix} files").read(path)
+    positions = {name: mesh.points[:, axis] for axis, name in enumerate("xyz")}
+    yield {name: values[None] for name, values in {**positions, **mesh.point_data}.items()}
+
+
+_READERS: dict[str, Callable[[Path], Any]] = {
+    ".npy": _open_npy,
+    ".npz": _open_npz,
+    ".h5": _open_hdf5,
+    ".mat": _open_mat,
+    ".vtu": _open_vtk,
+    ".vtk": _open_vtk,
+}
+
+
+@contextmanager
+def write_arrays(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], units: Mapping[str, str], record: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Make a file of float32 arrays that appears whole or not at all.
+
+    Args:
+        path: a ``.npz``, ``.npy``, ``.h5`` or ``.mat`` file (v7.3); a ``.npy`` file holds one array.
+        shapes: of the arrays by name.
+        units: of the arrays by name.
+        record: plain data stored with them as JSON when the block ends, in ``PATH.json`` beside a ``.npy`` file.
+    Yields:
+        Objects to whose slices of the first axis values are assigned.
+    """
+    write = _write_hdf5 if path.suffix in (".h5", ".mat") else _write_npy if path.suffix == ".npy" else _write_npz
+    with whole_file(path) as file, write(Path(file.name), shapes, units, record, path.suffix) as arrays:
+        yield arrays
+    if path.suffix == ".npy":
+        write_record(path, record)
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write what belongs to a file that cannot hold it, as ``PATH.json``."""
+    write_whole(path.with_name(path.name + ".json"), json.dumps(record, indent=2) + "\n")
+
+
+@contextmanager
+def _write_npy(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], units: Mapping[str, str], record: Mapping[str, Any], suffix: str
+) -> Iterator[dict[str, Any]]:
+    ((name, shape),) = shapes.items()
+    array = npy.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    yield {name: array}
+    array.flush()
+
+
+@contextmanager
+def _write_npz(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], units: Mapping[str, str], record: Mapping[str, Any], suffix: str
+) -> Iterator[dict[str, Any]]:
+    # An archive takes one member after the other: blocks of several arrays go to files of their own first.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}") as folder:
+        places = {name: Path(folder) / f"{index}.npy" for index, name in enumerate(shapes)}
+        arrays = {name: npy.open_memmap(place, "w+", np.float32, shapes[name]) for name, place in places.items()}
+        yield arrays
+        for array in arrays.values():
+            array.flush()
+        np.save(Path(folder) / "record.npy", np.array(json.dumps(record)))
+        with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
+            for name, place in {**places, "provenance": Path(folder) / "record.npy"}.items():
+                archive.write(place, f"{name}.npy")
+
+
+@contextmanager
+def _write_hdf5(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], units: Mapping[str, str], record: Mapping[str, Any], suffix: str
+) -> Iterator[dict[str, Any]]:
+    matlab = suffix == ".mat"
+    with h5py.File(path, "w", userblock_size=512 if matlab else 0, locking=False) as file:  # locked by whole_file
+        made: dict[str, Any] = {}
+        for name, shape in shapes.items():
+            made[name] = file.create_dataset(name, shape[::-1] if matlab else shape, "float32")
+            made[name].attrs["unit"] = units[name]
+            if matlab:
+                made[name].attrs["MATLAB_class"] = np.bytes_("single")
+        yield {name: _Reversed(dataset) for name, dataset in made.items()} if matlab else made
+        if matlab:
+            letters = file.create_dataset("provenance", data=np.array([[ord(c) for c in json.dumps(record)]], "u2").T)
+            letters.attrs["MATLAB_class"], letters.attrs["MATLAB_int_decode"] = np.bytes_("char"), np.int32(2)
+        file.attrs["provenance"] = json.dumps(record)
+    if matlab:
+        mark_as_matlab(path)
+
+
+def mark_as_matlab(path: Path) -> None:
+    """Make an HDF5 file with a user block one that MATLAB recognises: 116 bytes of text, a version, a mark of the byte order."""
+    now = datetime.now(timezone.utc)
+    text = f"MATLAB 7.3 MAT-file, Platform: Python, Created on: {now:%a %b %d %H:%M:%S %Y} HDF5 schema 1.00 ."
+    with path.open("r+b") as raw:
+        raw.write(text.encode().ljust(116)[:116] + bytes(8) + b"\x00\x02IM")
+
+
+def write_vtk(path: Path, like: Path, fields: Mapping[str, np.ndarray]) -> None:
+    """Write values at the points of another VTK file, with its points and cells.
+
+    Args:
+        path: a ``.vtu`` or ``.vtk`` file to make.
+        like: the other file.
+        fields: ``(points,)`` by name.
+    """
+    meshio = require("meshio", "vtk", f"writing {path.suffix} files")
+    mesh = meshio.read(like)
+    made = meshio.Mesh(mesh.points, mesh.cells, point_data={**mesh.point_data, **fields})
+    with whole_file(path) as file:
+        meshio.write(Path(file.name), made, file_format=path.suffix[1:])

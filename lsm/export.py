@@ -1,0 +1,209 @@
+"""Hand a solver on: a folder with weights, description and model card, and the solver as a program for other tools.
+
+A format is a function registered in :data:`FORMATS` that adds its files to the folder::
+
+    @FORMATS.register("mine")
+    def write_mine(solver: NeuralSolver, folder: Path) -> None: ...
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import lsm
+from lsm.checkpoint import Checkpoint, describe
+from lsm.errors import InputError
+from lsm.extras import require
+from lsm.fields import shapes
+from lsm.files import whole_file, write_whole
+from lsm.model_folder import write_folder
+from lsm.registry import Registry
+from lsm.solver import NeuralSolver
+
+#: Formats by name; each takes the solver and the folder.
+FORMATS: Registry[Any] = Registry("format")
+
+#: Parts of a run's configuration that say what was trained and how. Folders and devices of the run are left out.
+_PUBLISHED = (
+    *(
+        "benchmark",
+        "set",
+        "preset",
+        "seed",
+        "data",
+        "metrics",
+        "model",
+        "loss",
+        "augmentation",
+        "optimizer",
+        "scheduler",
+    ),
+    "trainer",
+)
+
+#: Bytes of weights beyond which an ONNX file cannot hold them itself.
+_LARGE = 1_500_000_000
+
+
+class _Program(nn.Module):
+    """A solver as a function of arrays alone, in the order of :attr:`names`."""
+
+    def __init__(self, solver: NeuralSolver) -> None:
+        super().__init__()
+        self.solver = solver
+        self.names = [name for name, shape in shapes(solver.spec).items() if shape is not None]
+
+    def forward(self, *arrays: Tensor) -> Tensor:
+        given: dict[str, Tensor | None] = dict.fromkeys(shapes(self.solver.spec))
+        given.update(zip(self.names, arrays, strict=True))
+        inputs = given.pop("inputs")
+        assert inputs is not None
+        return self.solver.solve(inputs, *given.values())
+
+
+@FORMATS.register("safetensors")
+def write_safetensors(solver: NeuralSolver, folder: Path) -> None:
+    """Nothing more than what every folder holds."""
+
+
+@FORMATS.register("torch_export")
+def write_torch_export(solver: NeuralSolver, folder: Path) -> None:
+    """``model.pt2``, for ``torch.export.load``; any number of samples."""
+    program = _export(solver)
+    with whole_file(folder / "model.pt2") as file:
+        torch.export.save(program, file)
+
+
+@FORMATS.register("onnx")
+def write_onnx(solver: NeuralSolver, folder: Path) -> None:
+    """``model.onnx``; any number of samples.
+
+    Raises:
+        InputError: a package is missing.
+    """
+    for package in ("onnx", "onnxscript"):
+        require(package, "export", "format onnx")
+    names = _Program(solver).names
+    with _quiet():
+        program = torch.onnx.export(
+            _export(solver), dynamo=True, input_names=names, output_names=["prediction"], verbose=False
+        )
+    assert program is not None
+    size = sum(value.nbytes for value in solver.state_dict().values())
+    program.save(folder / "model.onnx", external_data=size > _LARGE)
+
+
+def _export(solver: NeuralSolver) -> torch.export.ExportedProgram:
+    solver = copy.deepcopy(solver).cpu().eval()
+    like = next(parameter for parameter in solver.parameters() if parameter.is_floating_point())
+    # Two samples: a size of one would be taken for a constant.
+    arrays = tuple(like.new_zeros(2, *shape) for shape in shapes(solver.spec).values() if shape is not None)
+    samples = torch.export.Dim("samples", min=1)
+    with torch.no_grad(), _quiet():
+        return torch.export.export(_Program(solver), arrays, dynamic_shapes=(tuple({0: samples} for _ in arrays),))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on optional packages and on its own internals."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def export(
+    checkpoint: Checkpoint,
+    folder: Path,
+    format: str = "safetensors",
+    metrics: Mapping[str, Any] | None = None,
+    license: str | None = None,
+) -> None:
+    """Write a folder that can be uploaded to a model hub as it is, and that :func:`lsm.load` reads.
+
+    Args:
+        checkpoint: the solver and what is known of its training.
+        folder: must be absent or empty.
+        format: a name of :data:`FORMATS`; all folders hold the weights as safetensors.
+        metrics: errors on the test split, as ``lsm-evaluate`` writes them.
+        license: of the weights, as hubs abbreviate it.
+    Raises:
+        InputError: the folder holds files, the format is unknown, or a package is missing.
+    """
+    write = FORMATS[format]
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} holds files already; choose another folder", options=("output",))
+    folder.mkdir(parents=True, exist_ok=True)
+    solver = checkpoint.solver
+    run = {"config": _published(checkpoint.run.get("config", {})), "overrides": None, "choices": {}}
+    write(solver, folder)
+    write_folder(folder, describe(solver, run, _without_places(checkpoint.data)), checkpoint.epoch, solver.state_dict())
+    card = model_card(checkpoint, folder.resolve().name, format, metrics or {}, license)
+    write_whole(folder / "README.md", card)
+
+
+def _published(config: Mapping[str, Any]) -> dict[str, Any]:
+    return _without_places({name: config[name] for name in _PUBLISHED if name in config})
+
+
+def _without_places(value: Any) -> Any:
+    """Plain data in which absolute paths, which concern nobody else, are cut to their last part."""
+    if isinstance(value, Mapping):
+        return {name: _without_places(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_places(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
+def model_card(
+    checkpoint: Checkpoint, name: str, format: str, metrics: Mapping[str, Any], license: str | None = None
+) -> str:
+    """The text of a model card; arguments as in :func:`export`, and the model's name."""
+    from jinja2 import Environment, StrictUndefined
+
+    solver, run = checkpoint.solver, checkpoint.run.get("config", {})
+    summaries = {key: value for key, value in metrics.items() if isinstance(value, Mapping) and "mean" in value}
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    template = environment.from_string(files(lsm).joinpath("model_card.md.jinja").read_text("utf-8"))
+    return template.render(
+        name=name,
+        format=format,
+        license=license,
+        version=lsm.__version__,
+        spec=solver.spec,
+        arrays={key: shape for key, shape in shapes(solver.spec).items() if shape is not None},
+        solver=solver.config,
+        parameters=sum(parameter.numel() for parameter in solver.parameters()),
+        ranges=named_ranges(solver),
+        run=_without_places(run),
+        epoch=checkpoint.epoch,
+        data=_without_places(checkpoint.data),
+        metrics=metrics,
+        summaries=summaries,
+    )
+
+
+def named_ranges(solver: NeuralSolver) -> list[tuple[str, str, float, float]]:
+    """Name, unit, smallest and largest value of each field and parameter in the training data; empty if not known."""
+    channels = {"inputs": solver.spec.inputs, "parameters": solver.spec.parameters}
+    found = []
+    for kind, pairs in solver.ranges.items():
+        for index, channel in enumerate(channels[kind]):
+            # The frames of a roll-out follow one another; each holds all fields.
+            lows, highs = zip(*pairs[index :: len(channels[kind])], strict=True)
+            found.append((channel.name, channel.unit, min(lows), max(highs)))
+    return found

@@ -1,0 +1,110 @@
+"""Truncated Fourier transforms in real arithmetic: a few waves on a lattice, or at any points.
+
+Where only a few wave numbers of each axis are kept, a transform is one small matrix product per axis: it costs less than a whole
+FFT, and it exports to formats that know no complex numbers. Complex arrays are pairs of real and imaginary part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Complex(NamedTuple):
+    """A complex array as two real ones of equal shape."""
+
+    real: Tensor
+    imag: Tensor
+
+    def __matmul__(self, other: Complex) -> Complex:
+        return Complex(
+            self.real @ other.real - self.imag @ other.imag,
+            self.real @ other.imag + self.imag @ other.real,
+        )
+
+    def conj(self) -> Complex:
+        """The complex conjugate."""
+        return Complex(self.real, -self.imag)
+
+
+def signed_wave_numbers(modes: int, size: int) -> list[int]:
+    """Kept wave numbers ``0..m-1, -m..-1``, in the order of an FFT; at most as many as ``size`` sites resolve."""
+    kept = min(modes, size // 2)
+    return [*range(max(kept, 1)), *range(-kept, 0)]
+
+
+def nonnegative_wave_numbers(modes: int, size: int) -> list[int]:
+    """Kept wave numbers ``0..m-1`` of a real field; at most as many as ``size`` sites resolve."""
+    return list(range(min(modes, size // 2 + 1)))
+
+
+def waves_at(positions: Tensor, wave_numbers: Tensor) -> Complex:
+    """``exp(2 pi i k x)``: positions ``(..., n)`` and wave numbers ``(k,)`` to ``(..., n, k)``."""
+    phases = 2 * torch.pi * positions.unsqueeze(-1) * wave_numbers
+    return Complex(phases.cos(), phases.sin())
+
+
+def lattice_waves(wave_numbers: Sequence[int], size: int, like: Tensor) -> Complex:
+    """``exp(2 pi i k j / n)`` at the sites ``j = 0..n-1`` of a periodic lattice, ``(n, k)``.
+
+    ``k j`` is reduced modulo ``n`` in integers, so that no phase loses digits.
+    """
+    sites = torch.arange(size, device=like.device)
+    turns = sites.unsqueeze(-1) * torch.tensor(wave_numbers, device=like.device) % size
+    phases = turns.to(like.dtype) * (2 * torch.pi / size)
+    return Complex(phases.cos(), phases.sin())
+
+
+def analyse(field: Tensor, modes: Sequence[int]) -> Complex:
+    """Kept coefficients ``sum_j f_j exp(-2 pi i <k, j / n>)`` of a real field.
+
+    Args:
+        field: ``(..., *n)``.
+        modes: ``m`` for each axis of the lattice.
+    Returns:
+        ``(..., *k)``: wave numbers of both signs along all axes but the last one, see :func:`signed_wave_numbers`.
+    """
+    *sizes, last = field.shape[-len(modes) :]
+    waves = lattice_waves(nonnegative_wave_numbers(modes[-1], last), last, field).conj()
+    spectrum = Complex(field @ waves.real, field @ waves.imag)
+    for axis, (size, mode) in enumerate(zip(sizes, modes, strict=False), start=-len(modes)):
+        waves = lattice_waves(signed_wave_numbers(mode, size), size, field).conj()
+        spectrum = _along(axis, spectrum, waves)
+    return spectrum
+
+
+def synthesise(spectrum: Complex, sizes: Sequence[int], modes: Sequence[int]) -> Tensor:
+    """The real field of some coefficients on a lattice: the inverse of :func:`analyse`, with the factor ``1 / prod(n)``.
+
+    Args:
+        spectrum: ``(..., *k)``.
+        sizes: ``n`` for each axis.
+        modes: ``m`` for each axis.
+    Returns:
+        ``(..., *n)``.
+    """
+    like = spectrum.real
+    for axis, (size, mode) in enumerate(zip(sizes[:-1], modes, strict=False), start=-len(sizes)):
+        waves = lattice_waves(signed_wave_numbers(mode, size), size, like)
+        spectrum = _along(axis, spectrum, Complex(waves.real.T / size, waves.imag.T / size))
+    last = sizes[-1]
+    kept = nonnegative_wave_numbers(modes[-1], last)
+    waves = lattice_waves(kept, last, like)
+    # A real field's wave at -k is the conjugate of that at k; only 0 and n / 2 are their own mirror image.
+    shares = torch.tensor([(1 if k in (0, last / 2) else 2) / last for k in kept], dtype=like.dtype, device=like.device)
+    return spectrum.real @ (waves.real * shares).T - spectrum.imag @ (waves.imag * shares).T
+
+
+def _along(axis: int, values: Complex, matrix: Complex) -> Complex:
+    """Multiply the axis of ``values`` by ``matrix`` ``(old, new)``."""
+    moved = Complex(values.real.transpose(axis, -1), values.imag.transpose(axis, -1)) @ matrix
+    return Complex(moved.real.transpose(axis, -1), moved.imag.transpose(axis, -1))
+
+
+def mix_channels(coefficients: Complex, weights: Complex) -> Complex:
+    """Multiply by a channel matrix for each wave vector: ``(b, i, *k)`` and ``(i, o, *k)`` to ``(b, o, *k)``."""
+    parts = [[torch.einsum("bi...,io...->bo...", c, w) for w in weights] for c in coefficients]
+    return Complex(parts[0][0] - parts[1][1], parts[0][1] + parts[1][0])

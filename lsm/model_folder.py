@@ -1,0 +1,95 @@
+"""A solver as a folder that can be uploaded to a model hub: weights as safetensors, everything else as JSON.
+
+Such a folder may come from anybody. Neither file can hold code, and no other file of the folder is read.
+
+Files::
+
+    config.json         the description of a checkpoint (:mod:`lsm.checkpoint`), the epoch, and which weights are complex
+    model.safetensors   weights and normaliser statistics by name; complex ones as real and imaginary part on a last axis
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from lsm.errors import InputError
+from lsm.files import require_regular, write_whole
+from lsm.plain import MAX_TEXT, parse_json
+from lsm.registry import Config, Index, check_value
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def is_model_folder(path: Path) -> bool:
+    """Whether a path is a folder of this layout."""
+    return (path / CONFIG).is_file()
+
+
+def write_folder(folder: Path, described: Mapping[str, Any], epoch: int | None, state: Mapping[str, Tensor]) -> None:
+    """Write both files.
+
+    Args:
+        folder: is made if it is not there.
+        described: the plain description, see :func:`lsm.checkpoint.describe`.
+        epoch: as in :class:`lsm.checkpoint.Checkpoint`.
+        state: the solver's state dict.
+    """
+    complex_names = [name for name, value in state.items() if value.is_complex()]
+    real = {name: torch.view_as_real(value) if value.is_complex() else value for name, value in state.items()}
+    config = {"model_type": "lsm", "lsm": described, "epoch": epoch, "complex": complex_names}
+    whole = {name: value.contiguous() for name, value in real.items()}
+    write_whole(folder / WEIGHTS, save(whole, metadata={"format": "pt"}))
+    write_whole(folder / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
+
+
+def read_folder(folder: Path) -> dict[str, Any]:
+    """The content of a folder as :func:`lsm.checkpoint.read` returns it for a file.
+
+    Raises:
+        InputError: it is no such folder, or one of its files is damaged.
+    """
+    if not is_model_folder(folder):
+        raise InputError(
+            f"{folder} is a folder; name the checkpoint in it, such as checkpoints/best.ckpt of a run, or a folder with "
+            f"{CONFIG} that lsm-export wrote"
+        )
+    config = _read_config(folder / CONFIG)
+    state = _read_weights(folder / WEIGHTS)
+    for name in config["complex"]:
+        if name not in state or state[name].dim() == 0 or state[name].shape[-1] != 2:
+            raise InputError(
+                f"{folder / CONFIG} lists {name!r} as complex, which {folder / WEIGHTS} does not hold as pairs"
+            )
+        state[name] = torch.view_as_complex(state[name])
+    return {"lsm": config["lsm"], "epoch": config["epoch"], "state_dict": state}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    require_regular(path)
+    if path.stat().st_size > MAX_TEXT:
+        raise InputError(f"{path} has {path.stat().st_size} bytes, expected at most {MAX_TEXT}")
+    config = parse_json(path.read_text("utf-8", errors="replace"), str(path))
+    for name, annotation in {"lsm": Config, "complex": list[str], "epoch": Index | None}.items():
+        check_value(f"{path}: {name}", config.get(name), annotation)
+    return config
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise InputError(
+            f"{path} does not exist; weights are read from safetensors only, since other formats can hold code"
+        )
+    try:
+        return load_file(path)
+    except (SafetensorError, ValueError, OSError) as error:
+        if isinstance(error, PermissionError):
+            raise
+        raise InputError(f"{path} is damaged or no safetensors file ({error})") from error

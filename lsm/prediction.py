@@ -1,0 +1,335 @@
+"""Predict from a file of inputs to a file of fields, in blocks of samples.
+
+The file holds one array per input field, by its name: ``(samples, *sites)``, in a roll-out ``(samples, *sites, frames)``; also
+``code`` ``(samples, k)``, and a scalar parameter by its name ``(samples,)``. Or it holds the arrays that
+:meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
+``inputs`` alone. A field that is the same along the last axes may lack them. VTK files number their points with the first axis
+fastest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from lsm.data.array_files import NAMELESS, VTK, open_arrays, require_format, write_arrays, write_record, write_vtk
+from lsm.errors import InputError
+from lsm.fields import FieldSpec, shapes
+from lsm.solver import NeuralSolver
+
+
+def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
+    """Shape of each array of one sample, by name."""
+    frames = (spec.frames.inputs,) if spec.frames else ()
+    arrays: dict[str, tuple[int, ...]] = {channel.name: (*spec.sites, *frames) for channel in spec.inputs}
+    arrays |= {"code": (spec.code,)} if spec.code else {}
+    return arrays | {channel.name: () for channel in spec.parameters}
+
+
+def predicted_arrays(spec: FieldSpec) -> dict[str, str]:
+    """Names of predicted arrays and their units."""
+    return {channel.name: channel.unit for channel in spec.targets}
+
+
+class InputFile:
+    """Samples of an open file, as arguments of :meth:`lsm.solver.NeuralSolver.predict`.
+
+    Args:
+        arrays: by name, see :func:`lsm.data.array_files.open_arrays`.
+        spec: the fields of the solver.
+        path: the file, for messages; in a VTK file the sites of a lattice are one axis, the first axis of the lattice fastest.
+    Raises:
+        InputError: an array is missing, or has another shape than the solver takes.
+    """
+
+    def __init__(self, arrays: Mapping[str, Any], spec: FieldSpec, path: Path) -> None:
+        self.spec, self.path = spec, path
+        packed = arrays.get("inputs", arrays.get(NAMELESS))
+        self._packed = packed is not None
+        needed = shapes(spec) if self._packed else expected_arrays(spec)
+        found = {**arrays, "inputs": packed} if self._packed else dict(arrays)
+        # A mesh's or cloud's coordinates are the first of its inputs, as the readers of training data arrange them.
+        self._shapes = {n: shape for n, shape in needed.items() if shape is not None and (n in found or n != "coords")}
+        missing = [name for name in self._shapes if name not in found]
+        if missing:
+            held = ", ".join(name for name in arrays if name) or "one array without a name"
+            raise InputError(
+                f"{path} lacks {', '.join(missing)} (it holds {held}); template=FILE writes what is expected"
+            )
+        self._arrays = {n: _as_vector(found[n]) if shape == () else found[n] for n, shape in self._shapes.items()}
+        if path.suffix in VTK:
+            self._arrays = {name: self._on_lattice(name, values) for name, values in self._arrays.items()}
+        self.has_samples = all(self._fits(name, array.shape[1:]) for name, array in self._arrays.items())
+        if not self.has_samples and not all(self._fits(name, array.shape) for name, array in self._arrays.items()):
+            self._refuse_shapes()
+        counts = {array.shape[0] for array in self._arrays.values()}
+        self.num_samples = counts.pop() if self.has_samples else 1
+        if (self.has_samples and counts) or not self.num_samples:
+            self._refuse_shapes()
+
+    def _fits(self, name: str, shape: tuple[int, ...]) -> bool:
+        wanted = self._shapes[name]
+        if name in ("code", "parameters") or wanted == ():
+            return shape == wanted or (wanted == () and shape == (1,))
+        if self._packed or self.spec.frames:
+            return len(shape) == len(wanted) and shape[-1] == wanted[-1]
+        return len(shape) == len(wanted) or (len(shape) > 0 and shape == wanted[: len(shape)])
+
+    def _refuse_shapes(self) -> None:
+        found = ", ".join(f"{name} {tuple(array.shape)}" for name, array in self._arrays.items())
+        wanted = ", ".join(f"{name} {_shape_text(shape)}" for name, shape in self._shapes.items())
+        raise InputError(f"{self.path} holds {found}; expected are {wanted}, with the same number of samples in all")
+
+    def _on_lattice(self, name: str, values: np.ndarray) -> np.ndarray:
+        if self._shapes[name][:1] != self.spec.sites[:1]:
+            return values
+        if values.shape[1] != prod(self.spec.sites):
+            raise InputError(f"{self.path} holds {values.shape[1]} points, the solver takes {self.spec.sites}")
+        return values.reshape(1, *self.spec.sites[::-1]).transpose(0, *range(len(self.spec.sites), 0, -1))
+
+    def block(self, start: int, stop: int) -> dict[str, Any]:
+        """Samples ``start`` to ``stop``, in float32.
+
+        Raises:
+            InputError: a value is not finite.
+        """
+        read = {name: self._read(name, start, stop) for name in self._arrays}
+        given = read if self._packed else self._combined(read)
+        if self.spec.geometry != "grid" and "coords" not in given:
+            given["coords"] = given["inputs"][..., : self.spec.space_dim]
+        return given
+
+    def _read(self, name: str, start: int, stop: int) -> np.ndarray:
+        array = self._arrays[name]
+        values = np.array(array[start:stop] if self.has_samples else array[:][None], dtype=np.float32)
+        bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"{name or 'the array'} of sample {start + int(bad.argmax())} in {self.path} is not finite"
+            )
+        return values
+
+    def _combined(self, read: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One array of all input channels, ordered by frame, then by field; and one of all parameters."""
+        fields = [read[channel.name] for channel in self.spec.inputs]
+        whole = max((values.shape for values in fields), key=len)
+        full = len(self.spec.sites) + 1 + bool(self.spec.frames)
+        whole = whole if len(whole) == full else (whole[0], *self.spec.sites)
+        stacked = np.stack([np.broadcast_to(_with_axes(values, full), whole) for values in fields], axis=-1)
+        inputs = stacked.reshape(*whole[: len(self.spec.sites) + 1], -1)
+        given = {"inputs": inputs} | ({"code": read["code"]} if self.spec.code else {})
+        if self.spec.parameters:
+            scalars = [read[channel.name].reshape(-1) for channel in self.spec.parameters]
+            given["parameters"] = np.stack(scalars, axis=-1)
+        return given
+
+
+def _as_vector(numbers: Any) -> np.ndarray:
+    """One number per sample; MATLAB has no vectors but rows and columns."""
+    return np.ravel(numbers[:] if numbers.shape else numbers[()])
+
+
+def _with_axes(values: np.ndarray, rank: int) -> np.ndarray:
+    return values.reshape(*values.shape, *[1] * (rank - values.ndim))
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    return f"(samples{''.join(f', {size}' for size in shape)})"
+
+
+@dataclass
+class RangeCheck:
+    """Which inputs lie outside the range of the training data.
+
+    Args:
+        solver: whose ranges count.
+        samples: number of samples outside, by the name of a field or parameter.
+        found: smallest and largest value found, and those of the training data.
+    """
+
+    solver: NeuralSolver
+    samples: dict[str, int] = field(default_factory=dict)
+    found: dict[str, list[float]] = field(default_factory=dict)
+
+    def add(self, given: Mapping[str, np.ndarray]) -> None:
+        """Look at the samples of a block."""
+        channels = {"inputs": self.solver.spec.inputs, "parameters": self.solver.spec.parameters}
+        for kind, pairs in self.solver.ranges.items():
+            limits, values = np.array(pairs, dtype=np.float64), given[kind]
+            values = values.reshape(len(values), -1, len(pairs))
+            lows, highs = values.min(axis=1), values.max(axis=1)
+            # Single precision rounds limits; a millionth of the range is no extrapolation.
+            slack = 1e-6 * np.maximum(limits[:, 1] - limits[:, 0], np.abs(limits).max(axis=1))
+            outside = (lows < limits[:, 0] - slack) | (highs > limits[:, 1] + slack)
+            for index, channel in enumerate(channels[kind]):
+                every = slice(index, None, len(channels[kind]))
+                if count := int(outside[:, every].any(axis=1).sum()):
+                    self._note(channel.name, count, lows[:, every].min(), highs[:, every].max(), limits[every])
+
+    def _note(self, name: str, count: int, low: float, high: float, limits: np.ndarray) -> None:
+        before = self.found.get(name, [low, high])
+        trained = [float(limits[:, 0].min()), float(limits[:, 1].max())]
+        self.samples[name] = self.samples.get(name, 0) + count
+        self.found[name] = [min(float(low), before[0]), max(float(high), before[1]), *trained]
+
+    def warnings(self) -> list[str]:
+        """A sentence for each field or parameter that leaves its range."""
+        return [
+            f"{name} of {self.samples[name]} samples leaves the range of the training data: "
+            f"{low:.6g} to {high:.6g}, trained on {least:.6g} to {most:.6g}"
+            for name, (low, high, least, most) in self.found.items()
+        ]
+
+
+@contextmanager
+def open_inputs(path: Path, spec: FieldSpec) -> Iterator[InputFile]:
+    """Open a file of inputs; see :class:`InputFile`."""
+    with open_arrays(path) as arrays:
+        yield InputFile(arrays, spec, path)
+
+
+def predict_file(
+    solver: NeuralSolver,
+    source: Path,
+    target: Path,
+    provenance: Mapping[str, Any],
+    *,
+    batch_size: int = 20,
+    track: Callable[[Sequence[int]], Iterable[int]] = iter,
+) -> RangeCheck:
+    """Predict the fields of all samples of a file, a block of samples in memory at a time.
+
+    Args:
+        solver: in evaluation mode, on the device that computes.
+        source: file of inputs.
+        target: file to make, one array per predicted field, of the axes of the input arrays; in a ``.npy`` file one array
+            ``prediction``, ``(samples, *sites, c)``. A VTK file is made from a VTK file.
+        provenance: plain data to store with the fields.
+        batch_size: samples in a block.
+        track: wraps the first samples of the blocks, to show progress.
+    Raises:
+        InputError: a file is of another format, or its arrays do not fit.
+    """
+    require_format(target)
+    _require_different(source, target)
+    check = RangeCheck(solver)
+    record = {"fields": predicted_arrays(solver.spec), "input": source.name, **provenance}
+    with open_inputs(source, solver.spec) as inputs:
+        starts = range(0, inputs.num_samples, batch_size)
+        blocks = _blocks(solver, inputs, track(starts), batch_size, check)
+        write = _write_vtk if target.suffix in VTK else _write_blocks
+        write(solver.spec, source, target, inputs.num_samples, blocks, record, check)
+    return check
+
+
+def _require_different(source: Path, target: Path) -> None:
+    if source.resolve() == target.resolve():
+        raise InputError(f"{target} is the file of inputs; choose another output")
+    if target.suffix in VTK and source.suffix not in VTK:
+        raise InputError(f"{target}: a VTK file needs the points of one; give an input in .vtu or .vtk")
+
+
+def _blocks(
+    solver: NeuralSolver, inputs: InputFile, starts: Iterable[int], batch_size: int, check: RangeCheck
+) -> Iterator[tuple[slice, np.ndarray]]:
+    for start in starts:
+        stop = min(start + batch_size, inputs.num_samples)
+        given = inputs.block(start, stop)
+        check.add(given)
+        yield slice(start, stop), solver.predict(**given)
+
+
+def _by_field(spec: FieldSpec, values: np.ndarray) -> dict[str, np.ndarray]:
+    """Fields ``(samples, *sites, [frames])`` by name, from all target channels."""
+    split = values.reshape(*values.shape[:-1], -1, len(spec.targets))
+    fields = {channel.name: split[..., index] for index, channel in enumerate(spec.targets)}
+    return fields if spec.frames else {name: values[..., 0] for name, values in fields.items()}
+
+
+def _write_blocks(
+    spec: FieldSpec,
+    source: Path,
+    target: Path,
+    num_samples: int,
+    blocks: Iterator[tuple[slice, np.ndarray]],
+    record: dict[str, Any],
+    check: RangeCheck,
+) -> None:
+    def named(values: np.ndarray) -> dict[str, np.ndarray]:
+        return {"prediction": values} if target.suffix == ".npy" else _by_field(spec, values)
+
+    where, values = next(blocks)
+    first = named(values)
+    made = {name: (num_samples, *array.shape[1:]) for name, array in first.items()}
+    with write_arrays(target, made, predicted_arrays(spec), record) as arrays:
+        for name, array in first.items():
+            arrays[name][where] = array
+        for where, values in blocks:
+            for name, array in named(values).items():
+                arrays[name][where] = array
+        record["outside_training_range"] = check.warnings()
+
+
+def _write_vtk(
+    spec: FieldSpec,
+    source: Path,
+    target: Path,
+    num_samples: int,
+    blocks: Iterator[tuple[slice, np.ndarray]],
+    record: dict[str, Any],
+    check: RangeCheck,
+) -> None:
+    ((_, values),) = blocks
+    names = spec.target_names
+    fields = {name: values[0, ..., index].flatten(order="F") for index, name in enumerate(names)}
+    write_vtk(target, source, fields)
+    write_record(target, {**record, "outside_training_range": check.warnings()})
+
+
+def write_template(solver: NeuralSolver, path: Path, num_samples: int = 2) -> dict[str, tuple[int, ...]]:
+    """Write a file of inputs that shows what is expected: names, shapes, and values of the magnitude of the training data.
+
+    Args:
+        solver: the solver that shall read it.
+        path: a ``.npz``, ``.h5`` or ``.mat`` file.
+        num_samples: how many samples.
+    Returns:
+        The shape of each array.
+    Raises:
+        InputError: the format does not hold arrays by name.
+    """
+    require_format(path)
+    if path.suffix in (*VTK, ".npy"):
+        raise InputError(f"{path}: a template is a .npz, .h5 or .mat file, which holds arrays by name")
+    spec = solver.spec
+    made = {name: (num_samples, *shape) for name, shape in expected_arrays(spec).items()}
+    units = {channel.name: channel.unit for channel in (*spec.inputs, *spec.parameters)} | {"code": "1"}
+    record = {"fields": {name: units[name] for name in made}}
+    with write_arrays(path, made, units, record) as arrays:
+        for name, values in _drawn(solver, num_samples).items():
+            arrays[name][:] = values
+    return made
+
+
+def _drawn(solver: NeuralSolver, num_samples: int) -> dict[str, np.ndarray]:
+    """Random values with the mean and deviation of the training data."""
+    spec, generator = solver.spec, torch.Generator().manual_seed(0)
+    normal = torch.randn(num_samples, *spec.sites, spec.input_channels, generator=generator)
+    inputs = solver.input_normalizer.cpu().decode(normal).numpy()
+    inputs = inputs.reshape(num_samples, *spec.sites, -1, len(spec.inputs))
+    drawn = {channel.name: inputs[..., index] for index, channel in enumerate(spec.inputs)}
+    drawn = drawn if spec.frames else {name: values[..., 0] for name, values in drawn.items()}
+    if spec.code:
+        drawn["code"] = torch.randn(num_samples, spec.code, generator=generator).numpy()
+    if solver.parameter_normalizer is not None:
+        normal = torch.randn(num_samples, len(spec.parameters), generator=generator)
+        scalars = solver.parameter_normalizer.cpu().decode(normal).numpy()
+        drawn |= {channel.name: scalars[:, index] for index, channel in enumerate(spec.parameters)}
+    return drawn

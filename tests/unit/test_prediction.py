@@ -1,0 +1,276 @@
+"""From files of inputs to files of predictions, in all formats, block by block."""
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from tiny import batch, make_solver, moving, scalars, spec
+
+from lsm.data.array_files import open_arrays
+from lsm.errors import InputError
+from lsm.prediction import expected_arrays, predict_file, write_template
+
+CLOUD = spec("points", (9,), inputs=2, code=3, parameters=scalars("mach"))
+FIELDS = {
+    "grid": (spec(inputs=2, targets=2), {}),
+    "mesh": (spec("mesh", inputs=3), {}),
+    "points": (CLOUD, {"projection": {"modes": 3, "resolution": 8}}),
+    "frames": (moving(fields=2, parameters=scalars("viscosity")), {}),
+}
+SUFFIXES = (".npz", ".h5", ".mat")
+
+
+def solver_of(name="grid"):
+    fields, options = FIELDS[name]
+    solver = make_solver(fields, **options)
+    solver.fit_normalizers(lambda: [batch(fields, 6)])
+    return solver.eval()
+
+
+def samples_of(solver, size=7):
+    """Arrays by name, and the same samples as arguments of ``predict``."""
+    fields, samples = solver.spec, batch(solver.spec, size, seed=1)
+    if fields.geometry != "grid":
+        samples.coords = samples.inputs[..., : fields.space_dim]
+    columns = samples.inputs.reshape(size, *fields.sites, -1, len(fields.inputs)).numpy()
+    columns = columns if fields.frames else columns[..., 0, :]
+    named = {channel.name: columns[..., index] for index, channel in enumerate(fields.inputs)}
+    named |= {"code": samples.code.numpy()} if fields.code else {}
+    named |= {channel.name: samples.parameters[:, i].numpy() for i, channel in enumerate(fields.parameters)}
+    given = {name: value for name, value in vars(samples).items() if name != "targets" and value is not None}
+    return named, given
+
+
+def write(path, arrays):
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file.update(arrays)
+    else:
+        scipy.io.savemat(path, arrays)
+    return path
+
+
+def read(path):
+    with open_arrays(path) as arrays:
+        return {name: np.array(array[: array.shape[0]]) for name, array in arrays.items()}
+
+
+def by_field(solver, prediction):
+    fields = solver.spec
+    columns = prediction.reshape(*prediction.shape[:-1], -1, len(fields.targets))
+    columns = columns if fields.frames else columns[..., 0, :]
+    return {channel.name: columns[..., index] for index, channel in enumerate(fields.targets)}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_file_is_predicted_block_by_block(name, suffix, tmp_path):
+    solver = solver_of(name)
+    named, given = samples_of(solver)
+    target = tmp_path / f"out{suffix}"
+    starts = []
+    predict_file(
+        solver, write(tmp_path / f"in{suffix}", named), target, {}, batch_size=3, track=lambda s: starts.extend(s) or s
+    )
+    assert starts == [0, 3, 6]
+    found, expected = read(target), by_field(solver, solver.predict(**given))
+    assert found.keys() == expected.keys()
+    for field, values in expected.items():
+        assert found[field].dtype == np.float32
+        np.testing.assert_allclose(found[field], values, rtol=0, atol=1e-5 * np.abs(values).max())
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_the_arrays_of_predict_are_taken_too(suffix, tmp_path):
+    solver = solver_of("grid")
+    _, given = samples_of(solver)
+    source = tmp_path / f"in{suffix}"
+    if suffix == ".npy":
+        np.save(source, given["inputs"].numpy())
+    else:
+        np.savez(source, inputs=given["inputs"].numpy())
+    predict_file(solver, source, tmp_path / "out.npy", {"commit": "abc"}, batch_size=4)
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), solver.predict(**given), rtol=0, atol=1e-5)
+    record = json.loads((tmp_path / "out.npy.json").read_text())
+    assert record["commit"] == "abc"
+    assert record["fields"] == {"out0": "1", "out1": "1"}
+
+
+def test_one_sample_needs_no_axis_of_samples(tmp_path):
+    solver = solver_of("frames")
+    named, given = samples_of(solver, 1)
+    expected = solver.predict(**given)
+    for suffix in SUFFIXES:
+        source = write(tmp_path / f"in{suffix}", {name: values[0] for name, values in named.items()})
+        predict_file(solver, source, tmp_path / f"out{suffix}.npz", {})
+        found = np.load(tmp_path / f"out{suffix}.npz")[solver.spec.targets[0].name]
+        np.testing.assert_allclose(found, expected.reshape(1, 6, 5, 4, 2)[..., 0], rtol=0, atol=1e-6)
+
+
+def test_an_input_of_the_first_axes_is_repeated(tmp_path):
+    solver = solver_of("grid")
+    named, _ = samples_of(solver)
+    profile = named["in1"][:, :, 0]
+    whole = {**named, "in1": np.repeat(profile[:, :, None], 5, axis=2)}
+    for name, arrays in (("short", {**named, "in1": profile}), ("long", whole)):
+        predict_file(solver, write(tmp_path / f"{name}.npz", arrays), tmp_path / f"{name}_out.npz", {})
+    short, long = (np.load(tmp_path / f"{name}_out.npz")["out0"] for name in ("short", "long"))
+    assert np.array_equal(short, long)
+
+
+def test_predictions_carry_units_and_provenance(tmp_path):
+    solver = solver_of("grid")
+    named, _ = samples_of(solver)
+    source = write(tmp_path / "in.npz", named)
+    for suffix in SUFFIXES:
+        predict_file(solver, source, tmp_path / f"out{suffix}", {"checkpoint": "best.ckpt"})
+    for suffix in (".h5", ".mat"):
+        with h5py.File(tmp_path / f"out{suffix}") as file:
+            assert file["out0"].attrs["unit"] == "1"
+            record = json.loads(file.attrs["provenance"])
+            if suffix == ".mat":
+                letters = "".join(map(chr, file["provenance"][:, 0]))
+                assert json.loads(letters) == record
+                assert file["out0"].attrs["MATLAB_class"] == b"single"
+    assert (tmp_path / "out.mat").read_bytes().startswith(b"MATLAB 7.3 MAT-file")
+    assert json.loads(str(np.load(tmp_path / "out.npz")["provenance"])) == record
+    assert record["checkpoint"] == "best.ckpt"
+    assert record["input"] == "in.npz"
+
+
+@pytest.mark.parametrize("name", FIELDS)
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_template_is_a_file_of_inputs(name, suffix, tmp_path):
+    solver = solver_of(name)
+    template = tmp_path / f"template{suffix}"
+    made = write_template(solver, template, num_samples=3)
+    assert made == {field: (3, *shape) for field, shape in expected_arrays(solver.spec).items()}
+    assert {field: values.shape for field, values in read(template).items()} == made
+    predict_file(solver, template, tmp_path / f"out{suffix}", {})
+    assert all(np.isfinite(values).all() for values in read(tmp_path / f"out{suffix}").values())
+
+
+def test_inputs_outside_the_range_of_training_are_named(tmp_path):
+    solver = solver_of("points")
+    named, _ = samples_of(solver)
+    inside = {name: np.zeros_like(values) for name, values in named.items()}
+    (low, high) = solver.ranges["inputs"][1]
+    inside["in1"][:, 0], inside["in1"][:, 1] = low, high
+    assert predict_file(solver, write(tmp_path / "in.npz", inside), tmp_path / "a.npz", {}).warnings() == []
+    inside["in1"][[1, 5], 3] = 9.0
+    inside["mach"][6] = -7.0
+    check = predict_file(solver, write(tmp_path / "in.npz", inside), tmp_path / "b.npz", {}, batch_size=4)
+    assert check.samples == {"in1": 2, "mach": 1}
+    record = json.loads(str(np.load(tmp_path / "b.npz")["provenance"]))
+    assert record["outside_training_range"] == check.warnings()
+    assert check.warnings()[0] == (
+        f"in1 of 2 samples leaves the range of the training data: {low:.6g} to 9, trained on {low:.6g} to {high:.6g}"
+    )
+
+
+def test_the_ranges_are_those_of_all_batches_also_without_normalisation():
+    fields = spec(inputs=2)
+    solver = make_solver(fields, inputs="none")
+    batches = [batch(fields, 3, seed) for seed in range(3)]
+    solver.fit_normalizers(lambda: batches)
+    values = torch.cat([part.inputs for part in batches]).reshape(-1, 2)
+    assert solver.ranges["inputs"] == [[c.min().item(), c.max().item()] for c in values.T]
+
+
+def test_a_solver_of_unknown_ranges_warns_of_nothing(tmp_path):
+    solver = solver_of("grid")
+    solver.ranges = {}
+    named, _ = samples_of(solver)
+    assert predict_file(solver, write(tmp_path / "in.npz", named), tmp_path / "out.npz", {}).warnings() == []
+
+
+def refused(tmp_path, arrays, message, suffix=".npz", target="out.npz"):
+    with pytest.raises(InputError, match=message):
+        predict_file(solver_of("grid"), write(tmp_path / f"in{suffix}", arrays), tmp_path / target, {})
+    assert [path.name for path in tmp_path.iterdir()] == [f"in{suffix}"]
+
+
+def test_files_that_do_not_fit_are_refused_and_leave_nothing(tmp_path):
+    named, _ = samples_of(solver_of("grid"))
+    refused(tmp_path, {"in0": named["in0"]}, r"lacks in1 \(it holds in0\); template=FILE")
+    refused(tmp_path, {**named, "in1": named["in1"][:3]}, "with the same number of samples")
+    refused(tmp_path, {**named, "in1": named["in1"][..., None]}, r"expected are in0 \(samples, 6, 5\)")
+    refused(tmp_path, {name: values[:0] for name, values in named.items()}, "same number of samples")
+    bad = named["in1"].copy()
+    bad[4, 2, 2] = np.nan
+    refused(tmp_path, {**named, "in1": bad}, "in1 of sample 4 in .* is not finite")
+    refused(tmp_path, named, "no suffix of a known format", target="out.csv")
+    refused(tmp_path, named, "is the file of inputs", target="in.npz")
+    refused(tmp_path, named, "a VTK file needs the points of one", target="out.vtu")
+
+
+def test_damaged_files_are_named(tmp_path):
+    for name in ("in.npz", "in.npy", "in.h5", "in.mat"):
+        (tmp_path / name).write_bytes(b"no such format" * 20)
+        with pytest.raises(InputError, match=rf"{name} cannot be read as"):
+            predict_file(solver_of("grid"), tmp_path / name, tmp_path / "out.npz", {})
+    np.save(tmp_path / "objects.npy", np.array([{}, None], dtype=object))
+    with pytest.raises(InputError, match="cannot be read as"):
+        predict_file(solver_of("grid"), tmp_path / "objects.npy", tmp_path / "out.npz", {})
+    np.savez(tmp_path / "objects.npz", in0=np.array([{}], dtype=object))
+    with pytest.raises(InputError, match="holds objects"):
+        predict_file(solver_of("grid"), tmp_path / "objects.npz", tmp_path / "out.npz", {})
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_member_is_read_as_a_stream(save, tmp_path, monkeypatch):
+    """What is read at once is one block, not the array."""
+    values = np.arange(600, dtype=np.float32).reshape(100, 3, 2)
+    save(tmp_path / "a.npz", a=values)
+    with open_arrays(tmp_path / "a.npz") as arrays:
+        sizes, rows = [], arrays["a"]._rows
+        monkeypatch.setattr(arrays["a"], "_rows", lambda count: sizes.append(count) or rows(count))
+        parts = [arrays["a"][start : start + 30] for start in range(0, 100, 30)]
+        assert np.array_equal(np.concatenate(parts), values)
+        assert sizes == [30, 30, 30, 10]
+        assert np.array_equal(arrays["a"][5:7], values[5:7])
+
+
+@pytest.mark.parametrize("suffix", [".vtu", ".vtk"])
+def test_points_of_a_vtk_file(suffix, tmp_path):
+    meshio = pytest.importorskip("meshio")
+    fields = spec("points", (9,), inputs=2)
+    fields = fields.from_dict({**fields.to_dict(), "inputs": [{"name": "x", "unit": "m"}, {"name": "y", "unit": "m"}]})
+    solver = make_solver(fields, projection={"modes": 3, "resolution": 8}).eval()
+    points = np.random.default_rng(0).random((9, 3))
+    triangles = [("triangle", np.array([[0, 1, 2], [3, 4, 5]]))]
+    meshio.write(tmp_path / f"in{suffix}", meshio.Mesh(points, triangles))
+    predict_file(solver, tmp_path / f"in{suffix}", tmp_path / f"out{suffix}", {"checkpoint": "best.ckpt"})
+    found = meshio.read(tmp_path / f"out{suffix}")
+    expected = solver.predict(points[:, :2], points[:, :2])[..., 0]
+    np.testing.assert_allclose(found.point_data["out0"], expected, rtol=0, atol=1e-5)
+    assert np.array_equal(found.cells[0].data, triangles[0][1])
+    assert json.loads((tmp_path / f"out{suffix}.json").read_text())["checkpoint"] == "best.ckpt"
+
+
+def test_a_lattice_in_a_vtk_file_has_its_first_axis_fastest(tmp_path):
+    meshio = pytest.importorskip("meshio")
+    solver = solver_of("grid")
+    named, given = samples_of(solver, 1)
+    points = np.stack([*np.meshgrid(np.arange(6.0), np.arange(5.0), indexing="ij"), np.zeros((6, 5))], axis=-1)
+    data = {name: values[0].flatten(order="F") for name, values in named.items()}
+    flat = points.transpose(1, 0, 2).reshape(-1, 3)
+    meshio.write(tmp_path / "in.vtu", meshio.Mesh(flat, [("vertex", np.arange(30)[:, None])], point_data=data))
+    predict_file(solver, tmp_path / "in.vtu", tmp_path / "out.vtu", {})
+    found = meshio.read(tmp_path / "out.vtu").point_data["out1"]
+    np.testing.assert_allclose(found.reshape(5, 6).T, solver.predict(**given)[0, ..., 1], rtol=0, atol=1e-5)
+
+
+def test_predict_in_batches_equals_predict_at_once():
+    solver = solver_of("points")
+    _, given = samples_of(solver)
+    whole = solver.predict(**given)
+    np.testing.assert_allclose(solver.predict(**given, batch_size=3), whole, rtol=0, atol=1e-6 * np.abs(whole).max())
+    assert np.array_equal(solver.predict(**given, device="cpu"), whole)
+    with pytest.raises(InputError, match=r"as many samples in each array, found \{'inputs': 7, .*'code': 2"):
+        solver.predict(**{**given, "code": given["code"][:2]})

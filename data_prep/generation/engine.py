@@ -55,7 +55,7 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
         on_start(len(mine), len(mine))
         return Report(0, len(mine), True, [])
     with claim(job):
-        in_store = samples_in_store(job)  # read again: another call may have merged meanwhile
+        in_store = samples_in_store(job)  # read again: another call may have merged since
         missing = [index for index in mine if index >= in_store and not job.part(index).exists()]
         on_start(len(mine) - len(missing), len(mine))
         failed = compute(job, missing, workers, on_done)

@@ -54,7 +54,7 @@ _LONGEST_GAP = 1 << 20
 def open_array(path: Path, variable: str | None, axes: tuple[str, ...]) -> Iterator[tuple[Any, tuple[str, ...]]]:
     """Open one array; its shape is known at once, its values are read on access.
 
-    The file may come from anybody: only this array is read, and only if it is dense, numeric and lies in the file itself.
+    The file is not trusted: only this array is read, and only if it is dense, numeric and stored in the file itself.
 
     Args:
         path: a ``.npy`` file, or a ``.mat`` file of version 5 or 7.3.
@@ -136,7 +136,7 @@ class _Mat5Array:
         self._path, self._variable = path, variable
         with _reading(path, "a MATLAB file"):
             if matfile_version(str(path))[0] != 1:
-                raise InputError(f"{path} is no MATLAB file of version 5 or 7.3")
+                raise InputError(f"{path} is not a MATLAB file of version 5 or 7.3")
             described = scipy.io.whosmat(path)
         names = [name for name, *_ in described]
         _require_variable(path, variable, names)
@@ -162,7 +162,7 @@ class _Mat5Array:
             return values
 
     def _require_true_size(self) -> None:
-        """Check that a compressed variable holds no more than its header says, which scipy would find out in memory."""
+        """Check that a compressed variable has at most the size of its header, before scipy allocates memory for it."""
         limit = prod(self.shape) * _LARGEST_NUMBER + _HEADER_SIZE
         with self._path.open("rb") as file:
             start = file.read(128)
@@ -176,7 +176,7 @@ class _Mat5Array:
 
 
 def _inflates_beyond(file: Any, size: int, limit: int) -> bool:
-    """Whether ``size`` compressed bytes of a file are more than ``limit`` bytes uncompressed; in little memory."""
+    """Whether ``size`` compressed bytes of a file are more than ``limit`` bytes uncompressed; uses little memory."""
     inflater, total, waiting = zlib.decompressobj(), 0, b""
     while total <= limit and not inflater.eof and (waiting or size > 0):
         if not waiting:

@@ -44,8 +44,8 @@ from lsm.solver import NeuralSolver, build_solver
 
 SCHEMA = 2
 
-#: First bytes of what :func:`torch.save` and pickle write.
-_PICKLES = (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+#: First bytes of what pickle writes, and :func:`torch.save` before version 1.6.
+_PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 #: Where a solver's parameters live in the state dict of the training module.
 PREFIX = "solver."

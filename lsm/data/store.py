@@ -18,7 +18,7 @@ import shutil
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -157,9 +157,10 @@ class Store:
         self._file = open_hdf5(self.path)
         try:
             self._read_header()
-            self._arrays = self._open_arrays("fields")
+            # Chunks are samples, whose size is checked below.
+            self._arrays = self._open_arrays("fields", inf)
             self._require_chunks_of_samples()
-            self._records = self._open_arrays("samples") if "samples" in self._file else {}
+            self._records = self._open_arrays("samples", MAX_SAMPLE_BYTES) if "samples" in self._file else {}
             self.fields = {name: self._describe(name, dataset) for name, dataset in self._arrays.items()}
             self.num_samples = self._count_samples()
             self._require_size()
@@ -192,10 +193,10 @@ class Store:
             )
         return value
 
-    def _open_arrays(self, group: str) -> dict[str, h5py.Dataset]:
+    def _open_arrays(self, group: str, max_bytes: float) -> dict[str, h5py.Dataset]:
         parent = open_group(self.path, self._file, group)
         names = member_names(self.path, parent)
-        arrays = {name: open_dataset(self.path, parent, name, self._max_sample_bytes) for name in names}
+        arrays = {name: open_dataset(self.path, parent, name, max_bytes) for name in names}
         for name, dataset in arrays.items():
             if dataset.ndim < 1:
                 raise InputError(f"{self.path}: {name} has no sample axis")

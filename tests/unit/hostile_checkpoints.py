@@ -61,7 +61,7 @@ def record_of(store: Path) -> dict[str, Any]:
 def content_of(store: Path, model: str = "unet") -> dict[str, Any]:
     """A checkpoint that is all right."""
     torch.manual_seed(0)
-    solver = build_solver({"model": MODELS[model]}, SPEC)
+    solver = build_solver({"model": deepcopy(MODELS[model])}, SPEC)
     data = {"store": str(store), "num_samples": 6, "provenance": {"seed": 1}}
     state = {f"solver.{name}": value for name, value in solver.state_dict().items()}
     return {"lsm": describe(solver, record_of(store), data), "state_dict": state, "epoch": 3}

@@ -22,7 +22,8 @@ GOOD = ("clear", "harmless")
 #: Bytes beyond those of the parent process that count as too many, and the limit that protects the machine.
 MEMORY, LIMIT = 1_500_000_000, 4_000_000_000
 
-SECONDS = 20
+#: Seconds of computation that count as a hang, and of waiting, which other work on the machine prolongs.
+SECONDS, PATIENCE = 15, 90
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def _run_child(read: Callable[[], Any], named: str, send: int, memory: int) -> N
         before = _resident()
         space = _pages(0) + LIMIT
         resource.setrlimit(resource.RLIMIT_AS, (space, space))
+        resource.setrlimit(resource.RLIMIT_CPU, (_seconds() + SECONDS, _seconds() + SECONDS))
         null = os.open(os.devnull, os.O_RDWR)
         for stream in (1, 2):
             os.dup2(null, stream)
@@ -108,12 +110,18 @@ def _resident() -> int:
     return _pages(1)
 
 
+def _seconds() -> int:
+    return round(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]))
+
+
 def _await(child: int, receive: int) -> Outcome:
     with os.fdopen(receive, "rb") as pipe:
-        if not select.select([pipe], [], [], SECONDS)[0]:
+        if not select.select([pipe], [], [], PATIENCE)[0]:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
-            return Outcome("hang", f"more than {SECONDS} s")
+            return Outcome("hang", f"more than {PATIENCE} s")
         content = pipe.read()
     status = os.waitpid(child, 0)[1]
-    return pickle.loads(content) if content else Outcome("crash", f"status {status}")
+    if content:
+        return pickle.loads(content)
+    return Outcome("hang" if os.WTERMSIG(status) in (signal.SIGXCPU, signal.SIGKILL) else "crash", f"status {status}")

@@ -21,8 +21,8 @@ from lsm.registry import Count
 #: Tolerance of the Mach number at the far field, which is 40 chords away.
 FAR_FIELD_TOLERANCE = 0.02
 
-#: Central 95 % of a sample's Mach number at the leading edge, which is its smallest one, by coarsening. 1: over 80 draws of an
-#: independent solver that reproduces a published sample (0.183); 2: over 40 draws of this generator, with half as many nodes at the nose.
+#: Central 95 % of the Mach number at the leading edge, the smallest of a sample, by coarsening. 1: 80 draws of an independent
+#: solver that reproduces a published sample (0.183); 2: 40 draws of this generator, with half as many nodes at the nose.
 NOSE_MACH = {1: (0.116, 0.262), 2: (0.19, 0.38)}
 
 #: Smallest number of samples for which a correlation is reported; for n samples its standard error is about this over sqrt(n).

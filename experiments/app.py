@@ -7,6 +7,7 @@ the seconds that these imports take.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 import lsm
 from experiments import folders
 from experiments.effect import require_effect
+from experiments.help import asks_for_help, help_text
 from experiments.mistakes import mistakes_reported
 from experiments.schema import check_schema
 from lsm.errors import InputError
@@ -70,6 +72,10 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
     """
 
     def main() -> None:
+        if asks_for_help(sys.argv[1:]):
+            with mistakes_reported(show_all=False):
+                print(help_text(name, config_dir(), sys.argv[1:]), flush=True)
+            return
         show_all = bool(os.environ.get("HYDRA_FULL_ERROR"))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing a traceback
 

@@ -44,6 +44,10 @@ READ = {
         *("benchmark.name", "benchmark.generator", "benchmark.reader", "benchmark.published"),
         *("store", "source", "export", "strict", "overwrite"),
     ),
+    "evaluate": tuple(options_of(SCHEMAS["evaluate"])),
+    "visualize": tuple(options_of(SCHEMAS["visualize"])),
+    "profile": (*RUN_OPTIONS, "benchmark.generator", "compare", "device", "warmup", "repeats", "run_dir", "plugins"),
+    "table": ("table", *options_of(SCHEMAS["table"])),
 }
 
 #: What a command reads only if another option is set.
@@ -72,14 +76,14 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
     """Check that every option has an effect.
 
     Args:
-        name: of the command; without an entry in :data:`READ` it reads the options of its schema.
+        name: of the command.
         cfg: its configuration, composed with the options.
         overrides: the options, as typed.
         choices: names of the configuration groups, which always have an effect.
     Raises:
         InputError: an option has none; the message says what to do instead.
     """
-    read = list(READ[name] if name in READ else options_of(SCHEMAS[name]) if name in SCHEMAS else cfg)
+    read = list(READ[name])
     for switch, keys in READ_WITH.get(name, {}).items():
         read += keys if cfg[switch] else ()
     for text in overrides:

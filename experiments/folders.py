@@ -46,8 +46,10 @@ def best_checkpoint(path: Path) -> Path:
     """A checkpoint or an exported folder itself, or the best checkpoint of a run's folder.
 
     Raises:
-        FileNotFoundError: the run has none but its last one.
+        FileNotFoundError: there is no such file or folder, or the run has none but its last one.
     """
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a checkpoint, or the folder of a run")
     if not path.is_dir() or (path / "config.json").is_file():
         return path
     best, last = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))

@@ -229,12 +229,14 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
         cfg: ``checkpoint`` (a file or a run's folder), ``split``, ``store``, ``data_dir`` and ``resolution`` (or null), perhaps
             ``batch_size``.
     Raises:
+        FileNotFoundError: there is no such checkpoint.
         InputError: the split is empty, or the store holds other fields.
     """
+    path = best_checkpoint(Path(cfg.checkpoint))
+
     from lsm.checkpoint import read, rebuild
     from lsm.data.store import MAX_SAMPLE_BYTES
 
-    path = best_checkpoint(Path(cfg.checkpoint))
     content = read(path)
     config = require_config(path, content["lsm"]["run"])
     with plugins_named(config, cfg.plugins):

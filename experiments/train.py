@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import command, plain
-from experiments.assemble import make_datamodule, make_module, make_trainer
+from experiments.assemble import make_datamodule, make_module, make_trainer, require_store
 from experiments.effect import CALL_OPTIONS
 from experiments.folders import find_checkpoint, run_of
 from experiments.mistakes import Terminated
@@ -71,13 +71,16 @@ def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = 
         start: from where.
         time_limit: stop at the end of an epoch before so many seconds are over, to be resumed later.
     """
+    config = plain(cfg)
+    require_store(Path(config["data"]["path"]), config["benchmark"], config["preset"])  # before seconds of imports
+
     import pytorch_lightning as pl
     from pytorch_lightning.utilities import rank_zero_only
 
     _check_backend(cfg.compile)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
-    data = make_datamodule(plain(cfg))
+    data = make_datamodule(config)
     if start.checkpoint is not None:
         require_same_data(start.checkpoint, start.content["lsm"]["data"], data.describe())
         rank_zero_only(carry_best)(start.checkpoint, folder)

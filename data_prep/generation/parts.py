@@ -16,9 +16,9 @@ from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
+import lsm
 from data_prep.generation.generator import Sample
 from data_prep.generation.job import Job, claim, require_same
-from lsm import __version__
 from lsm.data.store import StoreWriter, sample_bytes
 from lsm.errors import InputError
 from lsm.files import require_regular, whole_file
@@ -116,7 +116,7 @@ def _write_store(job: Job, in_store: int) -> list[Redraw]:
             redrawn = [
                 (int(i), int(attempt), str(reason)) for i, attempt, reason in old.provenance["redrawn"]
             ] + redrawn
-        provenance = {"source": "generated", **job.identity, "lsm_version": __version__, "redrawn": redrawn}
+        provenance = {"source": "generated", **job.identity, "lsm_version": lsm.__version__, "redrawn": redrawn}
         fields, display = job.generator.fields, job.generator.display
         writer = stack.enter_context(
             StoreWriter(job.path, job.benchmark, fields, job.num_samples, provenance, BOOKKEEPING, display)

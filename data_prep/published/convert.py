@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+import lsm
 from data_prep.published.formats import MatVersion, open_array, write_array
-from lsm import __version__
 from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, first_not_finite, sample_bytes
 from lsm.errors import InputError
 
@@ -192,7 +192,7 @@ def import_files(
         lines = [_describe_checksum(checksums[file.name], file) for file in files]
         num_samples = max(end for _, end in rows.values())
         on_start(sum(end - first for first, end in rows.values()))
-        provenance = {"source": "published", "files": checksums, "lsm_version": __version__}
+        provenance = {"source": "published", "files": checksums, "lsm_version": lsm.__version__}
         writer = stack.enter_context(
             StoreWriter(path, layout.benchmark, fields, num_samples, provenance, display=layout.display)
         )

@@ -6,7 +6,10 @@ import re
 
 import pytest
 
+from experiments.effect import READ, READ_WITH, lies_in
+from experiments.schema import SCHEMAS
 from lsm.errors import InputError
+from lsm.registry import options_of
 
 TRAIN = ("train", "benchmark=darcy", "preset=quick")
 GENERATE = ("generate", "benchmark=darcy", "preset=quick")
@@ -16,10 +19,17 @@ CONVERT = ("convert", "benchmark=darcy", "preset=quick")
 @pytest.fixture
 def check(command, monkeypatch):
     """``check(name, *options)``: the checks of a command before it runs."""
-    monkeypatch.setitem(command.__globals__["RUNS"], "train", lambda cfg: None)
-    for name in ("generate", "convert", "evaluate", "visualize", "import"):
+    for name in SCHEMAS:
         monkeypatch.setitem(command.__globals__["RUNS"], name, lambda cfg: None)
     return command
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_option_of_a_command_is_read(name):
+    """One that is missing in the list would always be refused."""
+    conditional = [key for keys in READ_WITH.get(name, {}).values() for key in keys]
+    own = set(options_of(SCHEMAS[name])) - {"data_dir"}  # paths refer to it
+    assert all(lies_in(option, [*READ[name], *conditional]) for option in own)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +57,7 @@ def check(command, monkeypatch):
         ((*CONVERT, "benchmark.symmetries=[]"), "has no effect on lsm-convert; give it to lsm-train"),
         ((*CONVERT, "source=here", "mat_version=5"), "has no effect on lsm-convert; add export=FOLDER"),
         (("evaluate", "checkpoint=x", "+nonsense=1"), "has no effect on lsm-evaluate"),
+        (("table", "table=tiny", "+nonsense=1"), "has no effect on lsm-table"),
         (("import", "checkpoint=x", "optimizer.lr=1"), "has no effect on lsm-import"),
     ],
 )
@@ -72,6 +83,8 @@ def test_an_option_without_effect_is_refused(options, told, check):
         (*CONVERT, "source=here", "benchmark.sets.quick.store=other", "benchmark.published.ranges.pressure=[0,1]"),
         ("evaluate", "checkpoint=x", "store=y", "data_dir=z", "metrics=[rmse]", "transforms=[symmetry_average]"),
         ("visualize", "checkpoint=x", "samples=[0]", "curve=false"),
+        ("profile", "benchmark=pipe", "trainer.precision=bf16-mixed", "compare=[lsm,fno]", "data.batch_size=3"),
+        ("table", "table=tiny", "seeds=2", "table.caption=mine", 'options=["seed=1"]'),
         ("import", "checkpoint=x", "model.width=3", "data_dir=here", "benchmark=pipe", "output=y"),
     ],
 )

@@ -25,7 +25,7 @@ RUN_OPTIONS = (
     *("optimizer", "scheduler", "trainer", "callbacks", "logger", "seed", "metrics", "compile", "checkpoint_interval"),
 )
 
-#: What each command reads.
+#: What commands read; those that are not listed read the options of their schema and nothing else.
 READ = {
     "train": (*RUN_OPTIONS, *CALL_OPTIONS),
     "import": (
@@ -44,9 +44,6 @@ READ = {
         *("benchmark.name", "benchmark.generator", "benchmark.reader", "benchmark.published"),
         *("store", "source", "export", "strict", "overwrite"),
     ),
-    "evaluate": tuple(options_of(SCHEMAS["evaluate"])),
-    "visualize": tuple(options_of(SCHEMAS["visualize"])),
-    "profile": (*RUN_OPTIONS, "benchmark.generator", "compare", "device", "warmup", "repeats", "run_dir", "plugins"),
     "table": ("table", *options_of(SCHEMAS["table"])),
 }
 
@@ -83,7 +80,7 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
     Raises:
         InputError: an option has none; the message says what to do instead.
     """
-    read = list(READ[name])
+    read = list(READ.get(name) or options_of(SCHEMAS[name]))
     for switch, keys in READ_WITH.get(name, {}).items():
         read += keys if cfg[switch] else ()
     for text in overrides:

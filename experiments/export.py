@@ -9,7 +9,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.app import command
-from experiments.folders import best_checkpoint, run_of
+from experiments.folders import run_of
+from experiments.runs import load_trained
 from lsm.errors import InputError
 from lsm.progress import console
 
@@ -20,10 +21,10 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         InputError: the folder holds files, the format is unknown, or a package is missing.
     """
-    from lsm.checkpoint import load
+    checkpoint = load_trained(cfg)
+
     from lsm.export import export
 
-    checkpoint = load(best_checkpoint(Path(cfg.checkpoint)))
     folder = run_of(cfg.checkpoint) / "export" / cfg.format if cfg.output is None else Path(cfg.output)
     export(checkpoint, folder, cfg.format, _metrics(checkpoint.path, checkpoint.epoch), cfg.license)
     for path in sorted(folder.iterdir()):

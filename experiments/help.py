@@ -6,6 +6,7 @@ Hydra's own help composes the whole configuration and lists every group of every
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -36,6 +37,6 @@ def _choices(group: str, folders: Sequence[Path]) -> list[str]:
 
 def _values(arguments: Sequence[str], *flags: str) -> list[str]:
     """Values of an option, as ``FLAG VALUE`` or ``FLAG=VALUE``."""
-    following = [after for before, after in zip(arguments, arguments[1:], strict=False) if before in flags]
+    following = [after for before, after in pairwise(arguments) if before in flags]
     joined = [argument.partition("=")[2] for argument in arguments if argument.partition("=")[0] in flags]
     return following + [value for value in joined if value]

@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from experiments.app import command
 from experiments.device import choose_device
-from experiments.folders import best_checkpoint
+from experiments.runs import load_trained
 from lsm.errors import InputError
 from lsm.progress import console, progress_bar
 from lsm.provenance import describe_environment
@@ -24,9 +24,7 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         InputError: input, output or template is missing, or the output exists.
     """
-    from lsm.checkpoint import load
-
-    checkpoint = load(best_checkpoint(Path(cfg.checkpoint)))
+    checkpoint = load_trained(cfg)
     if cfg.template is not None:
         return _write_template(checkpoint, Path(cfg.template), cfg.overwrite)
     if cfg.input is None or cfg.output is None:

@@ -189,7 +189,8 @@ def plugins_named(config: Mapping[str, Any], plugins: Sequence[str]) -> Iterator
     try:
         yield
     except InputError as error:
-        absent = [module for module in config.get("plugins") or () if module not in plugins]
+        recorded = config.get("plugins")
+        absent = [str(name) for name in recorded if name not in plugins] if isinstance(recorded, list) else []
         if not absent or not any(isinstance(cause, UnknownNameError) for cause in (error, error.__cause__)):
             raise
         names = ",".join(absent)
@@ -222,6 +223,24 @@ def _require_same_fields(checkpoint: Checkpoint, data: FieldDataModule) -> None:
         raise InputError(f"{data.path} holds a {found}; the solver of {checkpoint.path} was trained on a {asked}")
 
 
+def load_trained(cfg: DictConfig) -> Checkpoint:
+    """A trained solver.
+
+    Args:
+        cfg: ``checkpoint`` (a file, a run's folder or an exported one) and ``plugins``.
+    Raises:
+        FileNotFoundError: there is no such checkpoint.
+        InputError: it is damaged, or a part of the solver is unknown; the message names the plugins of its training.
+    """
+    path = best_checkpoint(Path(cfg.checkpoint))
+
+    from lsm.checkpoint import read, rebuild
+
+    content = read(path)
+    with plugins_named(content["lsm"]["run"].get("config") or {}, cfg.plugins):
+        return rebuild(content, path)
+
+
 def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
     """A trained solver and its data, for evaluating and drawing.
 
@@ -232,15 +251,10 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
         FileNotFoundError: there is no such checkpoint.
         InputError: the split is empty, or the store holds other fields.
     """
-    path = best_checkpoint(Path(cfg.checkpoint))
-
-    from lsm.checkpoint import read, rebuild
+    checkpoint = load_trained(cfg)
+    config = require_config(checkpoint.path, checkpoint.run)
     from lsm.data.store import MAX_SAMPLE_BYTES
 
-    content = read(path)
-    config = require_config(path, content["lsm"]["run"])
-    with plugins_named(config, cfg.plugins):
-        checkpoint = rebuild(content, path)
     store = _store_of(checkpoint, cfg.store, cfg.data_dir)
     # What a run needs of a machine is not taken from its record, which may come from anybody.
     changes = {"num_workers": 0, "on_device": False, "in_memory": None}

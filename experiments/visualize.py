@@ -22,13 +22,14 @@ def run(cfg: DictConfig) -> list[Path]:
     Raises:
         InputError: a sample is not in the split, or fields at rest are to be animated.
     """
+    checkpoint, data = load_run(cfg)
+
     import torch
 
     from lsm.fields import FieldBatch
     from lsm.metrics import relative_l2
     from lsm.plotting import Display, check_in_motion, draw_sample, save_animation, save_figure
 
-    checkpoint, data = load_run(cfg)
     if cfg.animate:
         check_in_motion(data.spec)
     display = Display.from_dict(data.display)

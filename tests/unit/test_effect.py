@@ -24,7 +24,7 @@ def check(command, monkeypatch):
     return command
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", READ)
 def test_every_option_of_a_command_is_read(name):
     """One that is missing in the list would always be refused."""
     conditional = [key for keys in READ_WITH.get(name, {}).values() for key in keys]

@@ -128,11 +128,12 @@ def test_the_command_executes_none_of_them(option, craft, command, capsys):
         ("plugins", ["evil"]),
     ],
 )
-@pytest.mark.parametrize("name", ["train", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "visualize"])
 def test_a_recorded_configuration_is_never_instantiated(name, key, value, craft, command, capsys):
     """It is compared, and read by name; where it differs from what may change, the call is refused."""
     path = craft(lambda run: run["config"].update({key: value}))
     options = [f"resume={path}", "trainer.max_epochs=3"] if name == "train" else [f"checkpoint={path}", "device=cpu"]
+    options += ["samples=[0]", "dpi=30"] if name == "visualize" else []
     refused = ""
     try:
         command(name, *options, "run_dir=run")
@@ -145,7 +146,7 @@ def test_a_recorded_configuration_is_never_instantiated(name, key, value, craft,
         assert "seed is ${oc.env:SECRET}, expected a whole number" in refused
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "visualize"])
 def test_a_recorded_path_is_no_expression(name, craft, command, capsys):
     path = craft(lambda run: run["config"]["data"].update(path="${oc.env:SECRET}"))
     options = f"resume={path}" if name == "train" else f"checkpoint={path}"

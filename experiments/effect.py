@@ -12,9 +12,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from experiments.schema import SCHEMAS
+from experiments.schema import schema_of
 from lsm.errors import InputError
-from lsm.registry import options_of
 
 #: Options that describe one call; they are no part of a run.
 CALL_OPTIONS = ("resume", "run_dir", "time_limit", "plugins")
@@ -44,7 +43,6 @@ READ = {
         *("benchmark.name", "benchmark.generator", "benchmark.reader", "benchmark.published"),
         *("store", "source", "export", "strict", "overwrite"),
     ),
-    "table": ("table", *options_of(SCHEMAS["table"])),
 }
 
 #: What a command reads only if another option is set.
@@ -80,7 +78,7 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
     Raises:
         InputError: an option has none; the message says what to do instead.
     """
-    read = list(READ.get(name) or options_of(SCHEMAS[name]))
+    read = list(READ.get(name) or [name, *schema_of(name)])  # the group of a table is called as its command
     for switch, keys in READ_WITH.get(name, {}).items():
         read += keys if cfg[switch] else ()
     for text in overrides:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, get_type_hints
 
 from annotated_types import Ge, Interval, Le
 from omegaconf import DictConfig, OmegaConf
 
-from lsm.registry import Count, Index, Names, Options, Positive, Resolution, check_value, options_of
+from lsm.registry import Count, Index, Names, Positive, Resolution, check_value
 
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 Split = Literal["train", "validation", "test"]
 
 
-@dataclass(frozen=True)
-class TrainOptions(Options):
+class TrainOptions:
     """Options of ``lsm-train`` besides those of its groups."""
 
     seed: Seed
@@ -30,8 +29,7 @@ class TrainOptions(Options):
     plugins: Sequence[str]
 
 
-@dataclass(frozen=True)
-class GenerateOptions(Options):
+class GenerateOptions:
     """Options of ``lsm-generate``; ``max_attempts`` fits the 16 bits in which a store keeps the attempt."""
 
     data_dir: str
@@ -49,8 +47,7 @@ class GenerateOptions(Options):
     check_samples: Count
 
 
-@dataclass(frozen=True)
-class ConvertOptions(Options):
+class ConvertOptions:
     """Options of ``lsm-convert``."""
 
     data_dir: str
@@ -61,8 +58,7 @@ class ConvertOptions(Options):
     overwrite: bool
 
 
-@dataclass(frozen=True)
-class EvaluateOptions(Options):
+class EvaluateOptions:
     """Options of ``lsm-evaluate``."""
 
     checkpoint: str
@@ -79,8 +75,7 @@ class EvaluateOptions(Options):
     plugins: Sequence[str]
 
 
-@dataclass(frozen=True)
-class VisualizeOptions(Options):
+class VisualizeOptions:
     """Options of ``lsm-visualize``."""
 
     checkpoint: str
@@ -99,8 +94,7 @@ class VisualizeOptions(Options):
     plugins: Sequence[str]
 
 
-@dataclass(frozen=True)
-class ImportOptions(Options):
+class ImportOptions:
     """Options of ``lsm-import`` besides those of ``lsm-train``."""
 
     checkpoint: str
@@ -108,8 +102,7 @@ class ImportOptions(Options):
     output: str | None
 
 
-@dataclass(frozen=True)
-class ProfileOptions(Options):
+class ProfileOptions:
     """Options of ``lsm-profile`` besides those of ``lsm-train``."""
 
     compare: Names | None
@@ -123,8 +116,7 @@ class ProfileOptions(Options):
     plugins: Sequence[str]
 
 
-@dataclass(frozen=True)
-class TableOptions(Options):
+class TableOptions:
     """Options of ``lsm-table`` besides the table's file."""
 
     models: Names | None
@@ -146,8 +138,7 @@ class TableOptions(Options):
     num_shards: Count
 
 
-@dataclass(frozen=True)
-class PredictOptions(Options):
+class PredictOptions:
     """Options of ``lsm-predict``."""
 
     checkpoint: str
@@ -160,8 +151,7 @@ class PredictOptions(Options):
     plugins: Sequence[str]
 
 
-@dataclass(frozen=True)
-class ExportOptions(Options):
+class ExportOptions:
     """Options of ``lsm-export``."""
 
     checkpoint: str
@@ -171,7 +161,7 @@ class ExportOptions(Options):
     plugins: Sequence[str]
 
 
-SCHEMAS: dict[str, type[Options]] = {
+SCHEMAS: dict[str, type] = {
     "train": TrainOptions,
     "generate": GenerateOptions,
     "convert": ConvertOptions,
@@ -185,6 +175,12 @@ SCHEMAS: dict[str, type[Options]] = {
 }
 
 
+@cache
+def schema_of(name: str) -> dict[str, Any]:
+    """The annotation of each option of a command."""
+    return get_type_hints(SCHEMAS[name], include_extras=True)
+
+
 def check_schema(name: str, cfg: DictConfig) -> None:
     """Check a command's own options.
 
@@ -194,10 +190,7 @@ def check_schema(name: str, cfg: DictConfig) -> None:
     Raises:
         OptionError: an option has another kind or range.
     """
-    schema = SCHEMAS.get(name)
-    if schema is None:
-        return
-    for option, parameter in options_of(schema).items():
+    for option, annotation in schema_of(name).items():
         value = cfg[option]  # a missing one raises OmegaConf's error
         plain: Any = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        check_value(option, plain, parameter.annotation)
+        check_value(option, plain, annotation)

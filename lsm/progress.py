@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.segment import Segment
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task
 
 #: Control characters, escape sequences and marks that change the direction of a text, and how they are shown instead.
 _SHOWN = {
@@ -39,19 +41,25 @@ class SafeConsole(Console):
 console = SafeConsole(highlight=False, markup=False, emoji=False)
 
 
-class _Rate(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.3g}/s")
+def _describe_rate(task: Task) -> str:
+    speed = task.finished_speed or task.speed
+    return "" if speed is None else f"{speed:.3g}/s"
 
 
 def progress_bar() -> Progress:
     """A bar with count, rate and remaining time."""
+    # On first use: commands that fail at once do without it.
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(_describe_rate(task))
+
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=14),  # count, rate and time fit beside it on 80 columns
         MofNCompleteColumn(),
-        _Rate(),
+        Rate(),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=console,
     )

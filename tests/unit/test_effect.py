@@ -7,9 +7,8 @@ import re
 import pytest
 
 from experiments.effect import READ, READ_WITH, lies_in
-from experiments.schema import SCHEMAS
+from experiments.schema import SCHEMAS, schema_of
 from lsm.errors import InputError
-from lsm.registry import options_of
 
 TRAIN = ("train", "benchmark=darcy", "preset=quick")
 GENERATE = ("generate", "benchmark=darcy", "preset=quick")
@@ -28,7 +27,7 @@ def check(command, monkeypatch):
 def test_every_option_of_a_command_is_read(name):
     """One that is missing in the list would always be refused."""
     conditional = [key for keys in READ_WITH.get(name, {}).values() for key in keys]
-    own = set(options_of(SCHEMAS[name])) - {"data_dir"}  # paths refer to it
+    own = set(schema_of(name)) - {"data_dir"}  # paths refer to it
     assert all(lies_in(option, [*READ[name], *conditional]) for option in own)
 
 

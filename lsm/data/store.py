@@ -35,9 +35,10 @@ from lsm.data.hdf5 import (
     read_attribute,
     require_true_size,
 )
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError
 from lsm.files import remove_leftovers, whole_file
 from lsm.plain import MAX_TEXT, parse_json
+from lsm.registry import Count, check_value
 
 SCHEMA = "lsm-store"
 VERSION = 1
@@ -283,7 +284,7 @@ class StoreWriter:
         bookkeeping: Mapping[str, str] | None = None,
         display: Mapping[str, Any] | None = None,
     ) -> None:
-        require_whole("num_samples", num_samples, 1)
+        check_value("num_samples", num_samples, Count)
         if not fields:
             raise InputError(f"{path} is to hold no field; name at least one")
         self.path, self._fields = Path(path), dict(fields)

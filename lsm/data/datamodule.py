@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -209,25 +210,23 @@ def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str,
     Raises:
         InputError: a split is missing, malformed, beyond the store, or overlaps another.
     """
-    checked: dict[str, tuple[int, int]] = {}
-    for name in ("train", "validation", "test"):
+    if problem := _find_problem(splits, store):
+        raise InputError(f"split {problem}", options=("splits",))
+    return {name: (splits[name][0], splits[name][1]) for name in get_args(Split)}
+
+
+def _find_problem(splits: Mapping[str, Sequence[int]], store: Store) -> str | None:
+    for name in get_args(Split):
         limits = splits.get(name)
         if limits is None or not _are_limits(limits):
-            raise InputError(f"split {name} is {limits}, expected [first, end) such as [0,1000]", options=("splits",))
-        first, end = limits
-        if end > store.num_samples:
-            raise InputError(
-                f"split {name}=[{first},{end}] reaches beyond the {store.num_samples} samples of {store.path}; "
-                "generate more samples or choose smaller splits",
-                options=("splits",),
-            )
-        for other, (other_first, other_end) in checked.items():
-            if max(first, other_first) < min(end, other_end):
-                raise InputError(
-                    f"split {name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]",
-                    options=("splits",),
-                )
-        checked[name] = (first, end)
-    if checked["train"][0] == checked["train"][1]:
-        raise InputError("split train is empty; give it at least one sample", options=("splits",))
-    return checked
+            return f"{name} is {limits}, expected [first, end) such as [0,1000]"
+        if limits[1] > store.num_samples:
+            beyond = f"{name}=[{limits[0]},{limits[1]}] reaches beyond the {store.num_samples} samples of {store.path}"
+            return f"{beyond}; generate more samples or choose smaller splits"
+    if splits["train"][0] == splits["train"][1]:
+        return "train is empty; give it at least one sample"
+    for other, name in combinations(get_args(Split), 2):
+        (other_first, other_end), (first, end) = splits[other], splits[name]
+        if max(first, other_first) < min(end, other_end):
+            return f"{name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]"
+    return None

@@ -92,7 +92,7 @@ class InputFile:
             return values
         if values.shape[1] != prod(self.spec.sites):
             raise InputError(f"{self.path} holds {values.shape[1]} points, the solver takes {self.spec.sites}")
-        return values.reshape(1, *self.spec.sites[::-1]).transpose(0, *range(len(self.spec.sites), 0, -1))
+        return values[:].reshape(1, *self.spec.sites[::-1]).transpose(0, *range(len(self.spec.sites), 0, -1))
 
     def block(self, start: int, stop: int) -> dict[str, Any]:
         """Samples ``start`` to ``stop``, in float32.

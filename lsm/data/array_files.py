@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,7 +24,7 @@ from numpy.lib import format as npy
 
 from lsm.data.hdf5 import member_names, open_dataset, open_hdf5
 from lsm.data.store import MAX_SAMPLE_BYTES
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.extras import require
 from lsm.files import require_regular, whole_file, write_whole
 
@@ -54,15 +55,33 @@ def open_arrays(path: Path) -> Iterator[dict[str, Any]]:
     """
     require_format(path)
     require_regular(path)
-    try:
-        with _READERS[path.suffix](path) as arrays:
-            if not arrays:
-                raise InputError(f"{path} holds no array of numbers")
-            yield arrays
-    except (InputError, PermissionError):
-        raise
-    except (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} cannot be read as {path.suffix} ({error})") from error
+    with ExitStack() as stack:
+        with _damage_reported(path):
+            arrays = stack.enter_context(_READERS[path.suffix](path))
+        if not arrays:
+            raise InputError(f"{path} holds no array of numbers")
+        yield {name: _OpenArray(path, values) for name, values in arrays.items()}
+
+
+def _damage_reported(path: Path) -> AbstractContextManager[None]:
+    kinds = (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+    return explained(f"{path} cannot be read as {path.suffix}", kinds)
+
+
+@dataclass(frozen=True)
+class _OpenArray:
+    """An array of an open file, which is named where values cannot be read; errors of those who use them pass."""
+
+    path: Path
+    values: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
+        with _damage_reported(self.path):
+            return self.values[block]
 
 
 @contextmanager
@@ -82,7 +101,7 @@ class _Member:
         read = npy.read_array_header_1_0 if npy.read_magic(self._stream) == (1, 0) else npy.read_array_header_2_0
         self.shape, fortran, self.dtype = read(self._stream)
         if (fortran and len(self.shape) > 1) or self.dtype.hasobject:
-            raise InputError(f"{self._name} is in Fortran order or holds objects; save np.ascontiguousarray(array)")
+            raise ValueError(f"{self._name} is in Fortran order or holds objects; save np.ascontiguousarray(array)")
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
         if isinstance(block, tuple):
@@ -100,7 +119,7 @@ class _Member:
         size = count * int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
         data = self._stream.read(size)
         if len(data) < size:
-            raise InputError(f"{self._name} is shorter than its header says; the file is damaged")
+            raise ValueError(f"{self._name} is shorter than its header says; the file is damaged")
         return data
 
 

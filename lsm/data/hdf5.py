@@ -61,7 +61,7 @@ def open_hdf5(path: Path) -> h5py.File:
         InputError: it is no regular file, or no HDF5 file.
     """
     require_regular(path)
-    with explained(f"{path} is truncated or no HDF5 file", _DAMAGE, _REMEDY):
+    with explained(f"{path} cannot be read as HDF5", _DAMAGE, f"it is truncated or no HDF5 file: {_REMEDY}"):
         return h5py.File(path, "r")
 
 

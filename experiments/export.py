@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from experiments.app import command
 from experiments.folders import run_of
 from experiments.runs import load_trained
-from lsm.errors import InputError
+from lsm.errors import explained
 from lsm.progress import console
 
 
@@ -39,11 +39,9 @@ def _metrics(checkpoint: Path, epoch: int | None) -> dict[str, Any]:
     path = run_of(checkpoint) / "evaluation" / f"test{suffix}" / "metrics.json"
     if not path.is_file():
         return {}
-    try:
+    with explained(f"{path} holds no metrics", (ValueError, KeyError, TypeError), "run lsm-evaluate again"):
         metrics = json.loads(path.read_text())
         return metrics if metrics["epoch"] == epoch else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} holds no metrics ({error}); run lsm-evaluate again") from error
 
 
 main = command("export", run)

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.files import require_regular, write_whole
 from lsm.plain import MAX_TEXT, parse_json
 from lsm.registry import Config, Index, check_value
@@ -87,9 +87,5 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{path} does not exist; weights are read from safetensors only, since other formats can hold code"
         )
-    try:
+    with explained(f"{path} is damaged or no safetensors file", (SafetensorError, ValueError, OSError)):
         return load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise InputError(f"{path} is damaged or no safetensors file ({error})") from error

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lsm.checkpoint import describe
 from lsm.data.augment import Augmentation, Unchanged
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.metrics import METRICS, describe_fault
 from lsm.solver import NeuralSolver
@@ -165,15 +165,10 @@ class SolverModule(pl.LightningModule):
         Raises:
             InputError: they refuse an option.
         """
-        try:
+        refused, options = "the optimiser or the schedule refuses an option", ("optimizer", "scheduler")
+        with explained(refused, (TypeError, ValueError), options=options):
             optimizer = self.make_optimizer(self.named_parameters())
             schedule = self.make_scheduler(optimizer)
-        except InputError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"the optimiser or the schedule refuses an option: {error}", options=("optimizer", "scheduler")
-            ) from error
         settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
         return {"optimizer": optimizer, "lr_scheduler": settings}
 

@@ -87,6 +87,20 @@ def _is_unlocked(path: Path) -> bool:
         return _try_lock(file)
 
 
+def require_free(*paths: Path, remedy: str) -> None:
+    """Check that nothing exists where files are to be written.
+
+    Args:
+        paths: of the files.
+        remedy: what to do otherwise, for the message.
+    Raises:
+        InputError: something exists; the message lists it.
+    """
+    taken = [str(path) for path in paths if path.exists()]
+    if taken:
+        raise InputError(f"{', '.join(taken)} {'exist' if taken[1:] else 'exists'} already; {remedy}")
+
+
 def require_regular(path: Path) -> None:
     """Check that a path names a regular file: opening a pipe would wait for ever.
 

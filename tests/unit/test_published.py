@@ -443,7 +443,7 @@ def test_direction_and_options_of_the_command(command, store, tmp_path, darcy_st
     small = ["benchmark=darcy", "preset=quick", "benchmark.sets.quick.solver_resolution=25"]
     with pytest.raises(InputError, match=r"either source=FOLDER .* or export=FOLDER"):
         command("convert", *small)
-    with pytest.raises(InputError, match="mat_version is 6, expected 5 or 7.3"):
+    with pytest.raises(InputError, match="mat_version is 6, expected one of 5, 7.3"):
         command("convert", *small, f"export={tmp_path / 'published'}", "mat_version=6", f"store={darcy_store}")
     with pytest.raises(InputError, match="overwrite=true"):
         command("convert", *small, f"source={tmp_path}", f"store={store}")

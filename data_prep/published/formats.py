@@ -9,7 +9,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -23,7 +23,7 @@ from scipy.io.matlab import matfile_version
 from lsm.data.array_files import mark_as_matlab
 from lsm.data.hdf5 import damage_reported, member_names, open_dataset, open_hdf5, require_true_sizes
 from lsm.data.store import MAX_SAMPLE_BYTES
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.files import require_regular, whole_file
 
 MatVersion = Literal["5", "7.3"]
@@ -80,16 +80,9 @@ def open_array(path: Path, variable: str | None, axes: tuple[str, ...]) -> Itera
         yield _Mat5Array(path, variable), axes
 
 
-@contextmanager
-def _reading(path: Path, kind: str) -> Iterator[None]:
+def _reading(path: Path, kind: str) -> AbstractContextManager[None]:
     """Turn the many exceptions of readers on damaged files into one; files that may not be read stay an OSError."""
-    try:
-        yield
-    except (InputError, PermissionError):
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as {kind} ({reason}); it is damaged: download it again") from error
+    return explained(f"{path} cannot be read as {kind}", Exception, "it is damaged: download it again")
 
 
 def _map_npy(path: Path) -> np.ndarray:
@@ -107,7 +100,7 @@ def _require_no_gap(path: Path) -> None:
             position = _end_of_gap(file.fileno(), gap, size)
             # Compressing file systems keep short runs of zeros as gaps.
             if position - gap > _LONGEST_GAP:
-                raise InputError(f"{path} was not written completely (nothing from byte {gap} on): download it again")
+                raise ValueError(f"it was not written completely, nothing from byte {gap} on")
 
 
 def _end_of_gap(descriptor: int, gap: int, size: int) -> int:
@@ -138,12 +131,10 @@ class _Mat5Array:
             if matfile_version(str(path))[0] != 1:
                 raise InputError(f"{path} is not a MATLAB file of version 5 or 7.3")
             described = scipy.io.whosmat(path)
-        names = [name for name, *_ in described]
-        _require_variable(path, variable, names)
+        names, kinds = [name for name, *_ in described], {name: kind for name, _, kind in described}
+        _require_variable(path, variable, names, kinds)
         self._position = names.index(variable)
-        _, self.shape, kind = described[self._position]
-        if kind not in _NUMERIC:
-            raise InputError(f"{path} ({variable}) is of MATLAB class {kind}, expected a dense array of numbers")
+        _, self.shape, _ = described[self._position]
 
     @property
     def dtype(self) -> np.dtype:
@@ -187,12 +178,21 @@ def _inflates_beyond(file: Any, size: int, limit: int) -> bool:
     return total > limit
 
 
-def _require_variable(path: Path, variable: str, found: Sequence[str]) -> None:
+def _require_variable(path: Path, variable: str, found: Sequence[str], kinds: Mapping[str, str] | None = None) -> None:
+    if problem := _find_problem(variable, found, kinds or {}):
+        raise InputError(f"{path} {problem}")
+
+
+def _find_problem(variable: str, found: Sequence[str], kinds: Mapping[str, str]) -> str | None:
+    """The first reason against reading a variable, in words: from the names in the file, and the MATLAB classes if known."""
     if variable not in found:
         names = ", ".join(sorted(found)) or "none"
-        raise InputError(f"{path} has no variable {variable!r}, only {names}; is it the published file?")
+        return f"has no variable {variable!r}, only {names}; is it the published file?"
     if found.count(variable) > 1:
-        raise InputError(f"{path} has {found.count(variable)} variables {variable!r}; it is damaged: download it again")
+        return f"has {found.count(variable)} variables {variable!r}; it is damaged: download it again"
+    if kinds.get(variable, "double") not in _NUMERIC:
+        return f"({variable}) is of MATLAB class {kinds[variable]}, expected a dense array of numbers"
+    return None
 
 
 def write_array(path: Path, arrays: Mapping[str | None, np.ndarray], mat_version: MatVersion) -> None:

@@ -409,7 +409,7 @@ def test_whole_numbers_come_back_as_they_were(layout, tmp_path):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_files_that_are_there_are_not_replaced(version, layout, store, tmp_path):
     (tmp_path / FILES[1]).write_bytes(b"hard to come by")
-    with pytest.raises(InputError, match=rf"already holds {FILES[1]}; add overwrite=true"):
+    with pytest.raises(InputError, match=rf"{FILES[1]} exists already; add overwrite=true"):
         publish(layout, store, tmp_path, version)
     assert (tmp_path / FILES[1]).read_bytes() == b"hard to come by"
     assert not (tmp_path / FILES[0]).exists()

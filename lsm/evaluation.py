@@ -98,7 +98,7 @@ def measure(
 
     Args:
         solver: the solver; it is moved to the device.
-        batches: samples with their truth.
+        batches: samples with their truth, ``(b, *sites, c)`` in physical units.
         device: where to compute.
         metrics: names of :data:`lsm.metrics.METRICS`.
         transforms: names of :data:`TRANSFORMS`, applied one after the other.

@@ -187,20 +187,20 @@ class FieldBatch:
         return len(self.inputs)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> FieldBatch:
-        """The batch with every tensor changed."""
+        """The batch with every tensor ``(b, ...)`` changed by the same function."""
         changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in vars(self).items()}
         return FieldBatch(**changed)
 
     def to(self, *args: Any, **kwargs: Any) -> FieldBatch:
-        """As :meth:`torch.Tensor.to`, for every tensor."""
+        """As :meth:`torch.Tensor.to`, for every tensor ``(b, ...)`` of the batch."""
         return self.map(lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self) -> FieldBatch:
-        """As :meth:`torch.Tensor.pin_memory`, for every tensor."""
+        """As :meth:`torch.Tensor.pin_memory`, for every tensor ``(b, ...)`` of the batch."""
         return self.map(lambda tensor: tensor.pin_memory())
 
     def sample(self, index: int) -> FieldBatch:
-        """One sample, without the leading axis."""
+        """One sample, ``(*sites, c)`` without the leading axis."""
         return self.map(lambda tensor: tensor[index])
 
     def select(self, positions: Tensor) -> FieldBatch:
@@ -209,7 +209,13 @@ class FieldBatch:
 
     @staticmethod
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:
-        """Collate single samples into a batch."""
+        """Collate single samples ``(*sites, c)`` into a batch ``(b, *sites, c)``.
+
+        Example:
+            >>> sample = FieldBatch(inputs=torch.zeros(64, 2), targets=torch.zeros(64, 1))
+            >>> FieldBatch.stack([sample, sample]).inputs.shape
+            torch.Size([2, 64, 2])
+        """
         columns = {field.name: [getattr(sample, field.name) for sample in samples] for field in fields(FieldBatch)}
         stacked: dict[str, Any] = {
             name: None if column[0] is None else torch.stack(column) for name, column in columns.items()

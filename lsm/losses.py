@@ -28,7 +28,13 @@ class WeightedSum:
             two differ.
 
     Example:
+        >>> import torch
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (3,), ("x",), (Channel("a"),), (Channel("u"),))
+        >>> truth = torch.tensor([[[0.0], [1.0], [2.0]]])
         >>> loss = WeightedSum(terms={"relative_l2": 1.0, "relative_h1": 0.1}, reduction="mean")
+        >>> loss(1.5 * truth, FieldBatch(truth, truth), spec)
+        tensor(0.5500)
     """
 
     def __init__(

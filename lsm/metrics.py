@@ -58,6 +58,10 @@ def relative_l2_per_channel(prediction: Tensor, truth: Tensor) -> Tensor:
         ``(b, c)``, dimensionless.
     Raises:
         ValueError: shapes differ.
+
+    Example:
+        >>> relative_l2_per_channel(torch.tensor([[[2.0, 3.0]]]), torch.tensor([[[1.0, 3.0]]]))
+        tensor([[1., 0.]])
     """
     _check_shapes(prediction, truth)
     difference = (prediction - truth).flatten(1, -2)
@@ -66,7 +70,7 @@ def relative_l2_per_channel(prediction: Tensor, truth: Tensor) -> Tensor:
 
 @METRICS.register("relative_l2")
 def relative_l2_of_batch(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
-    """:func:`relative_l2`, in a roll-out over all frames together."""
+    """:func:`relative_l2` of a batch, ``(b,)`` and dimensionless, in a roll-out over all frames together."""
     return relative_l2(prediction, batch.targets)
 
 
@@ -84,7 +88,13 @@ def relative_l2_by_frame(prediction: Tensor, batch: FieldBatch, spec: FieldSpec)
 
 @METRICS.register("rmse")
 def root_mean_square_error(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
-    """Root mean square error over all sites and channels, ``(b,)``, in the unit of the field."""
+    """Root mean square error over all sites and channels, ``(b,)``, in the unit of the field.
+
+    Example:
+        >>> batch = FieldBatch(inputs=torch.zeros(1, 2, 1), targets=torch.zeros(1, 2, 1))
+        >>> METRICS["rmse"](torch.tensor([[[3.0], [4.0]]]), batch, spec=None)
+        tensor([3.5355])
+    """
     _check_shapes(prediction, batch.targets)
     return (prediction - batch.targets).flatten(1).square().mean(dim=1).sqrt()
 
@@ -124,6 +134,12 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
         ``(b, *sites, c, d)``, in units of the field per unit of length.
     Raises:
         InputError: the sites are a point cloud, which has no axes.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (3,), ("x",), (Channel("a"),), (Channel("u"),))
+        >>> gradient(torch.tensor([[[0.0], [1.0], [2.0]]]), None, spec).flatten()
+        tensor([2., 2., 2.])
     """
     if spec.geometry == "points":
         raise InputError(
@@ -140,7 +156,16 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
 
 
 def describe_fault(inputs: Tensor, truth: Tensor) -> str:
-    """Why the error of a batch is not finite: its data, or the prediction."""
+    """Why the error of a batch is not finite: its data, or the prediction.
+
+    Args:
+        inputs: ``(b, *sites, c_in)``.
+        truth: ``(b, *sites, c_out)``.
+
+    Example:
+        >>> describe_fault(torch.ones(1, 3, 1), torch.zeros(1, 3, 1))
+        'a true field is zero everywhere, for which no relative error is defined; leave that sample out'
+    """
     if not all(torch.isfinite(field).all() for field in (inputs, truth)):
         return "a field is not finite, so the data are damaged; write them again without that sample"
     if not truth.flatten(1).any(dim=1).all():

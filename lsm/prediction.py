@@ -159,7 +159,7 @@ class RangeCheck:
     found: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, given: Mapping[str, np.ndarray]) -> None:
-        """Look at the samples of a block."""
+        """Look at the samples of a block: ``inputs`` ``(b, *sites, c_in)`` and ``parameters`` ``(b, p)``."""
         channels = {"inputs": self.solver.spec.inputs, "parameters": self.solver.spec.parameters}
         for kind, pairs in self.solver.ranges.items():
             limits, values = np.array(pairs, dtype=np.float64), given[kind]

@@ -53,6 +53,9 @@ class Normalizers(NamedTuple):
 class NeuralSolver(nn.Module):
     """A model between the normalisers of its inputs and targets.
 
+    It maps physical fields ``(b, *sites, c_in)`` to physical fields ``(b, *sites, c_out)``; the model inside sees neither units
+    nor time.
+
     Args:
         model: any model that follows :class:`lsm.model.Model`.
         normalizers: of inputs, targets and parameters.
@@ -83,7 +86,9 @@ class NeuralSolver(nn.Module):
         """Compute the statistics of inputs, targets, parameters and coordinates, and the ranges of inputs and parameters.
 
         Args:
-            batches: returns, each time it is called, every training sample once.
+            batches: returns, each time it is called, every training sample once, in batches ``(b, *sites, c)``.
+        Raises:
+            InputError: there are fewer than two samples, or a value is not finite.
         """
         inputs = RangeMeter(batch.inputs for batch in batches())
         self.input_normalizer.fit(inputs)
@@ -146,7 +151,7 @@ class NeuralSolver(nn.Module):
         return self.solve(batch.inputs, batch.coords, batch.code, batch.parameters)
 
     def solve(self, inputs: Tensor, *rest: Tensor | None) -> Tensor:
-        """Predict as :meth:`forward` from the tensors of a batch: inputs, coordinates, code and parameters."""
+        """Predict as :meth:`forward` from the tensors of a batch: inputs ``(b, *sites, c_in)``, coordinates, code, parameters."""
         if self.spec.frames is None:
             return self.step(inputs, *rest)
         frames = rollout(lambda window: self.step(window, *rest), inputs, num_steps=self.spec.frames.targets)

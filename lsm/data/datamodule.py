@@ -26,6 +26,8 @@ Split = Literal["train", "validation", "test"]
 class StoredSamples(Dataset[FieldBatch]):
     """A range of a store's samples, decoded on demand or held in memory.
 
+    Its items are single samples: inputs and targets ``(*sites, c)``, in physical units.
+
     Args:
         path: the store.
         reader: decodes a sample.
@@ -64,7 +66,7 @@ class StoredSamples(Dataset[FieldBatch]):
 
 
 class ResidentSamples(Dataset[FieldBatch]):
-    """Samples held on a device as one batch, from which a list of positions selects a smaller one.
+    """Samples held on a device as one batch, from which a list of positions selects a smaller one ``(b, *sites, c)``.
 
     Args:
         samples: the samples; each is decoded once, now.
@@ -86,7 +88,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 class FieldDataModule(pl.LightningDataModule):
-    """Training, validation and test samples of one store.
+    """Training, validation and test samples of one store, in batches ``(b, *sites, c)`` in physical units.
 
     Args:
         path: the store.
@@ -169,7 +171,7 @@ class FieldDataModule(pl.LightningDataModule):
         )
 
     def batches(self, split: Split) -> Iterator[FieldBatch]:
-        """Every sample of a split once, in order."""
+        """Every sample of a split once, in order, as batches ``(b, *sites, c)`` in physical units."""
         yield from self._loader(split)
 
     def _sampler(self, split: Split, shuffle: bool) -> DistributedSampler[FieldBatch]:
@@ -187,11 +189,11 @@ class FieldDataModule(pl.LightningDataModule):
         return DataLoader(self._resident[split], self.batch_size, sampler=sampler, collate_fn=_unchanged)
 
     def train_dataloader(self) -> DataLoader[FieldBatch]:
-        """Training batches in an order that depends on seed and epoch."""
+        """Training batches ``(b, *sites, c)`` in an order that depends on seed and epoch."""
         return self._sampled("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[FieldBatch] | list[Any]:
-        """Validation batches; an empty list without a validation split."""
+        """Validation batches ``(b, *sites, c)`` in the order of the store; an empty list without a validation split."""
         if not self.has_validation:
             return []
         return self._sampled("validation", shuffle=False)

@@ -250,7 +250,7 @@ class Store:
         return StoredArray(self.path, name, self._arrays[name], self._max_sample_bytes)
 
     def bookkeeping(self) -> dict[str, np.ndarray]:
-        """The generator's records of every sample; empty for converted data."""
+        """The generator's records of every sample, ``(n,)`` by name; empty for converted data."""
         with damage_reported(self.path):
             return {name: dataset[:] for name, dataset in self._records.items()}
 

@@ -33,12 +33,19 @@ from lsm.registry import Count
 class SpectralConvolution(nn.Module):
     """Multiply the lowest Fourier modes by complex channel matrices, ``u -> F^-1 (R(k) F u)``.
 
+    Fields are ``(b, c, *n)``, of any sizes ``n``; the weights do not depend on them.
+
     Kept wave numbers are ``-m..m-1`` along every axis and ``0..m-1`` along the last one, whose other half follows from the
     field being real. Each combination of signs has its own weights.
 
     Args:
         channels: channels in and out.
         modes: ``m`` along each axis.
+
+    Example:
+        >>> layer = SpectralConvolution(channels=3, modes=[4, 4])
+        >>> layer(torch.zeros(2, 3, 16, 20)).shape
+        torch.Size([2, 3, 16, 20])
     """
 
     def __init__(self, channels: int, modes: Sequence[int]) -> None:
@@ -85,7 +92,8 @@ _IN_ORDER = {
 class FourierNeuralOperator(nn.Module):
     """Fourier Neural Operator: lift, Fourier layers ``gelu(spectral(u) + W u)``, read out.
 
-    The lattice is zero-padded at the end of each axis, since the Fourier transform takes fields as periodic.
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, also on other sites than those of ``spec``. The lattice is
+    zero-padded at the end of each axis, since the Fourier transform takes fields as periodic.
 
     Args:
         spec: the fields, on a grid or mesh of rank 1 to 3.

@@ -14,7 +14,13 @@ from torch import Tensor
 
 
 class Complex(NamedTuple):
-    """A complex array as two real ones of equal shape."""
+    """A complex array as two real ones of equal shape; ``@`` multiplies ``(..., i, j)`` by ``(..., j, k)``.
+
+    Example:
+        >>> unit = Complex(torch.zeros(1, 1), torch.ones(1, 1))
+        >>> (unit @ unit).real
+        tensor([[-1.]])
+    """
 
     real: Tensor
     imag: Tensor

@@ -29,7 +29,7 @@ CHECK_INTERVAL = 50
 
 
 class SolverModule(pl.LightningModule):
-    """Train a neural solver on the error of its physical field.
+    """Train a neural solver on the error of its physical field, in batches ``(b, *sites, c)``.
 
     Args:
         solver: the solver.
@@ -73,7 +73,7 @@ class SolverModule(pl.LightningModule):
         return next(iter(self.metrics))
 
     def training_step(self, batch: FieldBatch, batch_index: int) -> Tensor:
-        """Loss of one batch; logs the mean of each metric over the epoch.
+        """Loss of one batch ``(b, *sites, c)``, a scalar; logs the mean of each metric over the epoch.
 
         Raises:
             InputError: the loss is not finite; the message says in which batch.
@@ -110,7 +110,7 @@ class SolverModule(pl.LightningModule):
         )
 
     def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
-        """Keep the errors of each sample until the end of the epoch."""
+        """Keep the errors ``(b,)`` of the samples of a batch until the end of the epoch."""
         prediction = self.solver(batch)
         self._errors.append(
             {name: metric(prediction, batch, self.solver.spec) for name, metric in self.metrics.items()}

@@ -26,6 +26,8 @@ PATCH = 4
 class LatentSpectralModel(nn.Module):
     """Predict a field from a field by neural spectral blocks at several scales.
 
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised.
+
     Args:
         spec: the fields.
         width: channels at the finest scale.

@@ -43,7 +43,8 @@ class NeuralSpectralBlock(nn.Module):
 
         T = softmax(T0 K^T) V + T0,    T' = spectral(T),    X' = softmax(Q T'^T) T' + X
 
-    ``K, V, Q`` are linear in the points ``X``; attention is unscaled; the cost is linear in the number of points.
+    ``K, V, Q`` are linear in the points ``X``, ``(n, p, c)`` for ``n`` sets of ``p`` points; attention is unscaled; the cost is
+    linear in the number of points.
 
     Args:
         channels: number of channels ``c``, a multiple of ``heads``.
@@ -52,6 +53,13 @@ class NeuralSpectralBlock(nn.Module):
         num_basis: basis functions of the spectral sum.
         latent: False (ablation): no projection, the spectral sum acts on every point.
         spectral: False (ablation): the tokens pass through unchanged.
+
+    Example:
+        >>> block = NeuralSpectralBlock(16, heads=4)
+        >>> block(torch.zeros(3, 25, 16)).shape
+        torch.Size([3, 25, 16])
+        >>> block.inspect(torch.zeros(3, 25, 16)).tokens.shape
+        torch.Size([3, 4, 4, 4])
     """
 
     def __init__(
@@ -111,11 +119,11 @@ class NeuralSpectralBlock(nn.Module):
 
 @BLOCKS.register("identity")
 class IdentityBlock(nn.Module):
-    """No spectral block (ablation): the trunk remains a plain multiscale network."""
+    """No spectral block (ablation): points ``(n, p, c)`` stay as they are, the trunk remains a plain multiscale network."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
 
     def forward(self, points: Tensor) -> Tensor:
-        """Return the points unchanged."""
+        """Return the points ``(n, p, c)`` unchanged."""
         return points

@@ -218,7 +218,8 @@ def predict_file(
         InputError: a file is of another format, or its arrays do not fit.
     """
     require_format(target)
-    _require_different(source, target)
+    if problem := _find_conflict(source, target):
+        raise InputError(problem)
     check = RangeCheck(solver)
     record = {"fields": predicted_arrays(solver.spec), "input": source.name, **provenance}
     with open_inputs(source, solver.spec) as inputs:
@@ -229,11 +230,12 @@ def predict_file(
     return check
 
 
-def _require_different(source: Path, target: Path) -> None:
+def _find_conflict(source: Path, target: Path) -> str | None:
     if source.resolve() == target.resolve():
-        raise InputError(f"{target} is the file of inputs; choose another output")
+        return f"{target} is the file of inputs; choose another output"
     if target.suffix in VTK and source.suffix not in VTK:
-        raise InputError(f"{target}: a VTK file needs the points of one; give an input in .vtu or .vtk")
+        return f"{target}: a VTK file needs the points of one; give an input in .vtu or .vtk"
+    return None
 
 
 def _blocks(

@@ -206,24 +206,23 @@ class NeuralSolver(nn.Module):
 
     def _checked(self, tensors: Mapping[str, Tensor | None]) -> list[Any]:
         """Inputs, coordinates, code and parameters of several samples; unused ones become None."""
-        checked: list[Any] = []
-        for name, shape in shapes(self.spec).items():
-            tensor = tensors[name]
-            if shape is not None and (
-                tensor is None or tensor.dim() != len(shape) + 1 or tensor.shape[-1] != shape[-1]
-            ):
-                found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-                one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
-                raise InputError(
-                    f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
-                )
-            checked.append(None if shape is None else tensor)
-        counts = {
-            name: len(tensor) for name, tensor in zip(shapes(self.spec), checked, strict=True) if tensor is not None
-        }
-        if len(set(counts.values())) > 1:
-            raise InputError(f"expected as many samples in each array, found {counts}")
-        return checked
+        used = {name: shape for name, shape in shapes(self.spec).items() if shape is not None}
+        if problem := _find_problem(tensors, used):
+            raise InputError(problem)
+        return [tensors[name] if name in used else None for name in shapes(self.spec)]
+
+
+def _find_problem(tensors: Mapping[str, Tensor | None], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Why tensors are no samples of these shapes, in words; axes of sites may have other sizes."""
+    counts: dict[str, int] = {}
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor is None or tensor.dim() != len(shape) + 1 or tensor.shape[-1] != shape[-1]:
+            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
+            one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
+            return f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
+        counts[name] = len(tensor)
+    return f"expected as many samples in each array, found {counts}" if len(set(counts.values())) > 1 else None
 
 
 def _normalization(*, inputs: Normalization, targets: Normalization, coords: CoordinateNormalization) -> None:

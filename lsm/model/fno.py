@@ -15,7 +15,6 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lsm.errors import OptionError
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.fourier import (
@@ -26,7 +25,7 @@ from lsm.model.fourier import (
     signed_wave_numbers,
     synthesise,
 )
-from lsm.model.grid import append_coordinates, make_head
+from lsm.model.grid import append_coordinates, make_head, per_axis
 from lsm.registry import Count
 
 
@@ -125,9 +124,7 @@ class FourierNeuralOperator(nn.Module):
         super().__init__()
         require_geometry(self.geometries, spec, "model fno")
         rank = len(spec.sites)
-        kept = [modes] * rank if isinstance(modes, int) else list(modes)
-        if len(kept) != rank:
-            raise OptionError("modes", f"is {modes}, expected one number, or {rank} for a lattice of rank {rank}")
+        kept = per_axis("modes", modes, rank)
         self.padding = padding
         self.lift = nn.Linear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))

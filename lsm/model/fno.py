@@ -15,18 +15,18 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lsm.errors import OptionError
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.fourier import (
     Complex,
     analyse,
     mix_channels,
+    modes_of_axes,
     nonnegative_wave_numbers,
     signed_wave_numbers,
     synthesise,
 )
-from lsm.model.grid import append_coordinates, make_head
+from lsm.model.grid import append_coordinates, crop, make_head
 from lsm.registry import Count
 
 
@@ -117,9 +117,7 @@ class FourierNeuralOperator(nn.Module):
         super().__init__()
         require_geometry(self.geometries, spec, "model fno")
         rank = len(spec.sites)
-        kept = [modes] * rank if isinstance(modes, int) else list(modes)
-        if len(kept) != rank:
-            raise OptionError("modes", f"is {modes}, expected one number, or {rank} for a lattice of rank {rank}")
+        kept = modes_of_axes(modes, rank)
         self.padding = padding
         self.lift = nn.Linear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
@@ -133,5 +131,4 @@ class FourierNeuralOperator(nn.Module):
         for index, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True)):
             features = spectral(features) + pointwise(features.movedim(1, -1)).movedim(-1, 1)
             features = functional.gelu(features) if index < len(self.spectral) - 1 else features
-        crop = (..., *(slice(size) for size in inputs.shape[1:-1]))
-        return self.head(features[crop].movedim(1, -1))
+        return self.head(crop(features, inputs.shape[1:-1]).movedim(1, -1))

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from lsm.errors import OptionError
+
 
 class Complex(NamedTuple):
     """A complex array as two real ones of equal shape."""
@@ -28,6 +30,18 @@ class Complex(NamedTuple):
     def conj(self) -> Complex:
         """The complex conjugate."""
         return Complex(self.real, -self.imag)
+
+
+def modes_of_axes(modes: int | Sequence[int], rank: int) -> list[int]:
+    """Kept wave numbers for each axis, from one number for all axes or one per axis.
+
+    Raises:
+        OptionError: their number is not the rank.
+    """
+    kept = [modes] * rank if isinstance(modes, int) else list(modes)
+    if len(kept) != rank:
+        raise OptionError("modes", f"is {modes}, expected one number, or {rank} for a lattice of rank {rank}")
+    return kept
 
 
 def signed_wave_numbers(modes: int, size: int) -> list[int]:

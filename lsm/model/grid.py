@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,13 @@ def append_coordinates(inputs: Tensor) -> Tensor:
     sites = tuple(inputs.shape[1:-1])
     unit = unit_coordinates(sites, inputs).expand(*inputs.shape[:-1], len(sites))
     return torch.cat([inputs, unit], dim=-1)
+
+
+def crop(field: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The first sites along each axis of a padded lattice: ``(b, c, *n)`` to ``(b, c, *sizes)``."""
+    for axis, size in enumerate(sizes, start=2):
+        field = field.narrow(axis, 0, size)
+    return field
 
 
 def make_head(width: int, out_channels: int, head_width: int = 128) -> nn.Sequential:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from einops import rearrange
 from torch import Tensor
+
+from lsm.errors import OptionError
 
 # Per rank: a grid's axes, each as "number of patches, sites in a patch"; the patches; the points of one patch.
 _AXES = {
@@ -11,6 +15,22 @@ _AXES = {
     2: ("(n0 p0) (n1 p1)", "n0 n1", "p0 p1"),
     3: ("(n0 p0) (n1 p1) (n2 p2)", "n0 n1 n2", "p0 p1 p2"),
 }
+
+
+#: Sites of a patch along each axis if none is given, as many as published for Navier-Stokes.
+PATCH = 4
+
+
+def patch_sizes(patch: Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """Sites of a patch along each axis of a lattice; four if none are given.
+
+    Raises:
+        OptionError: their number is not the rank.
+    """
+    sizes = tuple(patch or [PATCH] * rank)
+    if len(sizes) != rank:
+        raise OptionError("patch", f"is {list(sizes)}, expected {rank} sizes for a grid of rank {rank}")
+    return sizes
 
 
 def to_patches(grid: Tensor, patch: tuple[int, ...]) -> Tensor:

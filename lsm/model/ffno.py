@@ -43,9 +43,12 @@ class AxisConvolutions(nn.Module):
             return torch.stack([self._along(axis, field) for axis in range(len(self.modes))]).sum(dim=0)
 
     def _along(self, axis: int, field: Tensor) -> Tensor:
+        """Convolution along one axis of ``(b, c, *n)``."""
         field, modes = field.movedim(axis + 2, -1), (self.modes[axis],)
         spectrum = analyse(field, modes)
         weights = self.weights[axis][:, :, : spectrum.real.shape[-1]].to(field.dtype)
+        # The same for every line of sites: an axis of length 1 for each of the other axes of the lattice.
+        weights = weights[(slice(None), slice(None), *[None] * (len(self.modes) - 1))]
         mixed = mix_channels(spectrum, Complex(weights[..., 0], weights[..., 1]))
         return synthesise(mixed, field.shape[-1:], modes).movedim(-1, axis + 2)
 

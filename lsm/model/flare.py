@@ -81,7 +81,7 @@ class LatentRouting(nn.Module):
         """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
         keys, sites = split_heads(self.keys(field), self.heads)
         values, _ = split_heads(self.values(field), self.heads)
-        queries = self.queries.expand(len(field), -1, -1, -1)
+        queries = self.queries.expand(keys.shape[0], -1, -1, -1)
         latents = scaled_dot_product_attention(queries, keys, values, scale=1.0)
         return self.out(join_heads(scaled_dot_product_attention(keys, queries, latents, scale=1.0), sites))
 

@@ -101,7 +101,8 @@ class VisionTransformer(nn.Module):
         field = append_coordinates(inputs).movedim(-1, 1)
         missing = [-size % patch for size, patch in zip(field.shape[2:], self.patch, strict=True)]
         padded = functional.pad(field, [pad for count in reversed(missing) for pad in (0, count)])
-        cut = rearrange(to_patches(padded, self.patch), "(b n) p c -> b n (p c)", b=len(inputs))
+        num_patches = prod(padded.shape[2:]) // prod(self.patch)
+        cut = rearrange(to_patches(padded, self.patch), "(b n) p c -> b n (p c)", n=num_patches)
         outputs = rearrange(self.head(self.blocks(self.embed(cut))), "b n (p c) -> (b n) p c", p=prod(self.patch))
         whole = from_patches(outputs, self.patch, tuple(padded.shape[2:]))
         return crop(whole, inputs.shape[1:-1]).movedim(1, -1)

@@ -25,7 +25,7 @@ from lsm.model.fourier import (
     signed_wave_numbers,
     synthesise,
 )
-from lsm.model.grid import append_coordinates, make_head, per_axis
+from lsm.model.grid import append_coordinates, crop, make_head, per_axis
 from lsm.registry import Count
 
 
@@ -138,5 +138,4 @@ class FourierNeuralOperator(nn.Module):
         for index, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True)):
             features = spectral(features) + pointwise(features.movedim(1, -1)).movedim(-1, 1)
             features = functional.gelu(features) if index < len(self.spectral) - 1 else features
-        crop = (..., *(slice(size) for size in inputs.shape[1:-1]))
-        return self.head(features[crop].movedim(1, -1))
+        return self.head(crop(features, inputs.shape[1:-1]).movedim(1, -1))

@@ -50,6 +50,13 @@ def append_coordinates(inputs: Tensor) -> Tensor:
     return torch.cat([inputs, unit], dim=-1)
 
 
+def crop(field: Tensor, sizes: Sequence[int]) -> Tensor:
+    """The first sites along each axis of a padded lattice: ``(b, c, *n)`` to ``(b, c, *sizes)``."""
+    for axis, size in enumerate(sizes, start=2):
+        field = field.narrow(axis, 0, size)
+    return field
+
+
 def make_head(width: int, out_channels: int, head_width: int = 128) -> nn.Sequential:
     """Linear, GELU, linear on the last axis: ``width -> head_width -> out_channels``."""
     return nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, out_channels))

@@ -189,12 +189,23 @@ FOREIGN = {
         moving(num_inputs=3, num_targets=2),
         {"model": {"name": "fno", "width": 4, "modes": 2, "num_layers": 1}},
     ),
+    "ffno": (spec("mesh", inputs=2), {"model": {"name": "ffno", "width": 4, "modes": 2, "num_layers": 2}}),
+    "vit": (spec(), {"model": {"name": "vit", "width": 8, "num_layers": 1, "heads": 2}}),
+    "transolver": (
+        moving(num_inputs=3, num_targets=2),
+        {"model": {"name": "transolver", "width": 8, "num_layers": 1, "heads": 2, "num_slices": 3, "reference": 2}},
+    ),
+    "flare": (
+        spec("points", sites=(9,), inputs=2),
+        {"model": {"name": "flare", "width": 8, "num_blocks": 1, "heads": 2, "num_latents": 3}},
+    ),
 }
 
 
 @pytest.fixture
 def foreign(monkeypatch):
-    monkeypatch.setitem(CASES, "roll-out", FOREIGN["roll-out"])
+    for name, case in FOREIGN.items():
+        monkeypatch.setitem(CASES, name, case)
 
 
 @pytest.mark.usefixtures("foreign")

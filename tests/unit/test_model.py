@@ -13,8 +13,10 @@ def make(fields=None, **options):
 
 
 def test_the_families():
-    assert MODELS.names() == ["fno", "lsm", "unet"]
-    with pytest.raises(InputError, match="model 'os.system' is unknown; choose one of: fno, lsm, unet"):
+    assert MODELS.names() == ["ffno", "flare", "fno", "lsm", "transolver", "unet", "vit"]
+    with pytest.raises(
+        InputError, match="model 'os.system' is unknown; choose one of: ffno, flare, fno, lsm, transolver, unet, vit"
+    ):
         MODELS.make({"name": "os.system"}, spec())
 
 

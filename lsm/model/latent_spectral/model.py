@@ -15,11 +15,9 @@ from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS, require_geometry
 from lsm.model.grid import make_head, per_axis
 from lsm.model.latent_spectral.parts import BLOCKS, PROJECTIONS, Projection
+from lsm.model.latent_spectral.patches import PATCH
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
 from lsm.registry import Config, Count, Registry, Scales
-
-#: Sites of a patch along each axis if none is given, as many as published for Navier-Stokes.
-PATCH = 4
 
 
 @MODELS.register("lsm")

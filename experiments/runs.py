@@ -39,6 +39,12 @@ MAY_CHANGE = (
     *("trainer.enable_model_summary", "callbacks", "logger", "compile", "checkpoint_interval"),
 )
 
+#: What may differ between runs of one model: the seed, where they compute, where their data lie, and what they log.
+NO_PART = (
+    *("seed", "data.path", "data.num_workers", "data.in_memory", "data.on_device", "checkpoint_interval", "callbacks"),
+    *("logger", "trainer.accelerator", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+)
+
 #: The number of steps of a run depends on these; a schedule that spans the run fixes them.
 STEPS = (
     *("trainer.max_epochs", "trainer.devices", "trainer.num_nodes", "data.batch_size"),

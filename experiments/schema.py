@@ -61,7 +61,7 @@ class ConvertOptions:
 class EvaluateOptions:
     """Options of ``lsm-evaluate``."""
 
-    checkpoint: str
+    checkpoint: str | Names
     split: Split
     data_dir: str | None
     store: str | None
@@ -69,7 +69,7 @@ class EvaluateOptions:
     batch_size: Count
     device: str
     max_sample_bytes: Positive
-    metrics: Names
+    metrics: Names | None
     transforms: Sequence[str]
     run_dir: str
     plugins: Sequence[str]

@@ -111,9 +111,19 @@ class FieldSpec:
         """A name for each target channel, such as ``vorticity at frame 11``; frames are counted from the first input."""
         if self.frames is None:
             return tuple(channel.name for channel in self.targets)
-        first = self.frames.inputs + 1
-        numbers = range(first, first + self.frames.targets)
-        return tuple(f"{channel.name} at frame {number}" for number in numbers for channel in self.targets)
+        return tuple(f"{channel.name} at {frame}" for frame in self.frame_names for channel in self.targets)
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """A name for each predicted frame, such as ``frame 11``; none for fields at rest.
+
+        Frames of a roll-out are counted from 1, the first input; those of an axis ``time`` from 0.
+        """
+        if self.frames is not None:
+            first, count = self.frames.inputs + 1, self.frames.targets
+        else:
+            first, count = 0, self.sites[self.axes.index("time")] if "time" in self.axes else 0
+        return tuple(f"frame {number}" for number in range(first, first + count))
 
     @property
     def space_dim(self) -> int:

@@ -12,7 +12,7 @@ from annotated_types import MinLen
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.metrics import METRICS
+from lsm.metrics import scalar_metric
 from lsm.registry import Positive, Registry
 
 LOSSES: Registry = Registry("loss")
@@ -43,7 +43,7 @@ class WeightedSum:
         terms: Annotated[Mapping[str, Positive], MinLen(1)],
         reduction: Literal["sum", "mean"] = "sum",
     ) -> None:
-        self._terms = [(weight, METRICS[name]) for name, weight in terms.items()]
+        self._terms = [(weight, scalar_metric(name)) for name, weight in terms.items()]
         self._reduction = reduction
 
     def __call__(self, prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:

@@ -17,7 +17,7 @@ from lsm.checkpoint import describe
 from lsm.data.augment import Augmentation, Unchanged
 from lsm.errors import InputError, explained
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.metrics import METRICS, describe_fault
+from lsm.metrics import describe_fault, scalar_metric
 from lsm.solver import NeuralSolver
 
 Loss = Callable[[Tensor, FieldBatch, FieldSpec], Tensor]
@@ -61,7 +61,7 @@ class SolverModule(pl.LightningModule):
         self.solver, self.loss = solver, loss
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.schedule_interval = schedule_interval
-        self.metrics = {name: METRICS[name] for name in metrics}
+        self.metrics = {name: scalar_metric(name) for name in metrics}
         self.augment = augment or Unchanged(())
         self.seed, self.run, self.data = seed, run or {}, data or {}
         self._errors: list[dict[str, Tensor]] = []

@@ -18,8 +18,8 @@ from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render
 from experiments.tables.results import published
 from experiments.tables.running import my_share
-from experiments.tables.statistics import Summary, bootstrap_interval, clear_best, summarise
 from lsm.errors import InputError
+from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
 
 TABLES = sorted(path.stem for path in (ROOT / "conf/table").glob("*.yaml"))
 

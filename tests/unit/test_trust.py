@@ -7,7 +7,6 @@ import os
 import random
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -27,6 +26,7 @@ from experiments.mistakes import Terminated, mistakes_reported
 from lsm.checkpoint import load, write
 from lsm.data.store import Store, StoredField, StoreWriter
 from lsm.errors import InputError
+from lsm.evaluation import Evaluation
 from lsm.memory import AllocationLimit
 from lsm.plain import MAX_DEPTH, parse_json
 
@@ -277,7 +277,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_results_of_an_evaluation_are_kept_when_the_disk_is_full(tmp_path: Path) -> None:
     from experiments.evaluate import _write
 
-    errors = SimpleNamespace(errors={"relative_l2": np.ones(2)}, channels=("u",), by_channel=np.ones((2, 1)))
+    errors = Evaluation({"relative_l2": np.ones(2)})
     for name in ("metrics.json", "samples.csv"):
         (tmp_path / name).write_text("good")
     with pytest.raises(OSError, match=r"metrics\.json"):

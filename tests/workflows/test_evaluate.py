@@ -19,7 +19,6 @@ from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
 from lsm.data.store import StoredField, StoreWriter
 from lsm.errors import InputError
-from lsm.evaluation import Evaluation
 from lsm.fields import FieldBatch
 from lsm.training.history import read_history, to_csv
 
@@ -88,18 +87,6 @@ def test_metrics_file(run, command, tmp_path):
     assert summary["worst_sample"] == errors.argmax()
     assert (metrics["benchmark"], metrics["preset"], metrics["split"], metrics["seed"]) == ("darcy", "quick", "test", 0)
     assert {"commit", "packages", "machine", "python", "date"} <= set(metrics["environment"])
-
-
-def test_several_channels_have_columns_and_a_single_sample_no_deviation():
-    errors = Evaluation({"relative_l2": np.array([0.5])}, np.array([[0.25, np.nan]]), ("a", "b"))
-    assert errors.summary("relative_l2") == {
-        "num_samples": 1,
-        "mean": 0.5,
-        "std": 0.0,
-        "median": 0.5,
-        "worst": 0.5,
-        "worst_sample": 0,
-    }
 
 
 def test_a_run_stands_for_its_best_checkpoint(run, command):
@@ -181,13 +168,15 @@ def test_pictures_do_not_replace_one_another(run, command, other_store):
         assert pictures == [run / folder / f"test_000{index}.png" for index in range(3)]
 
 
-def test_errors_of_each_channel_are_recorded(run, command, tmp_path):
+def test_every_error_that_is_defined_is_recorded(run, command, tmp_path):
     metrics = command("evaluate", f"checkpoint={run}", "device=cpu", f"run_dir={tmp_path}")
-    assert metrics["relative_l2_by_channel"] == {"pressure": pytest.approx(metrics["relative_l2"]["mean"], rel=1e-6)}
+    assert "relative_l2_per_channel" not in metrics, "there is one"
+    assert list(metrics["relative_l2_per_region"]) == ["boundary", "interior"]
+    assert list(metrics["relative_l2_per_band"]) == ["low", "middle"]
     assert metrics["training_data"] == metrics["data"]
-    channels = np.array([[1.0, np.nan], [3.0, np.nan]])
-    errors = Evaluation({"relative_l2": np.ones(2)}, channels, ("u", "v"))
-    assert errors.means_by_channel() == {"u": 2.0, "v": None}
+    errors = np.array([float(row["relative_l2_per_band low"]) for row in rows_of(tmp_path)])
+    assert metrics["relative_l2_per_band"]["low"]["mean"] == pytest.approx(errors.mean(), rel=1e-6)
+    assert {"rmse", "max_error", "relative_h1"} <= set(metrics)
 
 
 def test_data_are_looked_for_where_they_lay_and_then_where_the_environment_says(

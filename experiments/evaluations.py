@@ -1,0 +1,138 @@
+"""Evaluate the checkpoints that a command names, and group them into models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from experiments.device import choose_device
+from experiments.folders import find_checkpoints, labels_of
+from experiments.revision import code_revision
+from experiments.runs import NO_PART, difference, essence, load_run
+from lsm.errors import InputError
+from lsm.progress import progress_bar
+from lsm.provenance import describe_environment
+
+if TYPE_CHECKING:
+    from lsm.checkpoint import Checkpoint
+    from lsm.comparison import Model
+    from lsm.data.datamodule import FieldDataModule
+    from lsm.evaluation import Evaluation
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One checkpoint and its errors.
+
+    Args:
+        path: as the option names it.
+        checkpoint: the solver.
+        data: its data.
+        evaluation: errors of each sample.
+        metrics: the content of ``metrics.json``.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    data: FieldDataModule
+    evaluation: Evaluation
+    metrics: dict[str, Any]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The recorded configuration."""
+        return self.checkpoint.run["config"]
+
+
+def evaluate_all(cfg: DictConfig) -> dict[str, Evaluated]:
+    """Evaluate each checkpoint of ``checkpoint``, by its label; options as of :func:`experiments.runs.load_run`."""
+    paths = find_checkpoints(cfg.checkpoint)
+    return {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
+
+
+def _evaluate(cfg: DictConfig, path: Path) -> Evaluated:
+    one = cfg.copy()
+    one.checkpoint = str(path)
+    checkpoint, data = load_run(one)
+    errors = _measure(one, checkpoint, data)
+    _require_finite(errors, data, cfg.split, cfg.metrics or ["relative_l2"])
+    return Evaluated(path, checkpoint, data, errors, _describe(one, checkpoint, data, errors))
+
+
+def _measure(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Evaluation:
+    from lsm.data.symmetry import symmetries_of
+    from lsm.evaluation import measure
+
+    symmetries = symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"))
+    with progress_bar() as progress:
+        count = -(-len(data.dataset(cfg.split)) // data.batch_size)
+        batches = progress.track(data.batches(cfg.split), total=count, description="batches")
+        device = choose_device(cfg.device)
+        return measure(checkpoint.solver, batches, device, cfg.metrics, list(cfg.transforms), symmetries)
+
+
+def _require_finite(errors: Evaluation, data: FieldDataModule, split: str, names: Sequence[str]) -> None:
+    from lsm.metrics import describe_fault
+
+    for name in names:
+        values = errors.errors[name]
+        if name not in errors.parts and not np.isfinite(values).all():
+            bad = int(np.argmin(np.isfinite(values)))
+            sample = data.dataset(split)[bad]
+            fault = describe_fault(sample.inputs[None], sample.targets[None])
+            raise InputError(f"{name} of sample {bad} of the {split} split is not finite: {fault}")
+
+
+def _describe(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, errors: Evaluation) -> dict[str, Any]:
+    config = checkpoint.run["config"]
+    return {
+        "checkpoint": str(checkpoint.path),
+        "benchmark": config["benchmark"]["name"],
+        "model": checkpoint.solver.config["model"]["name"],
+        "preset": config["preset"],
+        "split": cfg.split,
+        "data": data.describe(),
+        "training_data": checkpoint.data,
+        "batch_size": data.batch_size,
+        "sites": list(data.spec.sites),
+        "samples_digest": errors.digest,
+        "epoch": checkpoint.epoch,
+        "seed": config["seed"],
+        "transforms": list(cfg.transforms),
+        **errors.summaries(),
+        "code": code_revision(),
+        "environment": describe_environment(),
+    }
+
+
+def group_models(evaluated: Mapping[str, Evaluated]) -> list[Model]:
+    """Checkpoints whose configurations differ in nothing but the seed are one model, which its family names if that is unique."""
+    from lsm.comparison import models_of
+
+    groups: list[list[str]] = []
+    for label, one in evaluated.items():
+        same = (group for group in groups if not _difference(evaluated[group[0]], one))
+        group = next(same, [])
+        if not group:
+            groups.append(group)
+        group.append(label)
+    families = [evaluated[group[0]].metrics["model"] for group in groups]
+    names = [
+        family if families.count(family) == 1 else f"{family} ({', '.join(group)})"
+        for family, group in zip(families, groups, strict=True)
+    ]
+    return models_of(
+        {
+            name: {label: evaluated[label].evaluation for label in group}
+            for name, group in zip(names, groups, strict=True)
+        }
+    )
+
+
+def _difference(first: Evaluated, second: Evaluated) -> str:
+    return difference(essence(first.config), essence(second.config), NO_PART)

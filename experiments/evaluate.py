@@ -54,10 +54,11 @@ def _csv(header: Sequence[str], rows: Any) -> str:
 
 
 def _report(one: Evaluated, folder: Path) -> None:
-    table = Table(title=f"{one.metrics['benchmark']}, {one.metrics['split']} split")
+    count = len(one.data.dataset(one.metrics["split"]))
+    table = Table(title=f"{one.metrics['benchmark']}, {one.metrics['split']} split, {count} samples")
     table.add_column("error")
-    for heading in ("samples", "mean", "95 % interval", "std", "median", "worst", "worst sample"):
-        table.add_column(heading, justify="right")
+    for heading in ("mean", "95 % interval", "median", "worst (sample)"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name in one.evaluation.scalars:
         table.add_row(name, *_cells(one.metrics[name]))
     console.print(table)
@@ -73,10 +74,10 @@ def _mean(summary: Mapping[str, Any] | None) -> str:
 
 def _cells(summary: Mapping[str, Any] | None) -> list[str]:
     if summary is None:
-        return ["", "not defined"]
+        return ["not defined"]
     low, high = summary["interval"]
-    mean, *others = (f"{summary[key]:.4g}" for key in ("mean", "std", "median", "worst"))
-    return [str(summary["num_samples"]), mean, f"{low:.4g} to {high:.4g}", *others, str(summary["worst_sample"])]
+    worst = f"{summary['worst']:.4g} ({summary['worst_sample']})"
+    return [_mean(summary), f"{low:.3g} to {high:.3g}", f"{summary['median']:.4g}", worst]
 
 
 def _compare(evaluated: Mapping[str, Evaluated], split: str, folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,19 +112,19 @@ def _describe(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, er
 
 
 def group_models(evaluated: Mapping[str, Evaluated]) -> list[Model]:
-    """Checkpoints whose configurations differ in nothing but the seed are one model, which its family names if that is unique."""
+    """Checkpoints that differ in nothing but the seed are one model, which its family names if that is unique."""
     from lsm.comparison import models_of
 
     groups: list[list[str]] = []
     for label, one in evaluated.items():
-        same = (group for group in groups if not _difference(evaluated[group[0]], one))
-        group = next(same, [])
-        if not group:
-            groups.append(group)
-        group.append(label)
+        group = next((group for group in groups if _is_another_seed(one, [evaluated[name] for name in group])), None)
+        if group is None:
+            groups.append([label])
+        else:
+            group.append(label)
     families = [evaluated[group[0]].metrics["model"] for group in groups]
     names = [
-        family if families.count(family) == 1 else f"{family} ({', '.join(group)})"
+        family if families.count(family) == 1 else f"{family} ({os.path.commonpath(group) or ', '.join(group)})"
         for family, group in zip(families, groups, strict=True)
     ]
     return models_of(
@@ -134,5 +135,6 @@ def group_models(evaluated: Mapping[str, Evaluated]) -> list[Model]:
     )
 
 
-def _difference(first: Evaluated, second: Evaluated) -> str:
-    return difference(essence(first.config), essence(second.config), NO_PART)
+def _is_another_seed(one: Evaluated, others: Sequence[Evaluated]) -> bool:
+    same = not difference(essence(others[0].config), essence(one.config), NO_PART)
+    return same and one.config["seed"] not in [other.config["seed"] for other in others]

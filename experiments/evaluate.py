@@ -105,7 +105,7 @@ def _describe_model(model: Model) -> dict[str, Any]:
     errors = {
         name: {"mean": found.mean, "deviation": found.deviation, "interval": [found.low, found.high]}
         | {"means": dict(zip(model.members, found.seeds, strict=True))}
-        for name, found in model.summaries().items()
+        for name, found in model.summaries.items()
     }
     return {"checkpoints": list(model.members), "samples_digest": model.digest, "errors": errors}
 
@@ -140,7 +140,7 @@ def _report_comparison(models: Sequence[Model], pairs: Sequence[Pair], refused: 
         for label, member in model.members.items():
             table.add_row(label, *(f"{member.scalars[name].mean():.4g}" for name in metrics))
         if len(model.members) > 1:
-            found = model.summaries()
+            found = model.summaries
             table.add_row(
                 model.label,
                 *(f"{found[name].mean:.4g} ± {found[name].deviation:.2g}" if name in found else "" for name in metrics),

@@ -20,10 +20,15 @@ from lsm.progress import progress_bar
 from lsm.provenance import describe_environment
 
 if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
     from lsm.checkpoint import Checkpoint
     from lsm.comparison import Model
-    from lsm.data.datamodule import FieldDataModule
+    from lsm.data.datamodule import FieldDataModule, Split
     from lsm.evaluation import Evaluation
+    from lsm.fields import FieldBatch
+    from lsm.solver import NeuralSolver
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,27 @@ class Evaluated:
         return self.checkpoint.run["config"]
 
 
+def predict_sample(
+    solver: NeuralSolver, data: FieldDataModule, split: Split, index: int, device: torch.device
+) -> tuple[FieldBatch, Tensor, float]:
+    """A sample of a split, its prediction, both without a batch axis and on the CPU, and its relative L2 error."""
+    import torch
+
+    from lsm.fields import FieldBatch
+    from lsm.metrics import relative_l2
+
+    batch = FieldBatch.stack([data.dataset(split)[index]]).to(device)
+    with torch.inference_mode():
+        prediction = solver.to(device)(batch)
+    return batch.sample(0).to("cpu"), prediction[0].cpu(), float(relative_l2(prediction, batch.targets))
+
+
 def evaluate_all(cfg: DictConfig) -> dict[str, Evaluated]:
-    """Evaluate each checkpoint of ``checkpoint``, by its label; options as of :func:`experiments.runs.load_run`."""
+    """Evaluate each checkpoint of ``checkpoint``, by its label.
+
+    Args:
+        cfg: options as of :func:`experiments.runs.load_run`, and ``device``; perhaps ``metrics`` and ``transforms``.
+    """
     paths = find_checkpoints(cfg.checkpoint)
     return {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
 
@@ -61,7 +85,7 @@ def _evaluate(cfg: DictConfig, path: Path) -> Evaluated:
     one.checkpoint = str(path)
     checkpoint, data = load_run(one)
     errors = _measure(one, checkpoint, data)
-    _require_finite(errors, data, cfg.split, cfg.metrics or ["relative_l2"])
+    _require_finite(errors, data, cfg.split, cfg.get("metrics") or ["relative_l2"])
     return Evaluated(path, checkpoint, data, errors, _describe(one, checkpoint, data, errors))
 
 
@@ -74,7 +98,9 @@ def _measure(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> 
         count = -(-len(data.dataset(cfg.split)) // data.batch_size)
         batches = progress.track(data.batches(cfg.split), total=count, description="batches")
         device = choose_device(cfg.device)
-        return measure(checkpoint.solver, batches, device, cfg.metrics, list(cfg.transforms), symmetries)
+        return measure(
+            checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.get("transforms") or ()), symmetries
+        )
 
 
 def _require_finite(errors: Evaluation, data: FieldDataModule, split: str, names: Sequence[str]) -> None:
@@ -104,7 +130,7 @@ def _describe(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, er
         "samples_digest": errors.digest,
         "epoch": checkpoint.epoch,
         "seed": config["seed"],
-        "transforms": list(cfg.transforms),
+        "transforms": list(cfg.get("transforms") or ()),
         **errors.summaries(),
         "code": code_revision(),
         "environment": describe_environment(),

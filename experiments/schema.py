@@ -75,6 +75,22 @@ class EvaluateOptions:
     plugins: Sequence[str]
 
 
+class ReportOptions:
+    """Options of ``lsm-report``."""
+
+    checkpoint: str | Names
+    split: Split
+    data_dir: str | None
+    store: str | None
+    resolution: Resolution
+    batch_size: Count
+    device: str
+    max_sample_bytes: Positive
+    dpi: Count
+    plugins: Sequence[str]
+    output: str
+
+
 class VisualizeOptions:
     """Options of ``lsm-visualize``."""
 
@@ -166,6 +182,7 @@ SCHEMAS: dict[str, type] = {
     "generate": GenerateOptions,
     "convert": ConvertOptions,
     "evaluate": EvaluateOptions,
+    "report": ReportOptions,
     "visualize": VisualizeOptions,
     "import": ImportOptions,
     "predict": PredictOptions,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
@@ -39,6 +40,7 @@ class Model:
         """A metric ``(samples,)``, or in parts ``(samples, k)``, averaged over the seeds."""
         return np.mean([member.errors[name] for member in self.members.values()], axis=0)
 
+    @cached_property
     def summaries(self) -> dict[str, Summary]:
         """Mean and deviation over the seeds of each error, and the interval of the mean."""
         return summarise_each(self.errors())

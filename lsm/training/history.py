@@ -52,6 +52,11 @@ def keys_of(history: History) -> list[str]:
     return sorted(keys, key=lambda key: list(SPLITS).index(key.partition("/")[0]))
 
 
+def monitored(history: History) -> str:
+    """The metric that was logged first, by which the best checkpoint is chosen."""
+    return keys_of(history)[0].partition("/")[2]
+
+
 def to_csv(history: History) -> str:
     """One line per epoch, counted from 1."""
     keys, text = keys_of(history), io.StringIO()

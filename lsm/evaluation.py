@@ -96,29 +96,29 @@ class Evaluation:
         return columns
 
     def summaries(self) -> dict[str, dict[str, Any] | None]:
-        """Statistics of each metric, see :func:`summary`; of a metric in parts those of each part by its name."""
+        """Statistics of each metric, see :func:`summary`; of a metric in parts those of each part by its name.
+
+        None stands for an error that is not defined for a sample.
+        """
         columns = self.columns()
-        intervals = bootstrap_intervals(np.stack([*columns.values()], axis=-1)[None])
-        found = {
-            name: summary(errors, interval) for (name, errors), interval in zip(columns.items(), intervals, strict=True)
-        }
+        known = {name: errors for name, errors in columns.items() if np.isfinite(errors).all()}
+        intervals = bootstrap_intervals(np.stack([*known.values()], axis=-1)[None]) if known else []
+        found = {name: summary(known[name], interval) for name, interval in zip(known, intervals, strict=True)}
         return {
-            name: {part: found[f"{name} {part}"] for part in self.parts[name]} if name in self.parts else found[name]
+            name: {part: found.get(f"{name} {part}") for part in self.parts[name]}
+            if name in self.parts
+            else found.get(name)
             for name in self.errors
         }
 
 
-def summary(errors: np.ndarray, interval: tuple[float, float]) -> dict[str, Any] | None:
+def summary(errors: np.ndarray, interval: tuple[float, float]) -> dict[str, Any]:
     """Statistics of the errors ``(n,)`` of a split, and the samples with the smallest, the median and the largest one.
 
     Args:
         errors: one for each sample.
         interval: bootstrap interval of their mean.
-    Returns:
-        None if the error of a sample is not defined.
     """
-    if not np.isfinite(errors).all():
-        return None
     order = np.argsort(errors, kind="stable")
     best, middle, worst = (int(order[place]) for place in (0, (len(order) - 1) // 2, -1))
     return {

@@ -18,8 +18,6 @@ from lsm.plotting.errors import Interval, draw_frames, draw_histogram, draw_part
 EXPLANATIONS = {
     "relative_l2_per_band": "Error in bands of the wave number, relative to the truth of all bands: low up to 4 waves per length "
     "of an axis, middle up to 12, high above. The squares of the bands sum to the square of the relative L2 error.",
-    "relative_l2_per_channel": "Relative L2 error of each predicted field alone.",
-    "relative_l2_per_frame": "Relative L2 error of each frame alone.",
     "relative_l2_per_region": "Root mean square error at the rim of the lattice and inside, relative to the root mean square "
     "of the whole truth.",
 }
@@ -182,22 +180,23 @@ def pictures_of_samples(content: Content) -> dict[str, list[Picture]]:
     Models that were evaluated on the same samples show the same ones, those of the first. The first seed is drawn.
     """
     metric = scalars_of(content)[0]
-    chosen: dict[str, dict[str, int]] = {}
-    return {
-        model.label: _samples_of(content, model, metric, chosen.setdefault(model.digest, chosen_samples(model, metric)))
-        for model in content.models
-    }
+    chosen: dict[str, tuple[Model, dict[str, int]]] = {}
+    pictures = {}
+    for model in content.models:
+        owner, samples = chosen.setdefault(model.digest, (model, chosen_samples(model, metric)))
+        of = f" of {owner.label}" if len(content.models) > 1 else ""
+        titles = {index: f"The {name} sample{of}, number {index}" for name, index in samples.items()}
+        pictures[model.label] = _samples_of(content, model, metric, titles)
+    return pictures
 
 
-def _samples_of(content: Content, model: Model, metric: str, chosen: Mapping[str, int]) -> list[Picture]:
+def _samples_of(content: Content, model: Model, metric: str, titles: Mapping[int, str]) -> list[Picture]:
     label, member = next(iter(model.members.items()))
     run = content.runs[label]
 
-    def picture(name: str, index: int) -> Picture:
+    def picture(index: int, title: str) -> Picture:
         error = f"{spell(metric)} error {member.errors[metric][index]:.4g}"
-        caption = f"{name.capitalize()} sample, number {index}: {error}" + (
-            f" ({label})" if len(content.runs) > 1 else ""
-        )
+        caption = f"{title}: {error}" + (f" ({label})" if len(content.runs) > 1 else "")
         return Picture(lambda: run.draw(index, f"sample {index}, {error}"), caption, fields=True)
 
-    return [picture(name, index) for name, index in chosen.items()]
+    return [picture(index, title) for index, title in titles.items()]

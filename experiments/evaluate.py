@@ -131,31 +131,35 @@ def _table_of(models: Sequence[Model], evaluated: Mapping[str, Evaluated]) -> st
 
 
 def _report_comparison(models: Sequence[Model], pairs: Sequence[Pair], refused: Sequence[str]) -> None:
-    metrics = list(next(iter(models[0].members.values())).scalars)
+    members = [member for model in models for member in model.members.values()]
+    metrics = list(dict.fromkeys(name for member in members for name in member.scalars))
     table = Table(title="mean errors; of a model with several seeds, mean and standard deviation over them")
     table.add_column("model")
     for name in metrics:
         table.add_column(name, justify="right")
     for model in models:
         for label, member in model.members.items():
-            table.add_row(label, *(f"{member.scalars[name].mean():.4g}" for name in metrics))
-        if len(model.members) > 1:
-            found = model.summaries
             table.add_row(
-                model.label,
-                *(f"{found[name].mean:.4g} ± {found[name].deviation:.2g}" if name in found else "" for name in metrics),
-                end_section=True,
+                label, *(f"{member.scalars[name].mean():.4g}" if name in member.scalars else "" for name in metrics)
             )
+        if len(model.members) > 1:
+            table.add_row(model.label, *(_over_seeds(model, name) for name in metrics), end_section=True)
     console.print(table)
-    for pair in pairs:
-        name, found = next(iter(pair.metrics.items()))
-        console.print(
-            f"{pair.first} against {pair.second}, {name}: smaller on {found.wins} samples, larger on {found.losses}; "
-            f"mean difference {found.difference:.3g}, 95 % interval {found.low:.3g} to {found.high:.3g}",
-            soft_wrap=True,
-        )
-    for sentence in refused:
+    for sentence in [*map(_sentence, pairs), *refused]:
         console.print(sentence, soft_wrap=True)
+
+
+def _over_seeds(model: Model, metric: str) -> str:
+    found = model.summaries.get(metric)
+    return "" if found is None else f"{found.mean:.4g} ± {found.deviation or 0.0:.2g}"
+
+
+def _sentence(pair: Pair) -> str:
+    name, found = next(iter(pair.metrics.items()))
+    return (
+        f"{pair.first} against {pair.second}, {name}: smaller on {found.wins} samples, larger on {found.losses}; "
+        f"mean difference {found.difference:.3g}, 95 % interval {found.low:.3g} to {found.high:.3g}"
+    )
 
 
 main = command("evaluate", run)

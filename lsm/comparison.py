@@ -82,15 +82,16 @@ def compare_pairs(models: Sequence[Model]) -> tuple[list[Pair], list[str]]:
     """
     pairs, refused = [], []
     for first, second in combinations(models if len(models) > 1 else models[0].alone(), 2):
-        if first.digest == second.digest:
-            tables = [_scalars(model) for model in (first, second)]
-            common = [name for name in tables[0] if name in tables[1]]
-            metrics = compare(*({name: table[name] for name in common} for table in tables))
-            pairs.append(Pair(first.label, second.label, metrics))
-        else:
+        if first.digest != second.digest:
             refused.append(
                 f"{first.label} and {second.label} are not compared: they were evaluated on different samples"
             )
+            continue
+        tables = [_scalars(model) for model in (first, second)]
+        common = [name for name in tables[0] if name in tables[1]]
+        if common:
+            metrics = compare(*({name: table[name] for name in common} for table in tables))
+            pairs.append(Pair(first.label, second.label, metrics))
     return pairs, refused
 
 

@@ -43,6 +43,8 @@ def summarise(errors: Sequence[np.ndarray]) -> Summary:
 
 def summarise_each(tables: Mapping[str, np.ndarray]) -> dict[str, Summary]:
     """Statistics of several errors by name, each ``(seeds, samples)``."""
+    if not tables:
+        return {}
     intervals = bootstrap_intervals(np.stack([*tables.values()], axis=-1))
     found = {}
     for (name, table), (low, high) in zip(tables.items(), intervals, strict=True):

@@ -78,3 +78,14 @@ def test_pairs_of_models_or_of_the_seeds_of_one():
     pairs, refused = compare_pairs(models)
     assert [(pair.first, pair.second) for pair in pairs] == [("lsm", "fno")]
     assert [sentence.partition(" are not")[0] for sentence in refused] == ["lsm and unet", "fno and unet"]
+
+
+def test_errors_in_parts_alone_make_no_pair():
+    parts = [
+        Evaluation({"relative_l2_per_band": np.ones((2, 1))}, {"relative_l2_per_band": ("low",)}, "same") for _ in "ab"
+    ]
+    models = models_of({"lsm": {"a": parts[0]}, "fno": {"b": parts[1]}})
+    assert compare_pairs(models) == ([], [])
+    assert models[0].summaries["relative_l2_per_band low"].mean == 1.0
+    undefined = Model("lsm", {"a": evaluation(np.nan, 1.0)})
+    assert undefined.summaries == {}

@@ -82,7 +82,7 @@ class Evaluation:
 
     @property
     def scalars(self) -> dict[str, np.ndarray]:
-        """The errors with one number per sample."""
+        """The errors with one number per sample, ``(n,)`` by the name of the metric."""
         return {name: errors for name, errors in self.errors.items() if name not in self.parts}
 
     def columns(self) -> dict[str, np.ndarray]:
@@ -147,7 +147,7 @@ def measure(
 
     Args:
         solver: the solver; it is moved to the device.
-        batches: samples with their truth, at any resolution that the solver takes.
+        batches: samples with their truth, ``(b, *sites, c)`` in physical units, at any resolution that the solver takes.
         device: where to compute.
         metrics: names of :data:`lsm.metrics.METRICS`; by default those of :func:`standard_metrics`.
         transforms: names of :data:`TRANSFORMS`, applied one after the other.

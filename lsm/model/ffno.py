@@ -24,6 +24,8 @@ from lsm.registry import Count
 class AxisConvolutions(nn.Module):
     """The sum over the axes of a convolution along this axis, ``sum_a F_a^-1 (R_a(k) F_a u)`` with the lowest modes kept.
 
+    Fields are ``(b, c, *n)``, of any sizes ``n``; the weights do not depend on them.
+
     Args:
         channels: channels in and out.
         modes: kept wave numbers ``0..m-1`` along each axis.
@@ -57,8 +59,8 @@ class AxisConvolutions(nn.Module):
 class FactorisedFourierOperator(nn.Module):
     """F-FNO: lift, residual layers ``u + W2 relu(W1 sum of convolutions along the axes)``, read out the last layer's update.
 
-    All linear layers have normalised weights. The lattice is zero-padded at the end of each axis, since the Fourier transform
-    takes fields as periodic.
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``. All linear layers have normalised weights. The lattice is zero-padded
+    at the end of each axis, since the Fourier transform takes fields as periodic.
 
     Args:
         spec: the fields, on a grid or mesh of rank 1 to 3.

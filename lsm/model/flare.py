@@ -18,7 +18,7 @@ from lsm.registry import Count, Index
 
 
 class ResidualMLP(nn.Module):
-    """Linear layers with GELU between them, and a residual connection around each whose widths agree.
+    """Linear layers on ``(..., c)`` with GELU between them, and a residual connection around each whose widths agree.
 
     Args:
         in_width: channels in.
@@ -60,7 +60,7 @@ class LatentRouting(nn.Module):
 
         z = softmax_n(q k^T) v,    u = softmax_m(k q^T) z
 
-    The cost is linear in the number of sites.
+    Fields are ``(b, *sites, c)``, the tokens ``(b, h, m, c / h)``. The cost is linear in the number of sites.
 
     Args:
         width: channels.
@@ -89,6 +89,8 @@ class LatentRouting(nn.Module):
 @MODELS.register("flare")
 class FLARE(nn.Module):
     """FLARE: lift at every site, latent routing and a residual MLP in each of several blocks, read out.
+
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, at any number of sites.
 
     Args:
         spec: the fields; of meshes and clouds the inputs contain the positions.

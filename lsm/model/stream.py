@@ -60,7 +60,7 @@ def require_heads(heads: int, width: int) -> None:
         OptionError: they cannot.
     """
     if width % heads:
-        raise OptionError("heads", f"is {heads}, which does not divide the width {width}")
+        raise OptionError("heads", f"is {heads}, which does not divide {width} channels; give a width that it divides")
 
 
 def start_small(model: nn.Module) -> None:

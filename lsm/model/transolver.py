@@ -24,6 +24,8 @@ COLDEST, HOTTEST = 0.1, 5.0
 class SiteProjection(nn.Module):
     """New channels at every site: from its neighbours by a convolution of three sites along each axis, or from it alone.
 
+    It maps ``(b, *sites, c)`` to ``(b, *sites, c)``.
+
     Args:
         width: channels in and out.
         rank: rank of the lattice; 0 for a point cloud.
@@ -45,7 +47,7 @@ class PhysicsAttention(nn.Module):
 
         w_n = softmax(W a_n / temperature),    z_s = sum_n w_ns v_n / sum_n w_ns,    u_n = sum_s w_ns attention(z)_s
 
-    The cost is linear in the number of sites.
+    Fields are ``(b, *sites, c)``, the tokens ``(b, h, s, c / h)`` for ``s`` slices. The cost is linear in the number of sites.
 
     Args:
         width: channels.
@@ -76,6 +78,8 @@ class PhysicsAttention(nn.Module):
 @MODELS.register("transolver")
 class Transolver(nn.Module):
     """Transolver: lift at every site, physics attention and a feedforward layer in each of several blocks, read out.
+
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``.
 
     Args:
         spec: the fields; of meshes and clouds the inputs contain the positions.

@@ -22,7 +22,7 @@ from lsm.registry import Count
 
 
 class SelfAttention(nn.Module):
-    """Softmax attention of every token to every other; the cost is quadratic in the tokens.
+    """Softmax attention of every token ``(b, n, c)`` to every other; the cost is quadratic in the number ``n`` of tokens.
 
     Args:
         width: channels.
@@ -47,7 +47,8 @@ class SelfAttention(nn.Module):
 class VisionTransformer(nn.Module):
     """Vision transformer: a linear map of each patch to a token, attention blocks, a linear map of each token to its patch.
 
-    A lattice is padded with zeros at the end of each axis to whole patches.
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``. A lattice is padded with zeros at the end of each axis to whole
+    patches.
 
     Args:
         spec: the fields; of meshes and clouds the inputs contain the positions.

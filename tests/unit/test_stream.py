@@ -87,7 +87,7 @@ def test_heads_split_the_channels():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_heads_that_do_not_divide_the_width(name):
-    with pytest.raises(OptionError, match="heads is 3, which does not divide the width 8"):
+    with pytest.raises(OptionError, match="heads is 3, which does not divide 8 channels; give a width that it divides"):
         make(name, spec(), heads=3)
 
 

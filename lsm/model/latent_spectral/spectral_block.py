@@ -11,10 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.errors import OptionError
 from lsm.model.latent_spectral.attention import attention_weights
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.latent_spectral.spectral_sum import SpectralSum
+from lsm.model.stream import require_heads
 from lsm.registry import Count
 
 
@@ -73,10 +73,7 @@ class NeuralSpectralBlock(nn.Module):
         spectral: bool = True,
     ) -> None:
         super().__init__()
-        if channels % heads:
-            raise OptionError(
-                "heads", f"is {heads}, which does not divide {channels} channels; give a width that it divides"
-            )
+        require_heads(heads, channels)
         self.heads = heads
         self.spectral = SpectralSum(channels, num_basis) if spectral else nn.Identity()
         self.latent = latent

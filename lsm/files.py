@@ -98,3 +98,22 @@ def require_regular(path: Path) -> None:
         raise FileNotFoundError(f"{path} does not exist")
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"{path} is a {'folder' if path.is_dir() else 'pipe or device'}, expected a file")
+
+
+@contextmanager
+def reading(path: Path, kind: str) -> Iterator[None]:
+    """Turn the many exceptions of readers on damaged files into one; files that may not be read stay an OSError.
+
+    Args:
+        path: the file.
+        kind: as what it is read, such as "a MATLAB file".
+    Raises:
+        InputError: reading failed.
+    """
+    try:
+        yield
+    except (InputError, PermissionError):
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as {kind} ({reason}); it is damaged: download or make it again") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from experiments.app import command
 from experiments.folders import run_of
 from experiments.runs import load_trained
 from lsm.errors import InputError
+from lsm.plain import parse_json
 from lsm.progress import console
+from lsm.registry import Index, check_value
 
 
 def run(cfg: DictConfig) -> Path:
@@ -40,10 +42,21 @@ def _metrics(checkpoint: Path, epoch: int | None) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        metrics = json.loads(path.read_text())
-        return metrics if metrics["epoch"] == epoch else {}
-    except (ValueError, KeyError, TypeError) as error:
+        metrics = parse_json(path.read_text(errors="replace"), "the file")
+        _check_kinds(metrics)
+    except InputError as error:
         raise InputError(f"{path} holds no metrics ({error}); run lsm-evaluate again") from error
+    return metrics if metrics.get("epoch") == epoch else {}
+
+
+def _check_kinds(metrics: Mapping[str, Any]) -> None:
+    """Check what a model card shows of metrics."""
+    for name, kind in {"epoch": Index | None, "split": str | None, "sites": list[int] | None}.items():
+        check_value(name, metrics.get(name), kind)
+    summaries = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and "mean" in value}
+    for name, summary in summaries.items():
+        for figure in ("num_samples", "mean", "std", "median", "worst"):
+            check_value(f"{name}.{figure}", summary.get(figure), float)
 
 
 main = command("export", run)

@@ -254,9 +254,15 @@ def rebuild(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
 
 def _require_same_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
     for name in {**expected, **found}:
-        described, stored = (tuple(state[name].shape) if name in state else "none" for state in (expected, found))
+        described, stored = (_shape_and_kind(state[name]) if name in state else "none" for state in (expected, found))
         if described != stored:
             raise InputError(f"shape of the weights {name}: the description says {described}, the file {stored}")
+
+
+def _shape_and_kind(tensor: Tensor) -> str:
+    """Any precision serves, but no other kind of numbers."""
+    kind = "" if tensor.is_floating_point() else " of complex numbers" if tensor.is_complex() else f" of {tensor.dtype}"
+    return f"{tuple(tensor.shape)}{kind}"
 
 
 def require_finite(path: str | Path, state: Mapping[str, Tensor]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import stat
@@ -116,4 +117,15 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as {kind} ({reason}); it is damaged: download or make it again") from error
+        raise InputError(
+            f"{path} cannot be read as {kind} ({reason}); it is damaged: download or make it again"
+        ) from error
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 checksum of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -6,7 +6,6 @@ owns the conversion and its checks; the file formats are in ``formats.py``. It k
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ import lsm
 from data_prep.published.formats import MatVersion, open_array, write_array
 from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, first_not_finite, sample_bytes
 from lsm.errors import InputError
+from lsm.files import sha256
 
 #: Number of samples that are converted at a time.
 BLOCK = 64
@@ -128,15 +128,6 @@ class _Source:
         block = np.asarray(self.data[tuple(choice.get(axis, slice(None)) for axis in self.axes)])
         kept = [axis for axis in self.axes if axis != "c"]
         return block.transpose([kept.index(axis) for axis in ("n", *self.array.sample_axes)])
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 checksum of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 @contextmanager

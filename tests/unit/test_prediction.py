@@ -228,8 +228,9 @@ def test_a_member_is_read_as_a_stream(save, tmp_path, monkeypatch):
     values = np.arange(600, dtype=np.float32).reshape(100, 3, 2)
     save(tmp_path / "a.npz", a=values)
     with open_arrays(tmp_path / "a.npz") as arrays:
-        sizes, rows = [], arrays["a"]._rows
-        monkeypatch.setattr(arrays["a"], "_rows", lambda count: sizes.append(count) or rows(count))
+        member = arrays["a"]._array
+        sizes, rows = [], member._rows
+        monkeypatch.setattr(member, "_rows", lambda count: sizes.append(count) or rows(count))
         parts = [arrays["a"][start : start + 30] for start in range(0, 100, 30)]
         assert np.array_equal(np.concatenate(parts), values)
         assert sizes == [30, 30, 30, 10]

@@ -95,11 +95,12 @@ def _read_weights(path: Path, expected: str | None) -> dict[str, Tensor]:
         raise InputError(
             f"{path} does not exist; weights are read from safetensors only, since other formats can hold code"
         )
-    if expected is not None and sha256(path) != expected:
-        raise InputError(f"{path} is damaged or belongs to another {CONFIG}: its checksum is wrong")
     try:
-        return load_file(path)
+        weights = load_file(path)
     except (SafetensorError, ValueError, OSError) as error:
         if isinstance(error, PermissionError):
             raise
         raise InputError(f"{path} is damaged or no safetensors file ({error})") from error
+    if expected is not None and sha256(path) != expected:
+        raise InputError(f"{path} is damaged or belongs to another {CONFIG}: its checksum is wrong")
+    return weights

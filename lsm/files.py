@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
@@ -49,6 +51,20 @@ def whole_file(path: Path) -> Iterator[Any]:
         if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(partial)):
             error.filename = str(path)
         raise
+
+
+def require_space(path: Path, num_bytes: float) -> None:
+    """Refuse before libraries fill a disk: HDF5 and writes to mapped memory end the process there instead of raising errors.
+
+    Args:
+        path: a file to be made.
+        num_bytes: its size.
+    Raises:
+        OSError: as from a full disk; it names ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(path.parent).free < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

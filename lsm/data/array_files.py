@@ -7,6 +7,7 @@ Knows no solver.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +27,7 @@ from lsm.data.hdf5 import member_names, open_dataset, open_group, open_hdf5, req
 from lsm.data.matlab5 import Mat5File
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
-from lsm.files import reading, require_regular, whole_file, write_whole
+from lsm.files import reading, require_regular, require_space, whole_file, write_whole
 
 #: The name of the only array of a ``.npy`` file.
 NAMELESS = ""
@@ -228,6 +229,8 @@ def write_arrays(
         Objects to whose slices of the first axis values are assigned.
     """
     write = _write_hdf5 if path.suffix in (".h5", ".mat") else _write_npy if path.suffix == ".npy" else _write_npz
+    size = 4 * sum(map(prod, shapes.values()))
+    require_space(path, 2 * size if path.suffix == ".npz" else size)
     with whole_file(path) as file, write(Path(file.name), shapes, units, record, path.suffix) as arrays:
         yield arrays
     if path.suffix == ".npy":
@@ -244,9 +247,18 @@ def _write_npy(
     path: Path, shapes: Mapping[str, tuple[int, ...]], units: Mapping[str, str], record: Mapping[str, Any], suffix: str
 ) -> Iterator[dict[str, Any]]:
     ((name, shape),) = shapes.items()
-    array = npy.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    array = _mapped(path, shape)
     yield {name: array}
     array.flush()
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` file as an array; its space is reserved, since a full disk would end the process when pages are written."""
+    array = npy.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 @contextmanager
@@ -256,7 +268,7 @@ def _write_npz(
     # An archive takes one member after the other: blocks of several arrays go to files of their own first.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}") as folder:
         places = {name: Path(folder) / f"{index}.npy" for index, name in enumerate(shapes)}
-        arrays = {name: npy.open_memmap(place, "w+", np.float32, shapes[name]) for name, place in places.items()}
+        arrays = {name: _mapped(place, shapes[name]) for name, place in places.items()}
         yield arrays
         for array in arrays.values():
             array.flush()

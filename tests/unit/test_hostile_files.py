@@ -523,7 +523,7 @@ def test_the_undamaged_files_are_taken(tmp_path: Path) -> None:
 
 #: Cases of the default run, by kind of file.
 DRAWN = {"store": 20, "mat5": 7, "mat73": 5, "npy": 5, "checkpoint": 12, "record": 14, "curve": 4, "part": 6}
-DRAWN |= {**dict.fromkeys(hostile_inputs.KINDS, 3), "model folder": 10, "run folder": 4}
+DRAWN |= {**dict.fromkeys(hostile_inputs.KINDS, 2), "model folder": 6, "run folder": 3}
 
 
 @pytest.mark.parametrize("kind", DRAWN)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,10 @@ from omegaconf import DictConfig
 from experiments.app import command
 from experiments.folders import run_of
 from experiments.runs import load_trained
-from lsm.errors import explained
+from lsm.errors import InputError, explained
+from lsm.plain import parse_json
 from lsm.progress import console
+from lsm.registry import Index, check_value
 
 
 def run(cfg: DictConfig) -> Path:
@@ -39,9 +41,20 @@ def _metrics(checkpoint: Path, epoch: int | None) -> dict[str, Any]:
     path = run_of(checkpoint) / "evaluation" / f"test{suffix}" / "metrics.json"
     if not path.is_file():
         return {}
-    with explained(f"{path} holds no metrics", (ValueError, KeyError, TypeError), "run lsm-evaluate again"):
-        metrics = json.loads(path.read_text())
-        return metrics if metrics["epoch"] == epoch else {}
+    with explained(f"{path} holds no metrics", InputError, "run lsm-evaluate again", passing=()):
+        metrics = parse_json(path.read_text(errors="replace"), "the file")
+        _check_kinds(metrics)
+    return metrics if metrics.get("epoch") == epoch else {}
+
+
+def _check_kinds(metrics: Mapping[str, Any]) -> None:
+    """Check what a model card shows of metrics."""
+    for name, kind in {"epoch": Index | None, "split": str | None, "sites": list[int] | None}.items():
+        check_value(name, metrics.get(name), kind)
+    summaries = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and "mean" in value}
+    for name, summary in summaries.items():
+        for figure in ("num_samples", "mean", "std", "median", "worst"):
+            check_value(f"{name}.{figure}", summary.get(figure), float)
 
 
 main = command("export", run)

@@ -272,10 +272,16 @@ def _rebuild_solver(described: Mapping[str, Any], state: Mapping[str, Tensor]) -
 
 def _find_other_shape(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
     for name in {**expected, **found}:
-        described, stored = (tuple(state[name].shape) if name in state else "none" for state in (expected, found))
+        described, stored = (_shape_and_kind(state[name]) if name in state else "none" for state in (expected, found))
         if described != stored:
             return f"shape of the weights {name}: the description says {described}, the file {stored}"
     return None
+
+
+def _shape_and_kind(tensor: Tensor) -> str:
+    """Any precision serves, but no other kind of numbers."""
+    kind = "" if tensor.is_floating_point() else " of complex numbers" if tensor.is_complex() else f" of {tensor.dtype}"
+    return f"{tuple(tensor.shape)}{kind}"
 
 
 def _find_other_ranges(spec: FieldSpec, ranges: Ranges) -> str | None:

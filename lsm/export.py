@@ -9,6 +9,7 @@ A format is a function registered in :data:`FORMATS` that adds its files to the 
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping
@@ -25,7 +26,7 @@ from lsm.checkpoint import Checkpoint, describe
 from lsm.errors import InputError
 from lsm.extras import require
 from lsm.fields import shapes
-from lsm.files import whole_file, write_whole
+from lsm.files import write_whole
 from lsm.model_folder import write_folder
 from lsm.registry import Registry
 from lsm.solver import NeuralSolver
@@ -79,9 +80,9 @@ def write_safetensors(solver: NeuralSolver, folder: Path) -> None:
 @FORMATS.register("torch_export")
 def write_torch_export(solver: NeuralSolver, folder: Path) -> None:
     """``model.pt2``, for ``torch.export.load``; any number of samples."""
-    program = _export(solver)
-    with whole_file(folder / "model.pt2") as file:
-        torch.export.save(program, file)
+    memory = io.BytesIO()  # torch reports a full disk as an unnamed RuntimeError
+    torch.export.save(_export(solver), memory)
+    write_whole(folder / "model.pt2", memory.getvalue())
 
 
 @FORMATS.register("onnx")
@@ -100,7 +101,10 @@ def write_onnx(solver: NeuralSolver, folder: Path) -> None:
         )
     assert program is not None
     size = sum(value.nbytes for value in solver.state_dict().values())
-    program.save(folder / "model.onnx", external_data=size > _LARGE)
+    if size > _LARGE:
+        program.save(folder / "model.onnx", external_data=True)
+    else:
+        write_whole(folder / "model.onnx", program.model_proto.SerializeToString())
 
 
 def _export(solver: NeuralSolver) -> torch.export.ExportedProgram:

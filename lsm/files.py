@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import os
 import secrets
+import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ try:
 except ImportError:  # systems other than POSIX; nothing is locked or removed there
     fcntl = None  # type: ignore[assignment]
 
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 
 #: Seconds after which an unlocked partial file counts as the leftover of a killed process.
 _LEFTOVER_AGE = 60
@@ -48,6 +51,20 @@ def whole_file(path: Path) -> Iterator[Any]:
         if isinstance(error, OSError) and error.errno is not None and error.filename in (None, str(partial)):
             error.filename = str(path)
         raise
+
+
+def require_space(path: Path, num_bytes: float) -> None:
+    """Refuse before libraries fill a disk: HDF5 and writes to mapped memory end the process there instead of raising errors.
+
+    Args:
+        path: a file to be made.
+        num_bytes: its size.
+    Raises:
+        OSError: as from a full disk; it names ``path``.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(path.parent).free < num_bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
@@ -112,3 +129,24 @@ def require_regular(path: Path) -> None:
         raise FileNotFoundError(f"{path} does not exist")
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"{path} is a {'folder' if path.is_dir() else 'pipe or device'}, expected a file")
+
+
+def reading(path: Path, kind: str) -> AbstractContextManager[None]:
+    """Turn the many exceptions of readers on damaged files into one; files that may not be read stay an OSError.
+
+    Args:
+        path: the file.
+        kind: as what it is read, such as "a MATLAB file".
+    Raises:
+        InputError: reading failed.
+    """
+    return explained(f"{path} cannot be read as {kind}", Exception, "it is damaged: download or make it again")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 checksum of a file, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 22):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -4,12 +4,14 @@ Such a folder may come from anybody. Neither file can hold code, and no other fi
 
 Files::
 
-    config.json         the description of a checkpoint (:mod:`lsm.checkpoint`), the epoch, and which weights are complex
+    config.json         the description of a checkpoint (:mod:`lsm.checkpoint`), the epoch, which weights are complex, and the
+                        SHA-256 of the other file, without which a damaged number would not be noticed
     model.safetensors   weights and normaliser statistics by name; complex ones as real and imaginary part on a last axis
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from lsm.errors import InputError, explained
-from lsm.files import require_regular, write_whole
+from lsm.files import require_regular, sha256, write_whole
 from lsm.plain import MAX_TEXT, parse_json
 from lsm.registry import Config, Index, check_value
 
@@ -44,9 +46,10 @@ def write_folder(folder: Path, described: Mapping[str, Any], epoch: int | None, 
     """
     complex_names = [name for name, value in state.items() if value.is_complex()]
     real = {name: torch.view_as_real(value) if value.is_complex() else value for name, value in state.items()}
+    weights = save({name: value.contiguous() for name, value in real.items()}, metadata={"format": "pt"})
     config = {"model_type": "lsm", "lsm": described, "epoch": epoch, "complex": complex_names}
-    whole = {name: value.contiguous() for name, value in real.items()}
-    write_whole(folder / WEIGHTS, save(whole, metadata={"format": "pt"}))
+    config["sha256"] = hashlib.sha256(weights).hexdigest()
+    write_whole(folder / WEIGHTS, weights)
     write_whole(folder / CONFIG, json.dumps(config, indent=2, allow_nan=False) + "\n")
 
 
@@ -62,14 +65,18 @@ def read_folder(folder: Path) -> dict[str, Any]:
             f"{CONFIG} that lsm-export wrote"
         )
     config = _read_config(folder / CONFIG)
-    state = _read_weights(folder / WEIGHTS)
+    state = _read_weights(folder / WEIGHTS, config.get("sha256"))
     for name in config["complex"]:
-        if name not in state or state[name].dim() == 0 or state[name].shape[-1] != 2:
+        if name not in state or not _holds_pairs(state[name]):
             raise InputError(
                 f"{folder / CONFIG} lists {name!r} as complex, which {folder / WEIGHTS} does not hold as pairs"
             )
         state[name] = torch.view_as_complex(state[name])
-    return {"lsm": config["lsm"], "epoch": config["epoch"], "state_dict": state}
+    return {"lsm": config["lsm"], "epoch": config.get("epoch"), "state_dict": state}
+
+
+def _holds_pairs(value: Tensor) -> bool:
+    return value.dtype in (torch.float32, torch.float64) and value.dim() > 0 and value.shape[-1] == 2
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -77,15 +84,19 @@ def _read_config(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_TEXT:
         raise InputError(f"{path} has {path.stat().st_size} bytes, expected at most {MAX_TEXT}")
     config = parse_json(path.read_text("utf-8", errors="replace"), str(path))
-    for name, annotation in {"lsm": Config, "complex": list[str], "epoch": Index | None}.items():
+    kinds = {"lsm": Config, "complex": list[str], "epoch": Index | None, "sha256": str | None}
+    for name, annotation in kinds.items():
         check_value(f"{path}: {name}", config.get(name), annotation)
     return config
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path, expected: str | None) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(
             f"{path} does not exist; weights are read from safetensors only, since other formats can hold code"
         )
     with explained(f"{path} is damaged or no safetensors file", (SafetensorError, ValueError, OSError)):
-        return load_file(path)
+        weights = load_file(path)
+    if expected is not None and sha256(path) != expected:
+        raise InputError(f"{path} is damaged or belongs to another {CONFIG}: its checksum is wrong")
+    return weights

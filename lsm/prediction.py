@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lsm.data.array_files import NAMELESS, VTK, open_arrays, require_format, write_arrays, write_record, write_vtk
+from lsm.data import vtk_files
+from lsm.data.array_files import NAMELESS, ArrayInFile, open_arrays, require_format, write_arrays, write_record
+from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
 from lsm.fields import FieldSpec, shapes
 from lsm.solver import NeuralSolver
@@ -49,12 +51,12 @@ class InputFile:
         InputError: an array is missing, or has another shape than the solver takes.
     """
 
-    def __init__(self, arrays: Mapping[str, Any], spec: FieldSpec, path: Path) -> None:
+    def __init__(self, arrays: Mapping[str, ArrayInFile], spec: FieldSpec, path: Path) -> None:
         self.spec, self.path = spec, path
         packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None
         needed = shapes(spec) if self._packed else expected_arrays(spec)
-        found = {**arrays, "inputs": packed} if self._packed else dict(arrays)
+        found: dict[str, Any] = {**arrays, "inputs": packed} if self._packed else dict(arrays)
         # A mesh's or cloud's coordinates are the first of its inputs, as the readers of training data arrange them.
         self._shapes = {n: shape for n, shape in needed.items() if shape is not None and (n in found or n != "coords")}
         missing = [name for name in self._shapes if name not in found]
@@ -63,16 +65,31 @@ class InputFile:
             raise InputError(
                 f"{path} lacks {', '.join(missing)} (it holds {held}); template=FILE writes what is expected"
             )
-        self._arrays = {n: _as_vector(found[n]) if shape == () else found[n] for n, shape in self._shapes.items()}
-        if path.suffix in VTK:
+        self._arrays = {
+            n: _as_vector(path, n, found[n]) if shape == () else found[n] for n, shape in self._shapes.items()
+        }
+        if path.suffix in vtk_files.SUFFIXES:
             self._arrays = {name: self._on_lattice(name, values) for name, values in self._arrays.items()}
         self.has_samples = all(self._fits(name, array.shape[1:]) for name, array in self._arrays.items())
         if not self.has_samples and not all(self._fits(name, array.shape) for name, array in self._arrays.items()):
             self._refuse_shapes()
         counts = {array.shape[0] for array in self._arrays.values()}
         self.num_samples = counts.pop() if self.has_samples else 1
-        if (self.has_samples and counts) or not self.num_samples:
+        if (self.has_samples and counts) or not self.num_samples or not self.sample_bytes:
             self._refuse_shapes()
+        self._require_size()
+
+    def _require_size(self) -> None:
+        if self.sample_bytes > MAX_SAMPLE_BYTES:
+            raise InputError(
+                f"a sample of {self.path} has {self.sample_bytes:.4g} bytes, expected at most {MAX_SAMPLE_BYTES:.4g}"
+            )
+
+    @property
+    def sample_bytes(self) -> int:
+        """Size of one sample in single precision."""
+        sizes = [array.shape[1:] if self.has_samples else array.shape for array in self._arrays.values()]
+        return 4 * sum(map(prod, sizes))
 
     def _fits(self, name: str, shape: tuple[int, ...]) -> bool:
         wanted = self._shapes[name]
@@ -87,11 +104,13 @@ class InputFile:
         wanted = ", ".join(f"{name} {_shape_text(shape)}" for name, shape in self._shapes.items())
         raise InputError(f"{self.path} holds {found}; expected are {wanted}, with the same number of samples in all")
 
-    def _on_lattice(self, name: str, values: np.ndarray) -> np.ndarray:
+    def _on_lattice(self, name: str, values: Any) -> Any:
         if self._shapes[name][:1] != self.spec.sites[:1]:
             return values
-        if values.shape[1] != prod(self.spec.sites):
-            raise InputError(f"{self.path} holds {values.shape[1]} points, the solver takes {self.spec.sites}")
+        if values.shape != (1, prod(self.spec.sites)):
+            raise InputError(
+                f"{self.path} holds {name} of shape {values.shape[1:]} at its points, the solver takes {self.spec.sites}"
+            )
         return values[:].reshape(1, *self.spec.sites[::-1]).transpose(0, *range(len(self.spec.sites), 0, -1))
 
     def block(self, start: int, stop: int) -> dict[str, Any]:
@@ -131,8 +150,10 @@ class InputFile:
         return given
 
 
-def _as_vector(numbers: Any) -> np.ndarray:
+def _as_vector(path: Path, name: str, numbers: ArrayInFile) -> np.ndarray:
     """One number per sample; MATLAB has no vectors but rows and columns."""
+    if 8 * prod(numbers.shape) > MAX_SAMPLE_BYTES:
+        raise InputError(f"{path} holds {name} {numbers.shape}; expected is (samples,)")
     return np.ravel(numbers[:] if numbers.shape else numbers[()])
 
 
@@ -223,9 +244,11 @@ def predict_file(
     check = RangeCheck(solver)
     record = {"fields": predicted_arrays(solver.spec), "input": source.name, **provenance}
     with open_inputs(source, solver.spec) as inputs:
+        # A block has at most as many bytes as one sample may have.
+        batch_size = max(1, min(batch_size, int(MAX_SAMPLE_BYTES) // inputs.sample_bytes))
         starts = range(0, inputs.num_samples, batch_size)
         blocks = _blocks(solver, inputs, track(starts), batch_size, check)
-        write = _write_vtk if target.suffix in VTK else _write_blocks
+        write = _write_vtk if target.suffix in vtk_files.SUFFIXES else _write_blocks
         write(solver.spec, source, target, inputs.num_samples, blocks, record, check)
     return check
 
@@ -233,7 +256,7 @@ def predict_file(
 def _find_conflict(source: Path, target: Path) -> str | None:
     if source.resolve() == target.resolve():
         return f"{target} is the file of inputs; choose another output"
-    if target.suffix in VTK and source.suffix not in VTK:
+    if target.suffix in vtk_files.SUFFIXES and source.suffix not in vtk_files.SUFFIXES:
         return f"{target}: a VTK file needs the points of one; give an input in .vtu or .vtk"
     return None
 
@@ -291,7 +314,7 @@ def _write_vtk(
     ((_, values),) = blocks
     names = spec.target_names
     fields = {name: values[0, ..., index].flatten(order="F") for index, name in enumerate(names)}
-    write_vtk(target, source, fields)
+    vtk_files.write_mesh(target, source, fields)
     write_record(target, {**record, "outside_training_range": check.warnings()})
 
 
@@ -308,7 +331,7 @@ def write_template(solver: NeuralSolver, path: Path, num_samples: int = 2) -> di
         InputError: the format does not hold arrays by name.
     """
     require_format(path)
-    if path.suffix in (*VTK, ".npy"):
+    if path.suffix in (*vtk_files.SUFFIXES, ".npy"):
         raise InputError(f"{path}: a template is a .npz, .h5 or .mat file, which holds arrays by name")
     spec = solver.spec
     made = {name: (num_samples, *shape) for name, shape in expected_arrays(spec).items()}

@@ -6,7 +6,6 @@ owns the conversion and its checks; the file formats are in ``formats.py``. It k
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ import lsm
 from data_prep.published.formats import MatVersion, open_array, write_array
 from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, first_not_finite, sample_bytes
 from lsm.errors import InputError
-from lsm.files import require_free
+from lsm.files import require_free, sha256
 
 #: Number of samples that are converted at a time.
 BLOCK = 64
@@ -132,15 +131,6 @@ class _Source:
 
 
 _Opened = Mapping[PublishedFile, list[_Source]]
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 checksum of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            digest.update(piece)
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -5,7 +5,6 @@ A run is judged by what its own commands left in its folder: checkpoint, environ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from experiments.revision import code_revision
 from experiments.runs import NO_PART, difference, essence
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError
+from lsm.plain import parse_json
 
 
 @dataclass(frozen=True)
@@ -96,21 +96,25 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
     if epochs < (cell.experiment.config["trainer"]["max_epochs"] or 0):
         return State("started", other, epochs, seconds)
     metrics = read_json(cell.evaluation / "metrics.json")
-    current = metrics is not None and metrics["epoch"] == content["epoch"]
+    current = metrics is not None and metrics.get("epoch") == content["epoch"]
     current = current and (accept_other_code or metrics.get("code") == code_revision())
     return State("finished" if current else "trained", other, epochs, seconds)
 
 
 def describe_code(folder: Path) -> str:
     """With which other revisions of the code a run was trained; empty if with the present one alone."""
-    records = [json.loads(path.read_text()) for path in sorted(folder.glob("environment*.json"))]
+    records = [read_json(path) or {} for path in sorted(folder.glob("environment*.json"))]
     others = {str(record.get("code", "unknown")) for record in records} - {code_revision()}
     return f"the code was {', '.join(sorted(others))}, is {code_revision()}" if others else ""
 
 
-def read_json(path: Path) -> Any:
-    """The content of a JSON file; None if there is no such file."""
-    return json.loads(path.read_text()) if path.is_file() else None
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if there is no such file.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    return parse_json(path.read_text(errors="replace"), str(path)) if path.is_file() else None
 
 
 def set_aside(folder: Path) -> Path:

@@ -26,9 +26,11 @@ _REPEATS, _WARMUP = 5, 2
 def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any] | None:
     """The recorded profile of an experiment; None without one of the present configuration and code."""
     recorded = read_json(_folder(experiment) / "profile.json")
-    if recorded is None or difference(essence(recorded["config"]), essence(experiment.config), (*NO_PART, *_LENGTH)):
+    if recorded is None or difference(
+        essence(recorded.get("config") or {}), essence(experiment.config), (*NO_PART, *_LENGTH)
+    ):
         return None
-    return recorded if accept_other_code or recorded["code"] == code_revision() else None
+    return recorded if accept_other_code or recorded.get("code") == code_revision() else None
 
 
 def make_profile(experiment: Experiment, device: str, threads: int, deadline: Deadline, more: list[str]) -> None:

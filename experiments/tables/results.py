@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ import yaml
 from omegaconf import DictConfig
 
 from experiments.revision import code_revision
-from experiments.tables.cells import Cell, describe_code
+from experiments.tables.cells import Cell, describe_code, read_json
 from experiments.tables.costs import profile_of
 from experiments.tables.plan import Experiment, Plan, Row
 from experiments.tables.running import Progress
@@ -118,7 +117,7 @@ def _benchmark(name: str, metric: str, finished: Sequence[Cell], progress: Progr
     cells = [cell for cell in finished if cell.experiment.benchmark == name]
     if not cells:
         return {"name": name, "sites": None, "num_test_samples": None, "source": None, "data": None}
-    metrics = json.loads((cells[0].evaluation / "metrics.json").read_text())
+    metrics = read_json(cells[0].evaluation / "metrics.json") or {}
     data = progress.provenance[str(cells[0].experiment.store)]
     return {
         "name": name,
@@ -189,7 +188,7 @@ def _circumstances(finished: Sequence[Cell]) -> dict[str, list[str]]:
     found: dict[str, set[str]] = {"the machine": set(), "the version of torch": set()}
     for cell in finished:
         for path in cell.folder.glob("environment*.json"):
-            environment = json.loads(path.read_text())
+            environment = read_json(path) or {}
             machine = environment["machine"]
             found["the machine"].add(machine["gpu"] or f"{machine['processor']}, {machine['torch_threads']} threads")
             found["the version of torch"].add(str(environment["packages"]["torch"]))

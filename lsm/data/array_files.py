@@ -7,32 +7,35 @@ Knows no solver.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 from numpy.lib import format as npy
 
-from lsm.data.hdf5 import member_names, open_dataset, open_hdf5
+from lsm.data import vtk_files
+from lsm.data.hdf5 import member_names, open_dataset, open_group, open_hdf5, require_true_sizes
+from lsm.data.matlab5 import Mat5File
 from lsm.data.store import MAX_SAMPLE_BYTES
-from lsm.errors import InputError, explained
-from lsm.extras import require
-from lsm.files import require_regular, whole_file, write_whole
+from lsm.errors import InputError
+from lsm.files import reading, require_regular, require_space, whole_file, write_whole
 
 #: The name of the only array of a ``.npy`` file.
 NAMELESS = ""
 
-VTK = (".vtu", ".vtk")
-FORMATS = (".npz", ".npy", ".h5", ".mat", *VTK)
+FORMATS = (".npz", ".npy", ".h5", ".mat", *vtk_files.SUFFIXES)
+
+#: More arrays than this in one archive are refused.
+_MOST_MEMBERS = 1000
 
 
 def require_format(path: Path) -> None:
@@ -46,8 +49,8 @@ def require_format(path: Path) -> None:
 
 
 @contextmanager
-def open_arrays(path: Path) -> Iterator[dict[str, Any]]:
-    """Open the arrays of a file: objects with ``shape``, of which slices of the first axis are read.
+def open_arrays(path: Path) -> Iterator[dict[str, ArrayInFile]]:
+    """Open the arrays of a file, which may come from anybody.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -56,32 +59,39 @@ def open_arrays(path: Path) -> Iterator[dict[str, Any]]:
     require_format(path)
     require_regular(path)
     with ExitStack() as stack:
-        with _damage_reported(path):
+        with reading(path, path.suffix):
             arrays = stack.enter_context(_READERS[path.suffix](path))
-        if not arrays:
-            raise InputError(f"{path} holds no array of numbers")
-        yield {name: _OpenArray(path, values) for name, values in arrays.items()}
+            if not arrays:
+                raise InputError(f"{path} holds no array of numbers")
+            if unprintable := [name for name in arrays if not name.isprintable()]:
+                raise InputError(f"{path} holds an array {unprintable[0]!r}, whose name cannot be printed")
+        yield {name: ArrayInFile(path, name, array) for name, array in arrays.items()}
 
 
-def _damage_reported(path: Path) -> AbstractContextManager[None]:
-    kinds = (OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zlib.error)
-    return explained(f"{path} cannot be read as {path.suffix}", kinds)
+class ArrayInFile:
+    """An array of an open file; slices of the first axis are read.
 
+    Args:
+        path: the file.
+        name: of the array.
+        array: has a shape and reads blocks.
+    """
 
-@dataclass(frozen=True)
-class _OpenArray:
-    """An array of an open file, which is named where values cannot be read; errors of those who use them pass."""
-
-    path: Path
-    values: Any
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.values.shape
+    def __init__(self, path: Path, name: str, array: Any) -> None:
+        self._path, self._name, self._array = path, name, array
+        self.shape: tuple[int, ...] = tuple(array.shape)
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
-        with _damage_reported(self.path):
-            return self.values[block]
+        """Values of some samples, or of an array without axes by ``()``.
+
+        Raises:
+            InputError: the file is damaged there, or holds other values than real numbers.
+        """
+        with reading(self._path, self._path.suffix):
+            values = np.asarray(self._array[block])
+            if values.dtype.kind not in "iufb":
+                raise InputError(f"{self._path} holds {self._name} of type {values.dtype}, expected real numbers")
+            return values
 
 
 @contextmanager
@@ -100,6 +110,8 @@ class _Member:
         self._stream, self._position = self._archive.open(self._name), 0
         read = npy.read_array_header_1_0 if npy.read_magic(self._stream) == (1, 0) else npy.read_array_header_2_0
         self.shape, fortran, self.dtype = read(self._stream)
+        if min(self.shape, default=0) < 0 or self._size(self.shape) > self._archive.getinfo(self._name).file_size:
+            raise ValueError(f"{self._name} is shorter than its header says")
         if (fortran and len(self.shape) > 1) or self.dtype.hasobject:
             raise ValueError(f"{self._name} is in Fortran order or holds objects; save np.ascontiguousarray(array)")
 
@@ -115,18 +127,24 @@ class _Member:
         self._position = stop
         return np.frombuffer(self._rows(stop - start), self.dtype).reshape(stop - start, *self.shape[1:])
 
+    def _size(self, shape: Sequence[int]) -> int:
+        return prod(shape) * self.dtype.itemsize
+
     def _rows(self, count: int) -> bytes:
-        size = count * int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        size = self._size((count, *self.shape[1:]))
         data = self._stream.read(size)
         if len(data) < size:
-            raise ValueError(f"{self._name} is shorter than its header says; the file is damaged")
+            raise ValueError(f"{self._name} is shorter than its header says")
         return data
 
 
 @contextmanager
 def _open_npz(path: Path) -> Iterator[dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
-        members = {name.removesuffix(".npy"): _Member(archive, name) for name in archive.namelist()}
+        names = archive.namelist()
+        if len(names) > _MOST_MEMBERS or len(set(names)) < len(names):
+            raise InputError(f"{path} holds {len(names)} arrays, expected at most {_MOST_MEMBERS} of different names")
+        members = {name.removesuffix(".npy"): _Member(archive, name) for name in names}
         yield {name: member for name, member in members.items() if member.dtype.kind in "iufb"}
 
 
@@ -151,9 +169,12 @@ class _Reversed:
 def _open_hdf5(path: Path) -> Iterator[dict[str, Any]]:
     """The arrays of the file, or those of its group ``fields``, as in a store."""
     with open_hdf5(path) as file:
-        group = file.get("fields", file)
+        group = file if file.get("fields", getlink=True) is None else open_group(path, file, "fields")
         names = [name for name in member_names(path, group) if _holds_numbers(group, name)]
-        yield {name: open_dataset(path, group, name, MAX_SAMPLE_BYTES) for name in names}
+        arrays = {name: open_dataset(path, group, name, MAX_SAMPLE_BYTES) for name in names}
+        for dataset in arrays.values():
+            require_true_sizes(path, dataset, MAX_SAMPLE_BYTES)
+        yield arrays
 
 
 def _holds_numbers(group: h5py.Group, name: str) -> bool:
@@ -170,18 +191,14 @@ def _open_mat(path: Path) -> Iterator[dict[str, Any]]:
             numbers = {name: item for name, item in arrays.items() if item.attrs.get("MATLAB_class") != b"char"}
             yield {name: _Reversed(item) for name, item in numbers.items()}
     else:
-        loaded = {name: value for name, value in scipy.io.loadmat(path).items() if not name.startswith("__")}
-        yield {
-            name: value
-            for name, value in loaded.items()
-            if isinstance(value, np.ndarray) and value.dtype.kind in "iufb"
-        }
+        variables = Mat5File(path)
+        yield {name: variables.array(name) for name in variables.numeric_names()}
 
 
 @contextmanager
 def _open_vtk(path: Path) -> Iterator[dict[str, Any]]:
-    mesh = require("meshio", "vtk", f"reading {path.suffix} files").read(path)
-    positions = {name: mesh.points[:, axis] for axis, name in enumerate("xyz")}
+    mesh = vtk_files.read_mesh(path)
+    positions = dict(zip("xyz", mesh.points.T, strict=False))
     yield {name: values[None] for name, values in {**positions, **mesh.point_data}.items()}
 
 
@@ -210,6 +227,8 @@ def write_arrays(
         Objects to whose slices of the first axis values are assigned.
     """
     write = _write_hdf5 if path.suffix in (".h5", ".mat") else _write_npy if path.suffix == ".npy" else _write_npz
+    size = 4 * sum(map(prod, shapes.values()))
+    require_space(path, 2 * size if path.suffix == ".npz" else size)
     with whole_file(path) as file, write(Path(file.name), shapes, units, record, path.suffix) as arrays:
         yield arrays
     if path.suffix == ".npy":
@@ -226,9 +245,18 @@ def _write_npy(
     path: Path, shapes: Mapping[str, tuple[int, ...]], units: Mapping[str, str], record: Mapping[str, Any], suffix: str
 ) -> Iterator[dict[str, Any]]:
     ((name, shape),) = shapes.items()
-    array = npy.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    array = _mapped(path, shape)
     yield {name: array}
     array.flush()
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` file as an array; its space is reserved, since a full disk would end the process when pages are written."""
+    array = npy.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 @contextmanager
@@ -238,7 +266,7 @@ def _write_npz(
     # An archive takes one member after the other: blocks of several arrays go to files of their own first.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}") as folder:
         places = {name: Path(folder) / f"{index}.npy" for index, name in enumerate(shapes)}
-        arrays = {name: npy.open_memmap(place, "w+", np.float32, shapes[name]) for name, place in places.items()}
+        arrays = {name: _mapped(place, shapes[name]) for name, place in places.items()}
         yield arrays
         for array in arrays.values():
             array.flush()
@@ -275,18 +303,3 @@ def mark_as_matlab(path: Path) -> None:
     text = f"MATLAB 7.3 MAT-file, Platform: Python, Created on: {now:%a %b %d %H:%M:%S %Y} HDF5 schema 1.00 ."
     with path.open("r+b") as raw:
         raw.write(text.encode().ljust(116)[:116] + bytes(8) + b"\x00\x02IM")
-
-
-def write_vtk(path: Path, like: Path, fields: Mapping[str, np.ndarray]) -> None:
-    """Write values at the points of another VTK file, with its points and cells.
-
-    Args:
-        path: a ``.vtu`` or ``.vtk`` file to make.
-        like: the other file.
-        fields: ``(points,)`` by name.
-    """
-    meshio = require("meshio", "vtk", f"writing {path.suffix} files")
-    mesh = meshio.read(like)
-    made = meshio.Mesh(mesh.points, mesh.cells, point_data={**mesh.point_data, **fields})
-    with whole_file(path) as file:
-        meshio.write(Path(file.name), made, file_format=path.suffix[1:])

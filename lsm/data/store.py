@@ -11,10 +11,7 @@ Schema, version 1::
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,7 +33,7 @@ from lsm.data.hdf5 import (
     require_true_size,
 )
 from lsm.errors import InputError
-from lsm.files import remove_leftovers, whole_file
+from lsm.files import remove_leftovers, require_space, whole_file
 from lsm.plain import MAX_TEXT, parse_json
 from lsm.registry import Count, check_value
 
@@ -287,7 +284,8 @@ class StoreWriter:
             raise InputError(f"{path} is to hold no field; name at least one")
         self.path, self._fields = Path(path), dict(fields)
         self._written = {name: np.zeros(num_samples, dtype=bool) for name in fields}
-        self._require_space(num_samples)
+        # Compression is not counted on, so a set that would just have fitted may be refused.
+        require_space(self.path, num_samples * sample_bytes(fields))
         remove_leftovers(self.path)
         with ExitStack() as stack:
             partial = stack.enter_context(whole_file(self.path))
@@ -318,15 +316,6 @@ class StoreWriter:
             dataset.attrs.update(unit=field.unit, description=field.description)
         for name, dtype in bookkeeping.items():
             self._file.create_dataset(f"samples/{name}", shape=(num_samples,), dtype=dtype, fletcher32=True)
-
-    def _require_space(self, num_samples: int) -> None:
-        """Refuse before HDF5 fills a disk: it could neither close such a file nor leave the process without a crash.
-
-        Compression is not counted on, so a set that would just have fitted may be refused.
-        """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self.path.parent).free < num_samples * sample_bytes(self._fields):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
     def write(
         self, index: int | slice, fields: Mapping[str, np.ndarray], records: Mapping[str, Any] | None = None

@@ -127,6 +127,13 @@ def drop_weight(folder):
     state = load_file(folder / "model.safetensors")
     state.pop("model.head.0.weight")
     save_file(state, folder / "model.safetensors")
+    damaged(folder, sha256=None)
+
+
+def flip_bit(folder):
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-100] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
 
 
 DAMAGES = {
@@ -143,6 +150,7 @@ DAMAGES = {
     "complex": (lambda folder: damaged(folder, complex=["model.head.0.weight"]), "does not hold as pairs"),
     "empty entry": (lambda folder: damaged(folder, lsm={}), "checkpoint schema None"),
     "entry is text": (lambda folder: damaged(folder, lsm="x"), "lsm is x, expected a group of options"),
+    "flipped bit": (flip_bit, "its checksum is wrong"),
     "weight gone": (drop_weight, "does not describe a solver"),
 }
 

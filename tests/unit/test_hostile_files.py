@@ -19,6 +19,7 @@ from typing import Any
 
 import h5py
 import hostile_checkpoints
+import hostile_inputs
 import hostile_published
 import hostile_stores
 import numpy as np
@@ -33,13 +34,17 @@ from data_prep.generation.engine import merge
 from data_prep.generation.job import Job, claim
 from data_prep.generation.parts import write_part
 from data_prep.published.convert import Layout, PublishedArray, PublishedFile, export_files, import_files
+from experiments.export import run as export_run
 from experiments.runs import load_run
+from experiments.tables.cells import describe_code, read_json
 from lsm.checkpoint import load, read
+from lsm.data.array_files import open_arrays
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.grid import GridReader
 from lsm.data.store import Store
 from lsm.data.symmetry import elements, symmetries_of
 from lsm.plotting.display import Display
+from lsm.prediction import predict_file
 from lsm.training.history import keys_of, read_history, series_of, to_csv
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is measured as Linux counts it")
@@ -348,9 +353,115 @@ def part_cases() -> Iterator[Case]:
         yield Case(f"part: damage {seed}", make, merge_parts, "toy.h5")
 
 
+def predict_inputs(name: str) -> Callable[[Path], str]:
+    """Predict from a file, in the format of the file."""
+
+    def read(folder: Path) -> str:
+        target = folder / f"outputs{Path(name).suffix}"
+        predict_file(hostile_inputs.solver(), folder / name, target, {})
+        with open_arrays(target) as arrays:
+            found = {key: array[:] for key, array in arrays.items() if key not in ("x", "y", "z", "inner")}
+        assert all(np.isfinite(values).all() for values in found.values())
+        return digest(*found.values())
+
+    return read
+
+
+def input_cases() -> Iterator[Case]:
+    for kind, (name, write, hostile, found) in hostile_inputs.KINDS.items():
+        for label, make in {**hostile_inputs.ANY, **hostile}.items():
+            yield Case(
+                f"{kind}: {label}",
+                lambda folder, make=make, name=name: make(folder / name),
+                predict_inputs(name),
+                name,
+                False,
+            )
+        yield from damaged(kind, name, write, predict_inputs(name), found)
+
+
+def read_model_folder(folder: Path) -> str:
+    """Load a solver and predict."""
+    solver = load(folder / "model").solver
+    assert all(torch.isfinite(value).all() for value in solver.state_dict().values())
+    return digest(*solver.state_dict().values(), solver.predict(np.linspace(0, 1, 30).reshape(6, 5, 1)))
+
+
+def model_folder_cases() -> Iterator[Case]:
+    def making(write: Callable[[Path], Any]) -> Callable[[Path], Any]:
+        return lambda folder: write(folder / "model")
+
+    for label, write in hostile_inputs.FOLDERS.items():
+        taken = label in hostile_inputs.FOLDERS_MAY_BE_TAKEN
+        yield Case(f"model folder: {label}", making(write), read_model_folder, "model", taken)
+    for label, write in hostile_inputs.description_cases():
+        yield Case(f"model folder: {label}", making(write), read_model_folder, "")
+    for name, found in (("model.safetensors", True), ("config.json", False)):
+        for seed in range(NUM_DAMAGED):
+
+            def write(folder: Path, seed: int = seed, name: str = name) -> None:
+                hostile_inputs.write_model_folder(folder)
+                (folder / name).write_bytes(damage((folder / name).read_bytes(), random.Random(seed)))
+
+            same = hostile_inputs.write_model_folder if found else None
+            case = f"model folder: damage {seed} of {name}"
+            yield Case(case, making(write), read_model_folder, "model", same=same, file="model")
+
+
+#: Records that commands find in folders of runs, and texts in their place.
+RECORDS = {
+    "nothing": b"",
+    "no JSON": b"{",
+    "a list": b"[1]",
+    "an empty object": b"{}",
+    "nested": hostile_stores.nested(100_000).encode(),
+    "nan": b'{"epoch": NaN}',
+    "numbers": b'{"epoch": 3, "code": 3, "relative_l2": 3, "machine": 1, "split": 7}',
+    "summary of texts": b'{"epoch": 3, "split": [[]], "relative_l2": {"mean": "text", "num_samples": {}}}',
+    "escapes": b'{"epoch": 3, "split": "\\u001b[2J", "relative_l2": {"mean": 1}}',
+    "bytes": bytes(range(256)) * 4,
+    "digits": b'{"epoch": ' + b"7" * 5000 + b"}",
+}
+
+
+def export_with_metrics(folder: Path) -> None:
+    """Export a checkpoint whose run was evaluated."""
+    cfg = OmegaConf.create(
+        {"checkpoint": str(folder / "checkpoints/best.ckpt"), "plugins": [], "output": str(folder / "out")}
+        | {"format": "safetensors", "license": None}
+    )
+    export_run(cfg)
+
+
+def record_cases() -> Iterator[Case]:
+    """Files beside the checkpoints of a run."""
+
+    def writing(name: str, content: bytes) -> Callable[[Path], None]:
+        def make(folder: Path) -> None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes(content)
+            (folder / "checkpoints").mkdir()
+            content_of = hostile_checkpoints.content_of(folder / "store.h5")
+            (folder / "checkpoints/best.ckpt").write_bytes(hostile_checkpoints.saved(content_of))
+
+        return make
+
+    readers = {
+        "evaluation/test/metrics.json": export_with_metrics,
+        "environment.json": describe_code,
+        "profile.json": lambda folder: read_json(folder / "profile.json"),
+    }
+    for name, reader in readers.items():
+        for label, content in RECORDS.items():
+            yield Case(f"run folder: {Path(name).name}, {label}", writing(name, content), reader, Path(name).name)
+
+
 @cache
 def all_cases() -> tuple[Case, ...]:
-    return (*store_cases(), *published_cases(), *checkpoint_cases(), *curve_cases(), *part_cases())
+    return (
+        *(*store_cases(), *published_cases(), *checkpoint_cases(), *curve_cases(), *part_cases()),
+        *(*input_cases(), *model_folder_cases(), *record_cases()),
+    )
 
 
 # ---- the judgement
@@ -402,10 +513,17 @@ def test_the_undamaged_files_are_taken(tmp_path: Path) -> None:
         reading_published(".mat")(tmp_path)
     hostile_published.write_npy(tmp_path)
     reading_published(".npy")(tmp_path)
+    for name, write, _, _ in hostile_inputs.KINDS.values():
+        write(tmp_path / name)
+        predict_inputs(name)(tmp_path)
+        (tmp_path / name).unlink()
+    hostile_inputs.write_model_folder(tmp_path / "model")
+    read_model_folder(tmp_path)
 
 
 #: Cases of the default run, by kind of file.
 DRAWN = {"store": 20, "mat5": 7, "mat73": 5, "npy": 5, "checkpoint": 12, "record": 14, "curve": 4, "part": 6}
+DRAWN |= {**dict.fromkeys(hostile_inputs.KINDS, 2), "model folder": 6, "run folder": 3}
 
 
 @pytest.mark.parametrize("kind", DRAWN)

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import scipy.io
 
-from data_prep.published.convert import Layout, PublishedArray, PublishedFile, export_files, import_files, sha256
+from data_prep.published.convert import Layout, PublishedArray, PublishedFile, export_files, import_files
 from experiments.convert import layout as layout_of
 from lsm.data.store import Store, StoredField, StoreWriter
 from lsm.errors import InputError
+from lsm.files import sha256
 
 NUM_SAMPLES = 6
 FILES = ("piececonst_r421_N1024_smooth1.mat", "piececonst_r421_N1024_smooth2.mat")

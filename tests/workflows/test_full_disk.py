@@ -1,0 +1,140 @@
+"""On a full disk every command says which file could not be written, and what was there before stays whole."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import tiny_training
+from training import SCHEDULES
+
+from experiments.mistakes import describe
+from lsm.checkpoint import load
+
+
+class SmallDisk:
+    """A file system of a few megabytes.
+
+    Args:
+        folder: where it is mounted.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def fill(self, left: int = 0) -> None:
+        """Fill it, but for some bytes."""
+        with (self.folder / "filler").open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(self.folder).free - left)
+
+    def clear(self) -> None:
+        """Remove what fills it."""
+        (self.folder / "filler").unlink()
+
+    def content(self) -> dict[str, bytes]:
+        """All files but logs, which grow line by line, and what fills the disk."""
+        files = [path for path in self.folder.rglob("*") if path.is_file() and path.name != "filler"]
+        logs = ("csv", "tensorboard", "lightning_logs")
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes() for path in files if not set(path.parts) & set(logs)
+        }
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]
+    if sys.platform != "linux" or os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount a small file system")
+    try:
+        yield SmallDisk(folder)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def assert_told(disk: SmallDisk, name: str, work: Callable[[], Any], left: int = 0) -> None:
+    """The work stops at a full disk, names a file, and leaves all files as they were; with space it goes on."""
+    before = disk.content()
+    disk.fill(left)
+    with pytest.raises(OSError) as caught:  # noqa: PT011, the number is checked
+        work()
+    assert caught.value.errno == errno.ENOSPC
+    assert describe(caught.value).startswith("the disk is full while writing")
+    assert name in describe(caught.value)
+    assert disk.content() == before
+    disk.clear()
+    work()
+
+
+def first_epoch(store: Path, disk: SmallDisk) -> list[str]:
+    """Options of a run of one epoch, which may be resumed for more."""
+    return [*tiny_training(store, disk.folder / "run"), *SCHEDULES["paper"], "trainer.max_epochs=1"]
+
+
+def test_training(disk: SmallDisk, command, darcy_store) -> None:
+    command("train", *first_epoch(darcy_store, disk))
+    more = [f"resume={disk.folder / 'run'}", "trainer.max_epochs=2"]
+    before = disk.content()
+    disk.fill(left=1 << 16)  # for logs and records
+    with pytest.raises(OSError, match=r"checkpoints/\w+\.ckpt") as caught:
+        command("train", *more)
+    assert caught.value.errno == errno.ENOSPC
+    after = disk.content()
+    assert {name: after[name] for name in before if name != "run/config.yaml"} == {
+        name: content for name, content in before.items() if name != "run/config.yaml"
+    }
+    assert not [name for name in after if name.endswith(".partial")]
+    disk.clear()
+    result = command("train", *more)
+    assert load(result.last).epoch == 1
+
+
+def test_logs_of_a_training(disk: SmallDisk, command, darcy_store) -> None:
+    command("train", *first_epoch(darcy_store, disk))
+    assert_told(
+        disk,
+        "run",
+        lambda: command("train", f"resume={disk.folder / 'run'}", "trainer.max_epochs=2"),
+    )
+
+
+@pytest.mark.parametrize("name", ["evaluate", "visualize"])
+def test_evaluation_and_pictures(name: str, disk: SmallDisk, command, darcy_run) -> None:
+    options = [f"checkpoint={darcy_run}", f"run_dir={disk.folder}", "device=cpu"]
+    options += ["dpi=30", "samples=[0]"] if name == "visualize" else []
+    command(name, *options)
+    file = {"evaluate": "metrics.json", "visualize": "test_0000.png"}[name]
+    assert_told(disk, file, lambda: command(name, *options))
+
+
+@pytest.mark.parametrize("left", [0, 6000])
+@pytest.mark.parametrize("suffix", [".npz", ".npy", ".h5", ".mat"])
+def test_prediction(suffix: str, left: int, disk: SmallDisk, command, darcy_run, tmp_path) -> None:
+    """Also where the disk has some space left, but too little."""
+    command("predict", f"checkpoint={darcy_run}", f"template={tmp_path / 'inputs.npz'}")
+    with np.load(tmp_path / "inputs.npz") as template:
+        repeated = {name: np.repeat(template[name], 20, axis=0) for name in template if name != "provenance"}
+    np.savez(tmp_path / "inputs.npz", **repeated)
+    target = disk.folder / f"out{suffix}"
+    options = [f"checkpoint={darcy_run}", f"input={tmp_path / 'inputs.npz'}", f"output={target}", "overwrite=true"]
+    command("predict", *options)
+    assert_told(disk, target.name, lambda: command("predict", *options), left)
+
+
+@pytest.mark.parametrize("format", ["safetensors", pytest.param("torch_export", marks=pytest.mark.slow)])
+def test_export(format: str, disk: SmallDisk, command, darcy_run) -> None:
+    def export() -> None:
+        folder = disk.folder / "out"
+        shutil.rmtree(folder, ignore_errors=True)
+        command("export", f"checkpoint={darcy_run}", f"output={folder}", f"format={format}")
+
+    assert_told(disk, {"safetensors": "model.safetensors", "torch_export": "model.pt2"}[format], export)

@@ -24,7 +24,7 @@ from experiments.effect import require_effect
 from experiments.help import asks_for_help, help_text
 from experiments.mistakes import mistakes_reported
 from experiments.schema import check_schema
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 
 folders.register_resolvers()
 
@@ -120,10 +120,8 @@ def check(name: str, cfg: DictConfig) -> None:
 
 
 def _import_plugin(module: str) -> None:
-    try:
+    with explained(f"plugin {module} cannot be imported", ImportError, "is its folder on PYTHONPATH?"):
         import_module(module)
-    except ImportError as error:
-        raise InputError(f"plugin {module} cannot be imported ({error}); is its folder on PYTHONPATH?") from error
 
 
 def check_benchmark(cfg: DictConfig, *needed: str) -> None:

@@ -34,8 +34,6 @@ def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
 
     path = Path(cfg.store)
     require_store(path, cfg.benchmark, cfg.preset)
-    if cfg.check_samples < 1:
-        raise InputError(f"check_samples is {cfg.check_samples}, expected at least 1")
     with Store(path, max(MAX_SAMPLE_BYTES, sample_bytes(generator.fields))) as store:
         require_fields(store, make_reader(plain(cfg.benchmark.reader)).fields)
         _require_same_shapes(store, generator, cfg.preset)

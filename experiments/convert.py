@@ -7,10 +7,13 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from data_prep.published.convert import Layout, PublishedFile, export_files, import_files
+from data_prep.published.formats import MatVersion
 from experiments.app import command, plain
 from experiments.assemble import make_generator, preset_options
 from lsm.errors import InputError
+from lsm.files import require_free
 from lsm.progress import console, progress_bar
+from lsm.registry import check_value
 
 
 def layout(cfg: DictConfig) -> Layout:
@@ -34,11 +37,10 @@ def run(cfg: DictConfig) -> list[str]:
         raise InputError(
             "give either source=FOLDER (published files to a store) or export=FOLDER (a store to published files)"
         )
-    if str(cfg.mat_version) not in ("5", "7.3"):
-        raise InputError(f"mat_version is {cfg.mat_version}, expected 5 or 7.3")
+    check_value("mat_version", str(cfg.mat_version), MatVersion)  # typed as a number
     store = Path(cfg.store)
-    if cfg.source is not None and store.exists() and not cfg.overwrite:
-        raise InputError(f"{store} is there already; add overwrite=true to replace it, or choose another data_dir")
+    if cfg.source is not None and not cfg.overwrite:
+        require_free(store, remedy="add overwrite=true to replace it, or choose another data_dir")
     with progress_bar() as progress:
         task = progress.add_task(cfg.benchmark.name, total=None)
 

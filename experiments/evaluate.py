@@ -1,113 +1,165 @@
-"""``lsm-evaluate``: errors of a checkpoint on a split of its data."""
+"""``lsm-evaluate``: errors of a checkpoint on a split of its data, or of several, compared with one another."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from omegaconf import DictConfig
 from rich.table import Table
 
 from experiments.app import command
-from experiments.device import choose_device
+from experiments.evaluations import Evaluated, evaluate_all, group_models
 from experiments.revision import code_revision
-from experiments.runs import load_run
-from lsm.errors import InputError
 from lsm.files import write_whole
-from lsm.progress import console, progress_bar
+from lsm.progress import console
 from lsm.provenance import describe_environment
 
 if TYPE_CHECKING:
-    from lsm.checkpoint import Checkpoint
-    from lsm.data.datamodule import FieldDataModule
+    from lsm.comparison import Model, Pair
     from lsm.evaluation import Evaluation
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Evaluate as configured; write and return the metrics."""
-    checkpoint, data = load_run(cfg)
-    errors = _measure(cfg, checkpoint, data)
-    _require_finite(errors, data, cfg.split)
-    config = checkpoint.run["config"]
-    metrics = {
-        "checkpoint": str(checkpoint.path),
-        "benchmark": config["benchmark"]["name"],
-        "model": checkpoint.solver.config["model"]["name"],
-        "preset": config["preset"],
-        "split": cfg.split,
-        "data": data.describe(),
-        "training_data": checkpoint.data,
-        "batch_size": data.batch_size,
-        "sites": list(data.spec.sites),
-        "epoch": checkpoint.epoch,
-        "seed": config["seed"],
-        "transforms": list(cfg.transforms),
-        **{name: errors.summary(name) for name in errors.errors},
-        "relative_l2_by_channel": errors.means_by_channel(),
-        "code": code_revision(),
-        "environment": describe_environment(),
-    }
-    folder = Path(cfg.run_dir)
-    _write(metrics, errors, folder)
-    _report(metrics, errors, folder)
-    return metrics
-
-
-def _measure(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Evaluation:
-    from lsm.data.symmetry import symmetries_of
-    from lsm.evaluation import measure
-
-    symmetries = symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"))
-    with progress_bar() as progress:
-        count = -(-len(data.dataset(cfg.split)) // data.batch_size)
-        batches = progress.track(data.batches(cfg.split), total=count, description="batches")
-        device = choose_device(cfg.device)
-        return measure(checkpoint.solver, batches, device, list(cfg.metrics), list(cfg.transforms), symmetries)
-
-
-def _require_finite(errors: Evaluation, data: FieldDataModule, split: str) -> None:
-    from lsm.metrics import describe_fault
-
-    for name, values in errors.errors.items():
-        if not np.isfinite(values).all():
-            bad = int(np.argmin(np.isfinite(values)))
-            sample = data.dataset(split)[bad]
-            fault = describe_fault(sample.inputs[None], sample.targets[None])
-            raise InputError(f"{name} of sample {bad} of the {split} split is not finite: {fault}")
+    """Evaluate as configured; write and return the metrics, of several checkpoints their comparison."""
+    evaluated, folder = evaluate_all(cfg), Path(cfg.run_dir)
+    if len(evaluated) == 1:
+        (one,) = evaluated.values()
+        _write(one.metrics, one.evaluation, folder)
+        _report(one, folder)
+        return one.metrics
+    for label, one in evaluated.items():
+        _write(one.metrics, one.evaluation, folder / label)
+    return _compare(evaluated, cfg.split, folder)
 
 
 def _write(metrics: dict[str, Any], errors: Evaluation, folder: Path) -> None:
     write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    columns = dict(errors.errors)
-    if len(errors.channels) > 1:
-        by_channel = zip(errors.channels, errors.by_channel.T, strict=True)
-        columns |= {f"relative_l2 {name}": values for name, values in by_channel}
+    columns = errors.columns()
+    rows = ([index, *row] for index, row in enumerate(zip(*columns.values(), strict=True)))
+    write_whole(folder / "samples.csv", _csv(["sample", *columns], rows))
+
+
+def _csv(header: Sequence[str], rows: Any) -> str:
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(["sample", *columns])
-    for index, row in enumerate(zip(*columns.values(), strict=True)):
-        table.writerow([index, *(f"{value:.8g}" for value in row)])
-    write_whole(folder / "samples.csv", text.getvalue())
+    table.writerow(header)
+    table.writerows([f"{value:.8g}" if isinstance(value, float) else value for value in row] for row in rows)
+    return text.getvalue()
 
 
-def _report(metrics: dict[str, Any], errors: Evaluation, folder: Path) -> None:
-    table = Table(title=f"{metrics['benchmark']}, {metrics['split']} split")
+def _report(one: Evaluated, folder: Path) -> None:
+    count = len(one.data.dataset(one.metrics["split"]))
+    table = Table(title=f"{one.metrics['benchmark']}, {one.metrics['split']} split, {count} samples")
     table.add_column("error")
-    for heading in ("samples", "mean", "std", "median", "worst", "worst sample"):
-        table.add_column(heading, justify="right")
-    for name in errors.errors:
-        summary = metrics[name]
-        numbers = (f"{summary[key]:.4g}" for key in ("mean", "std", "median", "worst"))
-        table.add_row(name, str(summary["num_samples"]), *numbers, str(summary["worst_sample"]))
+    for heading in ("mean", "95 % interval", "median", "worst (sample)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name in one.evaluation.scalars:
+        table.add_row(name, *_cells(one.metrics[name]))
     console.print(table)
-    if len(errors.channels) > 1:
-        for name, error in metrics["relative_l2_by_channel"].items():
-            console.print(f"  {name}: " + ("not defined" if error is None else f"{error:.4g}"))
+    for name, parts in one.evaluation.parts.items():
+        means = (f"{part} {_mean(one.metrics[name][part])}" for part in parts)
+        console.print(f"{name}: {', '.join(means)}", soft_wrap=True)
     console.print(f"metrics: {folder / 'metrics.json'}\nsamples: {folder / 'samples.csv'}", soft_wrap=True)
+
+
+def _mean(summary: Mapping[str, Any] | None) -> str:
+    return "not defined" if summary is None else f"{summary['mean']:.4g}"
+
+
+def _cells(summary: Mapping[str, Any] | None) -> list[str]:
+    if summary is None:
+        return ["not defined"]
+    low, high = summary["interval"]
+    worst = f"{summary['worst']:.4g} ({summary['worst_sample']})"
+    return [_mean(summary), f"{low:.3g} to {high:.3g}", f"{summary['median']:.4g}", worst]
+
+
+def _compare(evaluated: Mapping[str, Evaluated], split: str, folder: Path) -> dict[str, Any]:
+    from lsm.comparison import compare_pairs
+
+    models = group_models(evaluated)
+    pairs, refused = compare_pairs(models)
+    comparison = {
+        "split": split,
+        "checkpoints": {label: one.metrics["checkpoint"] for label, one in evaluated.items()},
+        "models": {model.label: _describe_model(model) for model in models},
+        "pairs": [_describe_pair(pair) for pair in pairs],
+        "not_compared": refused,
+        "code": code_revision(),
+        "environment": describe_environment(),
+    }
+    write_whole(folder / "comparison.json", json.dumps(comparison, indent=2) + "\n")
+    write_whole(folder / "comparison.csv", _table_of(models, evaluated))
+    _report_comparison(models, pairs, refused)
+    console.print(f"comparison: {folder / 'comparison.json'}, {folder / 'comparison.csv'}", soft_wrap=True)
+    return comparison
+
+
+def _describe_model(model: Model) -> dict[str, Any]:
+    errors = {
+        name: {"mean": found.mean, "deviation": found.deviation, "interval": [found.low, found.high]}
+        | {"means": dict(zip(model.members, found.seeds, strict=True))}
+        for name, found in model.summaries.items()
+    }
+    return {"checkpoints": list(model.members), "samples_digest": model.digest, "errors": errors}
+
+
+def _describe_pair(pair: Pair) -> dict[str, Any]:
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "metrics": {name: asdict(found) for name, found in pair.metrics.items()},
+    }
+
+
+def _table_of(models: Sequence[Model], evaluated: Mapping[str, Evaluated]) -> str:
+    """A line per checkpoint with its mean errors; empty where one is not defined."""
+    columns = dict.fromkeys(name for one in evaluated.values() for name in one.evaluation.columns())
+    rows = []
+    for model in models:
+        for label, member in model.members.items():
+            metrics, errors = evaluated[label].metrics, member.columns()
+            means = [float(errors[name].mean()) if name in errors else "" for name in columns]
+            rows.append([label, model.label, metrics["seed"], metrics["epoch"], *means])
+    return _csv(["checkpoint", "model", "seed", "epoch", *columns], rows)
+
+
+def _report_comparison(models: Sequence[Model], pairs: Sequence[Pair], refused: Sequence[str]) -> None:
+    members = [member for model in models for member in model.members.values()]
+    metrics = list(dict.fromkeys(name for member in members for name in member.scalars))
+    table = Table(title="mean errors; of a model with several seeds, mean and standard deviation over them")
+    table.add_column("model")
+    for name in metrics:
+        table.add_column(name, justify="right")
+    for model in models:
+        for label, member in model.members.items():
+            table.add_row(
+                label, *(f"{member.scalars[name].mean():.4g}" if name in member.scalars else "" for name in metrics)
+            )
+        if len(model.members) > 1:
+            table.add_row(model.label, *(_over_seeds(model, name) for name in metrics), end_section=True)
+    console.print(table)
+    for sentence in [*map(_sentence, pairs), *refused]:
+        console.print(sentence, soft_wrap=True)
+
+
+def _over_seeds(model: Model, metric: str) -> str:
+    found = model.summaries.get(metric)
+    return "" if found is None else f"{found.mean:.4g} ± {found.deviation or 0.0:.2g}"
+
+
+def _sentence(pair: Pair) -> str:
+    name, found = next(iter(pair.metrics.items()))
+    return (
+        f"{pair.first} against {pair.second}, {name}: smaller on {found.wins} samples, larger on {found.losses}; "
+        f"mean difference {found.difference:.3g}, 95 % interval {found.low:.3g} to {found.high:.3g}"
+    )
 
 
 main = command("evaluate", run)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 from experiments.app import command
 from experiments.folders import run_of
 from experiments.runs import load_trained
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.plain import parse_json
 from lsm.progress import console
 from lsm.registry import Index, check_value
@@ -41,11 +41,9 @@ def _metrics(checkpoint: Path, epoch: int | None) -> dict[str, Any]:
     path = run_of(checkpoint) / "evaluation" / f"test{suffix}" / "metrics.json"
     if not path.is_file():
         return {}
-    try:
+    with explained(f"{path} holds no metrics", InputError, "run lsm-evaluate again", passing=()):
         metrics = parse_json(path.read_text(errors="replace"), "the file")
         _check_kinds(metrics)
-    except InputError as error:
-        raise InputError(f"{path} holds no metrics ({error}); run lsm-evaluate again") from error
     return metrics if metrics.get("epoch") == epoch else {}
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +61,63 @@ def best_checkpoint(path: Path) -> Path:
     return best
 
 
+def find_checkpoints(checkpoint: str | Sequence[str]) -> list[Path]:
+    """The checkpoints that an option names: one, a list, or all that a pattern such as ``runs/seed*`` matches, each once.
+
+    Raises:
+        FileNotFoundError: a pattern matches neither a checkpoint nor a folder that has one.
+        InputError: the list is empty.
+    """
+    names = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint)
+    if not names:
+        raise InputError("checkpoint=[] names no checkpoint; give one, a list, or a pattern")
+    return list(dict.fromkeys(path for name in names for path in _matches(str(name))))
+
+
+def _matches(name: str) -> list[Path]:
+    if Path(name).exists() or not glob.has_magic(name):
+        return [Path(name)]
+    found = [path for path in map(Path, sorted(glob.glob(name))) if _has_checkpoint(path)]
+    if not found:
+        raise FileNotFoundError(f"{name} matches neither a checkpoint nor the folder of a run")
+    return found
+
+
+def _has_checkpoint(path: Path) -> bool:
+    return path.suffix == ".ckpt" or (path / "checkpoints").is_dir() or (path / "config.json").is_file()
+
+
+def labels_of(checkpoints: Sequence[Path]) -> list[str]:
+    """A name for each of several checkpoints: its run's folder below the folder that all share, and the file if not the best.
+
+    Raises:
+        InputError: two are the same.
+    """
+    runs = [run_of(path).resolve() for path in checkpoints]
+    shared = _shared_folder(checkpoints)
+    stems = [path.stem if path.suffix == ".ckpt" else "best" for path in checkpoints]
+    labels = [
+        "/".join([*run.relative_to(shared).parts, *([stem] if stem != "best" or run == shared else [])])
+        for run, stem in zip(runs, stems, strict=True)
+    ]
+    twice = [label for label in labels if labels.count(label) > 1]
+    if twice:
+        raise InputError(f"checkpoint {twice[0]} is given twice; name each once")
+    return labels
+
+
+def _shared_folder(checkpoints: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([run_of(path).resolve() for path in checkpoints]))
+
+
+def _results_folder(checkpoint: str | Sequence[str], kind: str) -> str:
+    """Where results of one checkpoint go: ``RUN/KIND``; of several: ``comparison/A+B`` in the folder that their runs share."""
+    paths = find_checkpoints(checkpoint)
+    if len(paths) == 1:
+        return str(run_of(paths[0]) / kind)
+    return str(_shared_folder(paths) / "comparison" / _folder_name("+".join(labels_of(paths))))
+
+
 def require_place(name: str, place: Any) -> None:
     """Refuse a path that an unset shell variable left empty, which would be the root folder, and an unexpanded ``~``.
 
@@ -80,9 +140,11 @@ def _checked_folder(folder: str, resume: Any) -> str:
     return folder
 
 
-def _variant(checkpoint: str, store: str | None, resolution: Any, transforms: Any) -> str:
+def _variant(checkpoint: str | Sequence[str], store: str | None, resolution: Any, transforms: Any) -> str:
     """What distinguishes an evaluation from that of the run's best checkpoint on its own data and grid."""
-    name = "" if Path(checkpoint).is_dir() or Path(checkpoint).stem == "best" else f"_{Path(checkpoint).stem}"
+    paths = find_checkpoints(checkpoint)
+    stem = "best" if len(paths) > 1 or paths[0].is_dir() else paths[0].stem
+    name = "" if stem == "best" else f"_{stem}"
     name += f"_{Path(store).stem}" if store else ""
     sites = resolution if OmegaConf.is_list(resolution) else [] if resolution is None else [resolution]
     return name + "".join(f"_{part}" for part in [*sites, *(transforms or [])])
@@ -98,6 +160,7 @@ def _folder_name(options: str) -> str:
 def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf."""
     resolvers = {
+        "lsm.results_folder": _results_folder,
         "lsm.run_of": lambda checkpoint: str(run_of(checkpoint)),
         "lsm.run_folder": _run_folder,
         "lsm.checked_folder": _checked_folder,

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, open_dict
 from experiments.app import command, plain
 from experiments.assemble import make_datamodule, make_solver
 from experiments.runs import record_of
-from lsm.errors import InputError
+from lsm.files import require_free
 from lsm.progress import console
 
 
@@ -25,8 +25,7 @@ def run(cfg: DictConfig) -> Path:
 
     source = Path(cfg.checkpoint)
     output = source.with_suffix(".ckpt") if cfg.output is None else Path(cfg.output)
-    if output.exists():
-        raise InputError(f"{output} exists already; choose another file with output=FILE")
+    require_free(output, remedy="choose another file with output=FILE")
     state = _read(source)
     deformation = None if cfg.deformation is None else _read(Path(cfg.deformation))
     if cfg.benchmark.reader.name == "points":

@@ -11,6 +11,7 @@ from experiments.app import command
 from experiments.device import choose_device
 from experiments.runs import load_trained
 from lsm.errors import InputError
+from lsm.files import require_free
 from lsm.progress import console, progress_bar
 from lsm.provenance import describe_environment
 
@@ -37,7 +38,7 @@ def run(cfg: DictConfig) -> Path:
 def _write_template(checkpoint: Checkpoint, path: Path, overwrite: bool) -> Path:
     from lsm.prediction import write_template
 
-    _require_free(path, overwrite)
+    _protect(path, overwrite)
     for name, shape in write_template(checkpoint.solver, path).items():
         console.print(f"{name}: {' x '.join(map(str, shape))}")
     console.print(
@@ -49,7 +50,7 @@ def _write_template(checkpoint: Checkpoint, path: Path, overwrite: bool) -> Path
 def _predict(cfg: DictConfig, checkpoint: Checkpoint, source: Path, target: Path) -> Path:
     from lsm.prediction import predict_file
 
-    _require_free(target, cfg.overwrite)
+    _protect(target, cfg.overwrite)
     solver = checkpoint.solver.to(choose_device(cfg.device))
     with progress_bar() as progress:
         check = predict_file(
@@ -66,9 +67,9 @@ def _predict(cfg: DictConfig, checkpoint: Checkpoint, source: Path, target: Path
     return target
 
 
-def _require_free(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise InputError(f"{path} exists already; choose another file, or add overwrite=true")
+def _protect(path: Path, overwrite: bool) -> None:
+    if not overwrite:
+        require_free(path, remedy="choose another file, or add overwrite=true")
 
 
 def provenance_of(checkpoint: Checkpoint) -> dict[str, Any]:

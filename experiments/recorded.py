@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 
 from experiments.effect import CALL_OPTIONS, lies_in
 from experiments.schema import Seed
-from lsm.errors import InputError, OptionError
+from lsm.errors import InputError, OptionError, explained
 from lsm.registry import check_value
 
 #: What evaluation, pictures and a resumed training read of a recorded configuration.
@@ -59,25 +59,11 @@ def require_config(path: Path, run: Mapping[str, Any]) -> Mapping[str, Any]:
     Raises:
         InputError: something is missing or of another kind.
     """
-    try:
+    with explained(f"{path} does not record the run that wrote it", OptionError, passing=()):
         check_value("the configuration", run.get("config"), Mapping[str, Any])
         for key, kind in _KINDS.items():
             check_value(key, _select(run["config"], key), kind)
-    except OptionError as error:
-        raise InputError(f"{path} does not record the run that wrote it: {error}") from error
     return run["config"]
-
-
-def recorded_choices(path: Path, run: Mapping[str, Any]) -> Mapping[str, str]:
-    """The recorded choice of each configuration group, for comparison.
-
-    Raises:
-        InputError: nothing of that kind is recorded.
-    """
-    choices = run.get("choices")
-    if not isinstance(choices, Mapping) or not all(isinstance(group, str) for group in choices):
-        raise InputError(f"{path} does not record the run that wrote it: its choices are no groups with their options")
-    return choices
 
 
 def _select(config: Mapping[str, Any], key: str) -> Any:
@@ -87,18 +73,16 @@ def _select(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
-def recorded_options(path: Path, recorded: Any, typed: Sequence[Override]) -> list[Override]:
+def recorded_options(path: Path, recorded: Sequence[str], typed: Sequence[Override]) -> list[Override]:
     """Recorded options but for those that the present call replaces.
 
     Args:
         path: the checkpoint.
-        recorded: its options, as read.
+        recorded: its options, of the kind that :func:`lsm.checkpoint.read` checked, nothing more.
         typed: options of the present call.
     Raises:
         InputError: one can name code, a file or a variable of the environment, and is not repeated on the command line.
     """
-    if not isinstance(recorded, list) or not all(isinstance(text, str) for text in recorded):
-        raise InputError(f"{path} does not record the run that wrote it: its options are no list of texts")
     kept = []
     for text in recorded:
         option = _parse_recorded(path, text)

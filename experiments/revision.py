@@ -13,6 +13,7 @@ _LIBRARY = Path(lsm.__file__).resolve().parent
 #: What only draws or measures time: it may change without any effect on errors.
 _WITHOUT_EFFECT = (
     "plotting/",
+    "report/",
     "profiling.py",
     "flops.py",
     "progress.py",
@@ -21,7 +22,7 @@ _WITHOUT_EFFECT = (
 )
 
 #: Commands that assemble, train and evaluate.
-_COMMANDS = ("assemble.py", "train.py", "evaluate.py")
+_COMMANDS = ("assemble.py", "train.py", "evaluate.py", "evaluations.py")
 
 
 @cache

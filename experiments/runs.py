@@ -20,7 +20,7 @@ from experiments.app import compose_config, plain
 from experiments.assemble import make_datamodule
 from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
 from experiments.folders import best_checkpoint
-from experiments.recorded import parse, recorded_choices, recorded_options, require_config
+from experiments.recorded import parse, recorded_options, require_config
 from experiments.schema import check_schema
 from lsm.errors import InputError, UnknownNameError
 from lsm.files import write_whole
@@ -39,11 +39,20 @@ MAY_CHANGE = (
     *("trainer.enable_model_summary", "callbacks", "logger", "compile", "checkpoint_interval"),
 )
 
+#: What may differ between runs of one model: the seed, where they compute, where their data lie, and what they log.
+NO_PART = (
+    *("seed", "data.path", "data.num_workers", "data.in_memory", "data.on_device", "checkpoint_interval", "callbacks"),
+    *("logger", "trainer.accelerator", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+)
+
 #: The number of steps of a run depends on these; a schedule that spans the run fixes them.
 STEPS = (
     *("trainer.max_epochs", "trainer.devices", "trainer.num_nodes", "data.batch_size"),
     *("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.max_steps"),
 )
+
+
+_NO_TRAINING = "holds a solver without the state of a training"
 
 
 def record_of(cfg: DictConfig, overrides: Sequence[str], choices: Mapping[str, str]) -> dict[str, Any]:
@@ -122,13 +131,11 @@ def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[s
         InputError: the checkpoint cannot be resumed, or an option changes what the run depends on, or has no effect.
     """
     run = content["lsm"]["run"]
-    if "optimizer_states" not in content:
-        raise InputError(f"{path} holds a solver without the state of a training, which cannot be resumed; evaluate it")
-    if run.get("overrides") is None:
-        raise InputError(f"{path} was written by an older version; it can be evaluated, but not resumed")
-    before = require_config(path, run)
+    if "optimizer_states" not in content or run.get("overrides") is None:
+        told = "was written by an older version" if "optimizer_states" in content else _NO_TRAINING
+        raise InputError(f"{path} {told}; it can be evaluated, but not resumed")
+    before, choices = require_config(path, run), run["choices"]
     typed = [option for text in overrides if (option := parse(text)).key_or_group not in CALL_OPTIONS]
-    choices = recorded_choices(path, run)
     for option in typed:
         _require_same_choice(path, choices, option)
     options = [str(option.input_line) for option in (*recorded_options(path, run["overrides"], typed), *typed)]
@@ -137,7 +144,8 @@ def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[s
     texts = [str(option.input_line) for option in typed if option.key_or_group != "data_dir"]
     require_effect("train", cfg, texts, choices)
     _place_data(path, cfg, before["data"]["path"], typed)
-    _require_same_run(path, before, cfg, typed)
+    if problem := _find_change(path, before, cfg, typed):
+        raise InputError(problem)
     return cfg, options
 
 
@@ -161,21 +169,20 @@ def _require_same_choice(path: Path, choices: Mapping[str, str], option: Overrid
         )
 
 
-def _require_same_run(path: Path, before: Mapping[str, Any], cfg: DictConfig, typed: Sequence[Override]) -> None:
+def _find_change(path: Path, before: Mapping[str, Any], cfg: DictConfig, typed: Sequence[Override]) -> str | None:
+    """The first change that the run does not bear, in words; those that the user typed come first."""
     old, new = essence(before), essence(plain(cfg))
     asked = [option.key_or_group for option in typed]
     changed = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     spans = OmegaConf.is_missing(cfg.scheduler.make, "total_steps")
     for key in sorted(changed, key=lambda key: not lies_in(key, asked)):
-        change = f"from {old.get(key)} to {new.get(key)}"
+        change = f"{key} cannot change from {old.get(key)} to {new.get(key)} on resume"
         if spans and key in STEPS:
-            raise InputError(
-                f"the learning-rate schedule of {path} spans the steps of the run, so {key} cannot change {change} on resume; "
-                "start a new run"
-            )
+            return f"the learning-rate schedule of {path} spans the steps of the run, so {change}; start a new run"
         if not lies_in(key, MAY_CHANGE):
             remedy = "start a new run" if lies_in(key, asked) else f"add {key}={old.get(key)}"
-            raise InputError(f"{key} cannot change {change} on resume, since {path} depends on it; {remedy}")
+            return f"{change}, since {path} depends on it; {remedy}"
+    return None
 
 
 @contextmanager

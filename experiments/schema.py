@@ -61,7 +61,7 @@ class ConvertOptions:
 class EvaluateOptions:
     """Options of ``lsm-evaluate``."""
 
-    checkpoint: str
+    checkpoint: str | Names
     split: Split
     data_dir: str | None
     store: str | None
@@ -69,10 +69,26 @@ class EvaluateOptions:
     batch_size: Count
     device: str
     max_sample_bytes: Positive
-    metrics: Names
+    metrics: Names | None
     transforms: Sequence[str]
     run_dir: str
     plugins: Sequence[str]
+
+
+class ReportOptions:
+    """Options of ``lsm-report``."""
+
+    checkpoint: str | Names
+    split: Split
+    data_dir: str | None
+    store: str | None
+    resolution: Resolution
+    batch_size: Count
+    device: str
+    max_sample_bytes: Positive
+    dpi: Count
+    plugins: Sequence[str]
+    output: str
 
 
 class VisualizeOptions:
@@ -166,6 +182,7 @@ SCHEMAS: dict[str, type] = {
     "generate": GenerateOptions,
     "convert": ConvertOptions,
     "evaluate": EvaluateOptions,
+    "report": ReportOptions,
     "visualize": VisualizeOptions,
     "import": ImportOptions,
     "predict": PredictOptions,

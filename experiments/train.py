@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -27,6 +27,7 @@ from lsm.errors import InputError
 from lsm.files import write_whole
 from lsm.progress import console
 from lsm.provenance import describe_environment
+from lsm.registry import check_value
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,8 @@ def _signals_passed_on(folder: Path) -> Iterator[None]:
 def _check_backend(backend: str | None) -> None:
     import torch
 
-    backends = torch.compiler.list_backends(exclude_tags=())
-    if backend and backend not in backends:
-        raise InputError(f"compile is {backend}, expected a backend of torch.compile: {', '.join(backends)}")
+    backends = tuple(torch.compiler.list_backends(exclude_tags=()))
+    check_value("compile", backend, Literal[backends] | None)  # type: ignore[valid-type]
 
 
 def _quieten_lightning() -> None:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from experiments.app import command
 from experiments.device import choose_device
+from experiments.evaluations import predict_sample
 from experiments.folders import run_of
 from experiments.runs import load_run
 from lsm.errors import InputError
@@ -24,27 +25,18 @@ def run(cfg: DictConfig) -> list[Path]:
     """
     checkpoint, data = load_run(cfg)
 
-    import torch
-
-    from lsm.fields import FieldBatch
-    from lsm.metrics import relative_l2
     from lsm.plotting import Display, check_in_motion, draw_sample, save_animation, save_figure
 
     if cfg.animate:
         check_in_motion(data.spec)
     display = Display.from_dict(data.display)
-    dataset = data.dataset(cfg.split)
     name = checkpoint.run["config"]["benchmark"]["name"]
     device = choose_device(cfg.device)
-    solver = checkpoint.solver.to(device)
     paths = []
-    for index in _positions(cfg.samples, cfg.split, len(dataset)):
-        batch = FieldBatch.stack([dataset[index]]).to(device)
-        with torch.inference_mode():
-            prediction = solver(batch)
-        error = float(relative_l2(prediction, batch.targets))
+    for index in _positions(cfg.samples, cfg.split, len(data.dataset(cfg.split))):
+        sample, prediction, error = predict_sample(checkpoint.solver, data, cfg.split, index, device)
         title = f"{name}, {cfg.split} sample {index}: relative L2 error {error:.4f}"
-        drawn = data.spec, display, batch.sample(0).to("cpu"), prediction[0].cpu(), title
+        drawn = data.spec, display, sample, prediction, title
         path = Path(cfg.run_dir) / f"{cfg.split}_{index:04d}.png"
         save_figure(draw_sample(*drawn), path, cfg.dpi)
         paths.append(path)
@@ -68,12 +60,12 @@ def _positions(samples: Sequence[int] | None, split: str, available: int) -> lis
 def _draw_curve(cfg: DictConfig, benchmark: str) -> list[Path]:
     """The run's learning curve and its numbers; nothing for a checkpoint without the logs of a run."""
     from lsm.plotting import draw_learning_curve, save_figure
-    from lsm.training.history import keys_of, read_history, series_of, to_csv
+    from lsm.training.history import monitored, read_history, series_of, to_csv
 
     history = read_history(run_of(cfg.checkpoint))
     if not history:
         return []
-    metric = keys_of(history)[0].partition("/")[2]
+    metric = monitored(history)
     path = Path(cfg.run_dir) / "learning_curve.png"
     length = f"{len(history)} epoch" + ("" if len(history) == 1 else "s")
     save_figure(draw_learning_curve(series_of(history, metric), metric, f"{benchmark}, {length}"), path, cfg.dpi)

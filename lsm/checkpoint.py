@@ -21,8 +21,8 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from lsm.data.normalize import Ranges
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.fields import FieldSpec
 from lsm.files import remove_leftovers, require_regular, whole_file
 from lsm.memory import AllocationLimit
@@ -121,21 +121,32 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     content = read_folder(path) if path.is_dir() else load_plain(path)
-    described = content.get("lsm") if isinstance(content, dict) else None
-    if not isinstance(described, dict) or "state_dict" not in content:
-        raise InputError(
-            f"{path} is no checkpoint of lsm; weights of the public reference code have to be imported first"
-        )
-    require_plain(described, f"the description in {path}")
-    if described.get("schema") not in range(1, SCHEMA + 1):
-        raise InputError(
-            f"{path} has checkpoint schema {described.get('schema')}, this version reads schemas 1 to {SCHEMA}; "
-            "use the version of lsm that wrote it"
-        )
+    if problem := _find_problem(content, path):
+        raise InputError(f"{path} {problem}")
     with _misfits_reported(path):
-        content["lsm"] = migrate(described)
+        content["lsm"] = migrate(content["lsm"])
         _check_structure(content)
     return content
+
+
+def _find_problem(content: Any, path: Path) -> str | None:
+    """Why a file's content is no checkpoint that this version reads, in words; None if it may be one."""
+    described = content.get("lsm") if isinstance(content, dict) else None
+    if not isinstance(described, dict) or "state_dict" not in content:
+        return "is no checkpoint of lsm; weights of the public reference code have to be imported first"
+    require_plain(described, f"the description in {path}")
+    if not _is_state(content["state_dict"]):
+        return "holds a state_dict of other than tensors by name"
+    schema = described.get("schema")
+    if schema not in range(1, SCHEMA + 1):
+        readable = f"this version reads schemas 1 to {SCHEMA}; use the version of lsm that wrote it"
+        return f"has checkpoint schema {schema}, {readable}"
+    return None
+
+
+def _is_state(value: Any) -> bool:
+    named = isinstance(value, Mapping) and all(isinstance(name, str) for name in value)
+    return named and all(isinstance(item, Tensor) for item in value.values())
 
 
 def _check_structure(content: Mapping[str, Any]) -> None:
@@ -147,20 +158,11 @@ def _check_structure(content: Mapping[str, Any]) -> None:
     if content["lsm"]["data"]:
         check_value("data.provenance", content["lsm"]["data"].get("provenance"), Config)
     check_value("epoch", content.get("epoch"), Index | None)
-    state = content["state_dict"]
-    named = isinstance(state, Mapping) and all(isinstance(name, str) for name in state)
-    if not named or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError("state_dict contains other than tensors by name")
 
 
-@contextmanager
-def _misfits_reported(path: Path) -> Iterator[None]:
+def _misfits_reported(path: Path) -> AbstractContextManager[None]:
     """Say in which file a description is that no solver can be built from."""
-    try:
-        yield
-    except _MISFITS as error:
-        what = repr(error) if isinstance(error, KeyError) else error  # of a missing key only the name
-        raise InputError(f"{path} does not describe a solver of this version: {what}") from error
+    return explained(f"{path} does not describe a solver of this version", _MISFITS, passing=())
 
 
 def load_plain(path: Path) -> Any:
@@ -172,25 +174,47 @@ def load_plain(path: Path) -> Any:
     """
     require_regular(path)
     try:
-        _require_intact(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = _load_intact(path)
     except PermissionError:
         raise
     except Exception as error:  # torch and zipfile raise errors of many kinds
-        if isinstance(error, pickle.UnpicklingError) or _starts_as_pickle(path):
-            raise InputError(
-                f"{path} holds pickled objects, not only tensors and plain data as torch.save writes them since version 1.6; "
-                "it is refused, since reading it would run code from the file"
-            ) from error
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path} is damaged or no checkpoint ({reason}); a run keeps its checkpoints as checkpoints/best.ckpt and "
-            "checkpoints/last.ckpt"
-        ) from error
+        raise InputError(f"{path} {_explain(error, path)}") from error
     for item in walk(content, f"the content of {path}"):
-        if isinstance(item, Tensor):
-            _require_dense(path, item)
+        if isinstance(item, Tensor) and not _is_plain_array(item):
+            raise InputError(f"{path} holds a tensor of {tuple(item.shape)} that is no plain array")
     return content
+
+
+def _load_intact(path: Path) -> Any:
+    if damage := _find_damage(path):
+        raise ValueError(damage)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _find_damage(path: Path) -> str | None:
+    """What is wrong with the checksums, which torch does not look at, or would let an entry grow when it is read."""
+    with ZipFile(path) as archive:
+        entries = archive.infolist()
+        if any(entry.compress_type != ZIP_STORED for entry in entries):
+            return "it is compressed, which torch.save never does"
+        if len({entry.filename for entry in entries}) < len(entries):
+            return "it has two entries of one name"
+        if sum(entry.file_size for entry in entries) > path.stat().st_size:
+            return "its entries overlap"
+        damaged = archive.testzip()
+        return None if damaged is None else f"the checksum of {damaged} is wrong"
+
+
+def _explain(error: Exception, path: Path) -> str:
+    """What an error in reading a file says about it."""
+    if isinstance(error, pickle.UnpicklingError) or _starts_as_pickle(path):
+        return (
+            "holds pickled objects, not only tensors and plain data as torch.save writes them since version 1.6; "
+            "it is refused, since reading it would run code from the file"
+        )
+    reason = " ".join(str(error).split())
+    remedy = "a run keeps its checkpoints as checkpoints/best.ckpt and checkpoints/last.ckpt"
+    return f"is damaged or no checkpoint ({reason}); {remedy}"
 
 
 def _starts_as_pickle(path: Path) -> bool:
@@ -198,25 +222,10 @@ def _starts_as_pickle(path: Path) -> bool:
         return file.read(2) in _PICKLES
 
 
-def _require_intact(path: Path) -> None:
-    """Check the checksums, which torch does not look at, and that nothing grows when it is read."""
-    with ZipFile(path) as archive:
-        entries = archive.infolist()
-        if any(entry.compress_type != ZIP_STORED for entry in entries):
-            raise ValueError("it is compressed, which torch.save never does")
-        if len({entry.filename for entry in entries}) < len(entries):
-            raise ValueError("it has two entries of one name")
-        if sum(entry.file_size for entry in entries) > path.stat().st_size:
-            raise ValueError("its entries overlap")
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"the checksum of {damaged} is wrong")
-
-
-def _require_dense(path: Path, tensor: Tensor) -> None:
-    """Refuse tensors that are no plain arrays, or of more numbers than the file holds for them."""
+def _is_plain_array(tensor: Tensor) -> bool:
+    """Whether a tensor is dense, on the CPU, and of no more numbers than the file holds for it."""
     plain = type(tensor) in (Tensor, nn.Parameter) and tensor.layout is torch.strided and tensor.device.type == "cpu"
-    if not plain or tensor.is_quantized or tensor.nbytes > tensor.untyped_storage().nbytes():
-        raise InputError(f"{path} holds a tensor of {tuple(tensor.shape)} that is no plain array")
+    return plain and not tensor.is_quantized and tensor.nbytes <= tensor.untyped_storage().nbytes()
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -236,27 +245,37 @@ def rebuild(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
         content: see :func:`read`.
         path: where it was read, for messages.
     Raises:
-        InputError: the weights do not fit the description.
+        InputError: the weights do not fit the description, or are not finite.
     """
     described = content["lsm"]
     state = {name.removeprefix(PREFIX): value for name, value in content["state_dict"].items()}
-    require_finite(path, state)
+    bad = [name for name, value in state.items() if not torch.isfinite(value).all()]
+    if bad:
+        raise InputError(f"{path} holds weights {bad[0]} that are not finite; it is damaged, or its training diverged")
     with _misfits_reported(Path(path)):
-        spec = FieldSpec.from_dict(described["spec"])
-        # Temporary arrays double the weights; the rest is for constants.
-        with AllocationLimit(4 * sum(value.numel() for value in state.values()) + _MOST_CONSTANTS):
-            solver = build_solver(described["solver"], spec)
-        _require_same_shapes(solver.state_dict(), state)
-        solver.load_state_dict(state)
-        solver.ranges = _checked_ranges(described.get("ranges") or {}, spec)
+        solver = _rebuild_solver(described, state)
     return Checkpoint(solver.eval(), described["run"], described["data"], content.get("epoch"), Path(path))
 
 
-def _require_same_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+def _rebuild_solver(described: Mapping[str, Any], state: Mapping[str, Tensor]) -> NeuralSolver:
+    spec, ranges = FieldSpec.from_dict(described["spec"]), described.get("ranges") or {}
+    check_value("ranges", ranges, Mapping[str, Sequence[Sequence[float]]])
+    # Temporary arrays double the weights; the rest is for constants.
+    with AllocationLimit(4 * sum(value.numel() for value in state.values()) + _MOST_CONSTANTS):
+        solver = build_solver(described["solver"], spec)
+    if misfit := _find_other_shape(solver.state_dict(), state) or _find_other_ranges(spec, ranges):
+        raise InputError(misfit)
+    solver.load_state_dict(state)
+    solver.ranges = dict(ranges)
+    return solver
+
+
+def _find_other_shape(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> str | None:
     for name in {**expected, **found}:
         described, stored = (_shape_and_kind(state[name]) if name in state else "none" for state in (expected, found))
         if described != stored:
-            raise InputError(f"shape of the weights {name}: the description says {described}, the file {stored}")
+            return f"shape of the weights {name}: the description says {described}, the file {stored}"
+    return None
 
 
 def _shape_and_kind(tensor: Tensor) -> str:
@@ -265,24 +284,9 @@ def _shape_and_kind(tensor: Tensor) -> str:
     return f"{tuple(tensor.shape)}{kind}"
 
 
-def require_finite(path: str | Path, state: Mapping[str, Tensor]) -> None:
-    """Check the weights of a solver.
-
-    Raises:
-        InputError: one is NaN or infinite.
-    """
-    for name, value in state.items():
-        if not torch.isfinite(value).all():
-            raise InputError(
-                f"{path} holds weights {name} that are not finite; it is damaged, or its training diverged"
-            )
-
-
-def _checked_ranges(ranges: Mapping[str, Any], spec: FieldSpec) -> Ranges:
-    """Ranges that fit the fields; none for a checkpoint that does not record them."""
+def _find_other_ranges(spec: FieldSpec, ranges: Ranges) -> str | None:
     channels = {"inputs": spec.input_channels, "parameters": len(spec.parameters)}
     for name, pairs in ranges.items():
-        check_value(f"ranges.{name}", pairs, Sequence[Sequence[float]])
         if [len(pair) for pair in pairs] != [2] * channels[name]:
-            raise InputError(f"ranges.{name} are {len(pairs)}, expected {channels[name]} pairs of numbers")
-    return dict(ranges)
+            return f"ranges.{name} are {len(pairs)}, expected {channels[name]} pairs of numbers"
+    return None

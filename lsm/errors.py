@@ -1,13 +1,9 @@
-"""The exceptions for mistakes that a user can correct, and checks of the commonest ones."""
+"""The exceptions for mistakes that a user can correct."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
-
-_KINDS = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
 class InputError(ValueError):
@@ -57,49 +53,42 @@ def option_group(name: str) -> Iterator[None]:
         raise error.within(name) from error
 
 
-def require_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
-    """Check a whole number.
-
-    Raises:
-        InputError: the value is no integer (``True`` is none), or lies outside ``least`` to ``most``.
-    """
-    if not _is(int, value) or value < least or (most is not None and value > most):
-        expected = f"of at least {least}" if most is None else f"from {least} to {most}"
-        raise InputError(f"{name} is {value}, expected a whole number {expected}")
+#: Kinds of exceptions, as an ``except`` clause takes them.
+Kinds = type[BaseException] | tuple[type[BaseException], ...]
 
 
-def require_number(
-    name: str, value: Any, least: float = -math.inf, most: float = math.inf, positive: bool = False
-) -> None:
-    """Check a number that need not be whole.
-
-    Raises:
-        InputError: the value is no number (``True`` is none), not finite, outside ``least`` to ``most``, or 0 or less although
-            it is to be ``positive``.
-    """
-    if not (_is(float, value) and math.isfinite(value)) or not least <= value <= most or (positive and value <= 0):
-        limits = [f"of at least {least:g}"] * (least > -math.inf) + [f"of at most {most:g}"] * (most < math.inf)
-        expected = " ".join(["a positive number" if positive else "a finite number", " and ".join(limits)]).rstrip()
-        raise InputError(f"{name} is {value}, expected {expected}")
-
-
-def require_kinds(options: Mapping[str, Any], defaults: Mapping[str, Any], prefix: str = "") -> None:
-    """Check that options are true or false, whole numbers or numbers where their defaults are.
+@contextmanager
+def explained(
+    problem: str,
+    errors: Kinds = Exception,
+    remedy: str = "",
+    *,
+    passing: Kinds = (InputError, PermissionError),
+    options: Sequence[str] = (),
+) -> Iterator[None]:
+    """Say what an error of a library, or of an inner check, means for the user.
 
     Args:
-        options: by name; those without a default are not looked at.
-        defaults: by name.
-        prefix: of the names, as typed.
+        problem: what is wrong, such as "FILE is damaged".
+        errors: kinds of errors that mean it.
+        remedy: what to do about it.
+        passing: kinds of errors that are left as they are, since they say themselves what is wrong.
+        options: see :class:`InputError`.
     Raises:
-        InputError: one is of another kind.
+        InputError: ``PROBLEM (REASON); REMEDY``, or ``PROBLEM: REASON`` without a remedy.
+
+    Example:
+        >>> with explained("data.json is damaged", ValueError, "write it again"):
+        ...     int("x1")
+        Traceback (most recent call last):
+        lsm.errors.InputError: data.json is damaged (invalid literal for int() with base 10: 'x1'); write it again
     """
-    for name, default in defaults.items():
-        kind = type(default)
-        if name in options and kind in _KINDS and not _is(kind, options[name]):
-            raise InputError(f"{prefix}{name} is {options[name]}, expected {_KINDS[kind]}")
-
-
-def _is(kind: type, value: Any) -> bool:
-    if isinstance(value, bool) or kind is bool:
-        return kind is type(value)
-    return isinstance(value, (int, float) if kind is float else kind)
+    try:
+        yield
+    except passing:
+        raise
+    except errors as error:
+        said = repr(error) if isinstance(error, KeyError) else str(error)  # of a missing key, str shows only its name
+        reason = " ".join(said.split()) or type(error).__name__
+        sentence = f"{problem} ({reason}); {remedy}" if remedy else f"{problem}: {reason}"
+        raise InputError(sentence, options) from error

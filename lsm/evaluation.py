@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,10 +14,11 @@ from torch import Tensor
 
 from lsm.data.symmetry import Symmetry, apply, elements, undo
 from lsm.errors import InputError
-from lsm.fields import FieldBatch
-from lsm.metrics import METRICS, relative_l2_per_channel
+from lsm.fields import FieldBatch, FieldSpec
+from lsm.metrics import METRICS, Metric, has_interior, parts_of
 from lsm.registry import Registry
 from lsm.solver import NeuralSolver, batch_statistics
+from lsm.statistics import bootstrap_intervals
 
 #: Fields ``(b, *sites, c_out)`` in physical units for a batch.
 Predictor = Callable[[FieldBatch], Tensor]
@@ -52,45 +56,90 @@ def average_over_symmetries(predict: Predictor, solver: NeuralSolver, symmetries
     return transformed
 
 
+#: Errors with one number per sample that are reported where they are defined.
+_SCALARS = ("relative_l2", "rmse", "max_error")
+
+
+def standard_metrics(spec: FieldSpec) -> list[str]:
+    """Names of the metrics that are defined for some fields: single numbers first, then those in parts."""
+    slope = ["relative_h1"] if has_interior(spec) else []
+    return [*_SCALARS, *slope, *(name for name in METRICS.names() if parts_of(METRICS[name], spec))]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Errors of the samples of a split.
 
     Args:
-        errors: ``(n,)`` by the name of the metric.
-        by_channel: ``(n, c)``, relative L2 error of each target channel alone; NaN or inf where the truth is zero everywhere.
-        channels: names of the target channels.
+        errors: ``(n,)`` or in parts ``(n, k)``, by the name of the metric; NaN or inf where one is not defined.
+        parts: names of the k parts, by the name of the metric.
+        digest: of the truth of all samples: two evaluations with equal digests saw the same samples.
     """
 
     errors: Mapping[str, np.ndarray]
-    by_channel: np.ndarray
-    channels: tuple[str, ...]
+    parts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    digest: str = ""
 
-    def summary(self, metric: str) -> dict[str, float | int]:
-        """Mean, standard deviation, median and largest error, and the index of the sample that has it."""
-        errors = self.errors[metric]
+    @property
+    def scalars(self) -> dict[str, np.ndarray]:
+        """The errors with one number per sample, ``(n,)`` by the name of the metric."""
+        return {name: errors for name, errors in self.errors.items() if name not in self.parts}
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """Each number of a sample, ``(n,)``, by its name such as ``rmse`` or ``relative_l2_per_band low``."""
+        columns: dict[str, np.ndarray] = {}
+        for name, errors in self.errors.items():
+            parts = self.parts.get(name)
+            columns |= (
+                {name: errors} if parts is None else {f"{name} {part}": errors[:, i] for i, part in enumerate(parts)}
+            )
+        return columns
+
+    def summaries(self) -> dict[str, dict[str, Any] | None]:
+        """Statistics of each metric, see :func:`summary`; of a metric in parts those of each part by its name.
+
+        None stands for an error that is not defined for a sample.
+        """
+        columns = self.columns()
+        known = {name: errors for name, errors in columns.items() if np.isfinite(errors).all()}
+        intervals = bootstrap_intervals(np.stack([*known.values()], axis=-1)[None]) if known else []
+        found = {name: summary(known[name], interval) for name, interval in zip(known, intervals, strict=True)}
         return {
-            "num_samples": len(errors),
-            "mean": float(errors.mean()),
-            "std": float(errors.std(ddof=1)) if len(errors) > 1 else 0.0,
-            "median": float(np.median(errors)),
-            "worst": float(errors.max()),
-            "worst_sample": int(errors.argmax()),
+            name: {part: found.get(f"{name} {part}") for part in self.parts[name]}
+            if name in self.parts
+            else found.get(name)
+            for name in self.errors
         }
 
-    def means_by_channel(self) -> dict[str, float | None]:
-        """Mean relative L2 error of each channel alone; None where a true channel is zero everywhere."""
-        means = self.by_channel.mean(axis=0)
-        return {
-            name: float(mean) if np.isfinite(mean) else None for name, mean in zip(self.channels, means, strict=True)
-        }
+
+def summary(errors: np.ndarray, interval: tuple[float, float]) -> dict[str, Any]:
+    """Statistics of the errors ``(n,)`` of a split, and the samples with the smallest, the median and the largest one.
+
+    Args:
+        errors: one for each sample.
+        interval: bootstrap interval of their mean.
+    """
+    order = np.argsort(errors, kind="stable")
+    best, middle, worst = (int(order[place]) for place in (0, (len(order) - 1) // 2, -1))
+    return {
+        "num_samples": len(errors),
+        "mean": float(errors.mean()),
+        "interval": list(interval),
+        "std": float(errors.std(ddof=1)) if len(errors) > 1 else 0.0,
+        "median": float(np.median(errors)),
+        "best": float(errors[best]),
+        "worst": float(errors[worst]),
+        "best_sample": best,
+        "median_sample": middle,
+        "worst_sample": worst,
+    }
 
 
 def measure(
     solver: NeuralSolver,
     batches: Iterable[FieldBatch],
     device: torch.device,
-    metrics: Sequence[str] = ("relative_l2",),
+    metrics: Sequence[str] | None = None,
     transforms: Sequence[str] = (),
     symmetries: Sequence[Symmetry] = (),
 ) -> Evaluation:
@@ -98,28 +147,45 @@ def measure(
 
     Args:
         solver: the solver; it is moved to the device.
-        batches: samples with their truth.
+        batches: samples with their truth, ``(b, *sites, c)`` in physical units, at any resolution that the solver takes.
         device: where to compute.
-        metrics: names of :data:`lsm.metrics.METRICS`.
+        metrics: names of :data:`lsm.metrics.METRICS`; by default those of :func:`standard_metrics`.
         transforms: names of :data:`TRANSFORMS`, applied one after the other.
         symmetries: those of the benchmark, for transforms that use them.
     Raises:
-        InputError: a name is unknown, or there are no batches.
+        InputError: a name is unknown, a metric is not defined for these fields, or there are no batches.
     """
-    named = {name: METRICS[name] for name in metrics}
     predict: Predictor = solver.eval().to(device)
     for name in transforms:
         predict = TRANSFORMS[name](predict, solver, symmetries)
-    columns: dict[str, list[Tensor]] = {name: [] for name in named}
-    by_channel = []
+    waiting = iter(batches)
+    first = next(waiting, None)
+    if first is None:
+        raise InputError("there are no samples to measure")
+    spec = replace(solver.spec, sites=tuple(first.targets.shape[1:-1]))
+    named = {name: METRICS[name] for name in metrics or standard_metrics(spec)}
+    parts = _parts(named, spec)
+    found: dict[str, list[Tensor]] = {name: [] for name in named}
+    digest = hashlib.sha256()
     with torch.inference_mode():
-        for batch in batches:
+        for batch in chain([first], waiting):
+            digest.update(batch.targets.numpy().tobytes())
             batch = batch.to(device)
             prediction = predict(batch)
             for name, metric in named.items():
-                columns[name].append(metric(prediction, batch, solver.spec).cpu())
-            by_channel.append(relative_l2_per_channel(prediction, batch.targets).cpu())
-    if not by_channel:
-        raise InputError("there are no samples to measure")
-    errors = {name: torch.cat(parts).double().numpy() for name, parts in columns.items()}
-    return Evaluation(errors, torch.cat(by_channel).double().numpy(), solver.spec.target_names)
+                found[name].append(metric(prediction, batch, spec).cpu())
+    errors = {name: torch.cat(values).double().numpy() for name, values in found.items()}
+    return Evaluation(errors, parts, digest.hexdigest())
+
+
+def _parts(named: Mapping[str, Metric], spec: FieldSpec) -> dict[str, tuple[str, ...]]:
+    """Names of the parts of those metrics that have any.
+
+    Raises:
+        InputError: the fields have no such parts.
+    """
+    found = {name: names for name, metric in named.items() if (names := parts_of(metric, spec)) is not None}
+    for name, names in found.items():
+        if not names:
+            raise InputError(f"{name} is not defined for these fields, which have no such parts; leave it out")
+    return found

@@ -111,9 +111,19 @@ class FieldSpec:
         """A name for each target channel, such as ``vorticity at frame 11``; frames are counted from the first input."""
         if self.frames is None:
             return tuple(channel.name for channel in self.targets)
-        first = self.frames.inputs + 1
-        numbers = range(first, first + self.frames.targets)
-        return tuple(f"{channel.name} at frame {number}" for number in numbers for channel in self.targets)
+        return tuple(f"{channel.name} at {frame}" for frame in self.frame_names for channel in self.targets)
+
+    @property
+    def frame_names(self) -> tuple[str, ...]:
+        """A name for each predicted frame, such as ``frame 11``; none for fields at rest.
+
+        Frames of a roll-out are counted from 1, the first input; those of an axis ``time`` from 0.
+        """
+        if self.frames is not None:
+            first, count = self.frames.inputs + 1, self.frames.targets
+        else:
+            first, count = 0, self.sites[self.axes.index("time")] if "time" in self.axes else 0
+        return tuple(f"frame {number}" for number in range(first, first + count))
 
     @property
     def space_dim(self) -> int:
@@ -187,20 +197,20 @@ class FieldBatch:
         return len(self.inputs)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> FieldBatch:
-        """The batch with every tensor changed."""
+        """The batch with every tensor ``(b, ...)`` changed by the same function."""
         changed: dict[str, Any] = {name: None if value is None else change(value) for name, value in vars(self).items()}
         return FieldBatch(**changed)
 
     def to(self, *args: Any, **kwargs: Any) -> FieldBatch:
-        """As :meth:`torch.Tensor.to`, for every tensor."""
+        """As :meth:`torch.Tensor.to`, for every tensor ``(b, ...)`` of the batch."""
         return self.map(lambda tensor: tensor.to(*args, **kwargs))
 
     def pin_memory(self) -> FieldBatch:
-        """As :meth:`torch.Tensor.pin_memory`, for every tensor."""
+        """As :meth:`torch.Tensor.pin_memory`, for every tensor ``(b, ...)`` of the batch."""
         return self.map(lambda tensor: tensor.pin_memory())
 
     def sample(self, index: int) -> FieldBatch:
-        """One sample, without the leading axis."""
+        """One sample, ``(*sites, c)`` without the leading axis."""
         return self.map(lambda tensor: tensor[index])
 
     def select(self, positions: Tensor) -> FieldBatch:
@@ -209,7 +219,13 @@ class FieldBatch:
 
     @staticmethod
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:
-        """Collate single samples into a batch."""
+        """Collate single samples ``(*sites, c)`` into a batch ``(b, *sites, c)``.
+
+        Example:
+            >>> sample = FieldBatch(inputs=torch.zeros(64, 2), targets=torch.zeros(64, 1))
+            >>> FieldBatch.stack([sample, sample]).inputs.shape
+            torch.Size([2, 64, 2])
+        """
         columns = {field.name: [getattr(sample, field.name) for sample in samples] for field in fields(FieldBatch)}
         stacked: dict[str, Any] = {
             name: None if column[0] is None else torch.stack(column) for name, column in columns.items()

@@ -10,7 +10,7 @@ import shutil
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ try:
 except ImportError:  # systems other than POSIX; nothing is locked or removed there
     fcntl = None  # type: ignore[assignment]
 
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 
 #: Seconds after which an unlocked partial file counts as the leftover of a killed process.
 _LEFTOVER_AGE = 60
@@ -104,6 +104,20 @@ def _is_unlocked(path: Path) -> bool:
         return _try_lock(file)
 
 
+def require_free(*paths: Path, remedy: str) -> None:
+    """Check that nothing exists where files are to be written.
+
+    Args:
+        paths: of the files.
+        remedy: what to do otherwise, for the message.
+    Raises:
+        InputError: something exists; the message lists it.
+    """
+    taken = [str(path) for path in paths if path.exists()]
+    if taken:
+        raise InputError(f"{', '.join(taken)} {'exist' if taken[1:] else 'exists'} already; {remedy}")
+
+
 def require_regular(path: Path) -> None:
     """Check that a path names a regular file: opening a pipe would wait for ever.
 
@@ -117,8 +131,7 @@ def require_regular(path: Path) -> None:
         raise InputError(f"{path} is a {'folder' if path.is_dir() else 'pipe or device'}, expected a file")
 
 
-@contextmanager
-def reading(path: Path, kind: str) -> Iterator[None]:
+def reading(path: Path, kind: str) -> AbstractContextManager[None]:
     """Turn the many exceptions of readers on damaged files into one; files that may not be read stay an OSError.
 
     Args:
@@ -127,15 +140,7 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     Raises:
         InputError: reading failed.
     """
-    try:
-        yield
-    except (InputError, PermissionError):
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())
-        raise InputError(
-            f"{path} cannot be read as {kind} ({reason}); it is damaged: download or make it again"
-        ) from error
+    return explained(f"{path} cannot be read as {kind}", Exception, "it is damaged: download or make it again")
 
 
 def sha256(path: Path) -> str:

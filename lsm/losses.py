@@ -12,7 +12,7 @@ from annotated_types import MinLen
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.metrics import METRICS
+from lsm.metrics import scalar_metric
 from lsm.registry import Positive, Registry
 
 LOSSES: Registry = Registry("loss")
@@ -28,7 +28,13 @@ class WeightedSum:
             two differ.
 
     Example:
+        >>> import torch
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (3,), ("x",), (Channel("a"),), (Channel("u"),))
+        >>> truth = torch.tensor([[[0.0], [1.0], [2.0]]])
         >>> loss = WeightedSum(terms={"relative_l2": 1.0, "relative_h1": 0.1}, reduction="mean")
+        >>> loss(1.5 * truth, FieldBatch(truth, truth), spec)
+        tensor(0.5500)
     """
 
     def __init__(
@@ -37,7 +43,7 @@ class WeightedSum:
         terms: Annotated[Mapping[str, Positive], MinLen(1)],
         reduction: Literal["sum", "mean"] = "sum",
     ) -> None:
-        self._terms = [(weight, METRICS[name]) for name, weight in terms.items()]
+        self._terms = [(weight, scalar_metric(name)) for name, weight in terms.items()]
         self._reduction = reduction
 
     def __call__(self, prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:

@@ -1,7 +1,8 @@
 """Errors of predicted fields: ``(prediction, batch, spec) -> (b,)``, by name in :data:`METRICS`.
 
 A loss is a weighted sum of them (:mod:`lsm.losses`), evaluation reports them. To add one, write a function and register it.
-Knows no model and no data set.
+A metric may also split an error into parts, ``(b, k)``, whose names the decorator :func:`in_parts` gives. Such a metric is
+reported, but cannot be trained on. Knows no model and no data set.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from einops import rearrange
+from einops import rearrange, reduce
 from torch import Tensor
 from torch.linalg import vector_norm
 
@@ -17,10 +18,57 @@ from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.registry import Registry
 
-#: Error of each sample, ``(b,)``, of a prediction ``(b, *sites, c)`` in physical units.
+#: Error of each sample, ``(b,)`` or in parts ``(b, k)``, of a prediction ``(b, *sites, c)`` in physical units.
 Metric = Callable[[Tensor, FieldBatch, FieldSpec], Tensor]
 
+#: Names of the parts of an error; none where the fields have no such parts.
+PartNames = Callable[[FieldSpec], tuple[str, ...]]
+
 METRICS: Registry[Metric] = Registry("metric")
+
+#: Spectral bands: name, and the largest wave number in it, in waves per length of an axis.
+BANDS = {"low": 4.0, "middle": 12.0, "high": float("inf")}
+
+#: Parts of a lattice: its rim, and the rest.
+REGIONS = ("boundary", "interior")
+
+
+def in_parts(names: PartNames) -> Callable[[Metric], Metric]:
+    """Decorator of a metric that returns ``(b, k)``.
+
+    Args:
+        names: the names of the k parts, from the specification.
+    """
+
+    def mark(metric: Metric) -> Metric:
+        setattr(metric, "part_names", names)  # noqa: B010
+        return metric
+
+    return mark
+
+
+def parts_of(metric: Metric, spec: FieldSpec) -> tuple[str, ...] | None:
+    """Names of the parts into which a metric splits an error; None for a metric with one number per sample."""
+    names: PartNames | None = getattr(metric, "part_names", None)
+    return None if names is None else names(spec)
+
+
+def scalar_metric(name: str) -> Metric:
+    """The metric of this name, which has to give one number per sample.
+
+    Raises:
+        InputError: it is unknown, or splits an error into parts.
+    """
+    metric = METRICS[name]
+    if hasattr(metric, "part_names"):
+        known = ", ".join(other for other in METRICS.names() if not hasattr(METRICS[other], "part_names"))
+        raise InputError(f"metric {name} has several numbers per sample, expected one of: {known}")
+    return metric
+
+
+def has_interior(spec: FieldSpec) -> bool:
+    """Whether the sites form a lattice with at least three sites along each axis."""
+    return spec.geometry != "points" and min(spec.sites) > 2
 
 
 def _check_shapes(prediction: Tensor, truth: Tensor) -> None:
@@ -48,43 +96,134 @@ def relative_l2(prediction: Tensor, truth: Tensor) -> Tensor:
     return vector_norm(difference, dim=1) / vector_norm(truth.flatten(1), dim=1)
 
 
-def relative_l2_per_channel(prediction: Tensor, truth: Tensor) -> Tensor:
-    """Relative L2 error of each sample and channel, over all sites.
-
-    Args:
-        prediction: ``(b, *sites, c)``, in physical units.
-        truth: same shape and units.
-    Returns:
-        ``(b, c)``, dimensionless.
-    Raises:
-        ValueError: shapes differ.
-    """
-    _check_shapes(prediction, truth)
-    difference = (prediction - truth).flatten(1, -2)
-    return vector_norm(difference, dim=1) / vector_norm(truth.flatten(1, -2), dim=1)
-
-
 @METRICS.register("relative_l2")
 def relative_l2_of_batch(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
-    """:func:`relative_l2`, in a roll-out over all frames together."""
+    """:func:`relative_l2` of a batch, ``(b,)`` and dimensionless, in a roll-out over all frames together."""
     return relative_l2(prediction, batch.targets)
 
 
 @METRICS.register("relative_l2_by_frame")
 def relative_l2_by_frame(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Sum over the frames of a roll-out of each frame's relative L2 error, ``(b,)``; :func:`relative_l2` without frames."""
-    _check_shapes(prediction, batch.targets)
     count = spec.frames.targets if spec.frames else 1
-    frames = [
-        rearrange(field, "b ... (t c) -> (b t) ... c", t=count, c=spec.out_channels)
-        for field in (prediction, batch.targets)
-    ]
-    return relative_l2(*frames).unflatten(0, (-1, count)).sum(dim=1)
+    return _relative_l2_of(
+        prediction, batch.targets, lambda field: rearrange(field, "b ... (t c) -> b t (... c)", t=count)
+    ).sum(dim=1)
+
+
+def _relative_l2_of(prediction: Tensor, truth: Tensor, arrange: Callable[[Tensor], Tensor]) -> Tensor:
+    """Relative L2 error ``(b, k)`` of each part of a field; ``arrange`` maps ``(b, *sites, c)`` to ``(b, k, n)``."""
+    _check_shapes(prediction, truth)
+    return vector_norm(arrange(prediction - truth), dim=-1) / vector_norm(arrange(truth), dim=-1)
+
+
+@METRICS.register("relative_l2_per_channel")
+@in_parts(lambda spec: tuple(channel.name for channel in spec.targets) if len(spec.targets) > 1 else ())
+def relative_l2_per_channel(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Relative L2 error of each target field alone, ``(b, fields)``, over all sites and, in a roll-out, all frames."""
+    count = len(spec.targets)
+    return _relative_l2_of(
+        prediction, batch.targets, lambda field: rearrange(field, "b ... (t c) -> b c (... t)", c=count)
+    )
+
+
+@METRICS.register("relative_l2_per_frame")
+@in_parts(lambda spec: spec.frame_names)
+def relative_l2_per_frame(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Relative L2 error of each frame alone, ``(b, frames)``, over all sites and fields.
+
+    The frames are those of a roll-out, or the sites along the axis ``time``.
+    """
+
+    def arrange(field: Tensor) -> Tensor:
+        if spec.frames:
+            return rearrange(field, "b ... (t c) -> b t (... c)", t=spec.frames.targets)
+        return field.movedim(1 + spec.axes.index("time"), 1).flatten(2)
+
+    return _relative_l2_of(prediction, batch.targets, arrange)
+
+
+def _band_names(spec: FieldSpec) -> tuple[str, ...]:
+    """The bands that hold wave numbers of the grid; a coarse one has no high ones."""
+    if spec.geometry != "grid":
+        return ()
+    largest = sum((spec.sites[axis] // 2) ** 2 for axis in _spatial(spec)) ** 0.5
+    lowest = dict(zip(BANDS, [0.0, *BANDS.values()], strict=False))
+    return tuple(name for name in BANDS if lowest[name] < largest)
+
+
+def _spatial(spec: FieldSpec) -> list[int]:
+    """Positions of the axes of the sites but that of time."""
+    return [position for position, name in enumerate(spec.axes) if name != "time"]
+
+
+@METRICS.register("relative_l2_per_band")
+@in_parts(_band_names)
+def relative_l2_per_band(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Error in bands of the wave number, relative to the truth of all bands, ``(b, bands)``, on a grid.
+
+    With Fourier transforms ``P`` and ``T`` over the axes of space, ``sqrt(sum_{k in band} |P - T|^2 / sum_k |T|^2)``. Wave
+    numbers are in waves per length of an axis, ``|k|`` is their Euclidean norm, and :data:`BANDS` says where the bands end.
+    The squares of the bands sum to the square of the relative L2 error. An error that is not periodic has a jump across the
+    rim, which adds to the high bands.
+
+    Raises:
+        InputError: the sites are no grid.
+    """
+    if spec.geometry != "grid":
+        raise InputError("only a regular grid has spectral bands; choose another error than relative_l2_per_band")
+    _check_shapes(prediction, batch.targets)
+    axes = [1 + position for position in _spatial(spec)]
+    power = torch.fft.fftn(prediction - batch.targets, dim=axes).abs().square()
+    total = torch.fft.fftn(batch.targets, dim=axes).abs().square().flatten(1).sum(dim=1)
+    numbers = _wave_numbers(batch.targets, axes)
+    ends = torch.tensor(list(BANDS.values()), device=numbers.device, dtype=numbers.dtype)
+    band = torch.bucketize(numbers, ends).expand(power.shape)
+    parts = [torch.where(band == index, power, 0.0).flatten(1).sum(dim=1) for index in range(len(_band_names(spec)))]
+    return (torch.stack(parts, dim=1) / total[:, None]).sqrt()
+
+
+def _wave_numbers(field: Tensor, axes: list[int]) -> Tensor:
+    """``|k|`` of each Fourier mode along some axes, with axes of length 1 elsewhere."""
+    squares = torch.zeros((), device=field.device, dtype=torch.float64)
+    for axis in axes:
+        size = field.shape[axis]
+        along = torch.fft.fftfreq(size, 1.0 / size, device=field.device, dtype=torch.float64)
+        squares = squares + along.square().reshape([-1 if other == axis else 1 for other in range(field.dim())])
+    return squares.sqrt()
+
+
+@METRICS.register("relative_l2_per_region")
+@in_parts(lambda spec: REGIONS if has_interior(spec) else ())
+def relative_l2_per_region(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Error at the rim of a lattice and inside, ``(b, 2)``: root mean squares over a region, relative to that of the whole truth.
+
+    The rim are the sites at the first or last index along an axis of space. Relative to the whole truth, the two numbers compare
+    with one another, also where a boundary condition makes the truth zero.
+
+    Raises:
+        InputError: the sites are a point cloud, or all of them belong to the rim.
+    """
+    if not has_interior(spec):
+        raise InputError("these sites have no boundary and interior; choose another error than relative_l2_per_region")
+    _check_shapes(prediction, batch.targets)
+    rim = torch.zeros(batch.targets.shape[1:-1], dtype=torch.bool, device=prediction.device)
+    for position in _spatial(spec):
+        rim.movedim(position, 0)[[0, -1]] = True
+    squares = (prediction - batch.targets).square()
+    means = torch.stack([squares[:, region].flatten(1).mean(dim=1) for region in (rim, ~rim)], dim=1)
+    return (means / reduce(batch.targets.square(), "b ... -> b 1", "mean")).sqrt()
 
 
 @METRICS.register("rmse")
 def root_mean_square_error(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
-    """Root mean square error over all sites and channels, ``(b,)``, in the unit of the field."""
+    """Root mean square error over all sites and channels, ``(b,)``, in the unit of the field.
+
+    Example:
+        >>> batch = FieldBatch(inputs=torch.zeros(1, 2, 1), targets=torch.zeros(1, 2, 1))
+        >>> METRICS["rmse"](torch.tensor([[[3.0], [4.0]]]), batch, spec=None)
+        tensor([3.5355])
+    """
     _check_shapes(prediction, batch.targets)
     return (prediction - batch.targets).flatten(1).square().mean(dim=1).sqrt()
 
@@ -124,6 +263,12 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
         ``(b, *sites, c, d)``, in units of the field per unit of length.
     Raises:
         InputError: the sites are a point cloud, which has no axes.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (3,), ("x",), (Channel("a"),), (Channel("u"),))
+        >>> gradient(torch.tensor([[[0.0], [1.0], [2.0]]]), None, spec).flatten()
+        tensor([2., 2., 2.])
     """
     if spec.geometry == "points":
         raise InputError(
@@ -136,11 +281,21 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
         return slopes
     jacobian = torch.stack(torch.gradient(coords, spacing=spacing, dim=axes, edge_order=2), dim=-1)
     # Chain rule: df/ds = (df/dx) J with J = dx/ds, so df/dx solves  x J = s.
-    return torch.linalg.solve(jacobian, slopes, left=False)
+    # A cell without an area makes the result infinite or NaN; `solve` would raise an error that names no sample.
+    return torch.linalg.solve_ex(jacobian, slopes, left=False).result
 
 
 def describe_fault(inputs: Tensor, truth: Tensor) -> str:
-    """Why the error of a batch is not finite: its data, or the prediction."""
+    """Why the error of a batch is not finite: its data, or the prediction.
+
+    Args:
+        inputs: ``(b, *sites, c_in)``.
+        truth: ``(b, *sites, c_out)``.
+
+    Example:
+        >>> describe_fault(torch.ones(1, 3, 1), torch.zeros(1, 3, 1))
+        'a true field is zero everywhere, for which no relative error is defined; leave that sample out'
+    """
     if not all(torch.isfinite(field).all() for field in (inputs, truth)):
         return "a field is not finite, so the data are damaged; write them again without that sample"
     if not truth.flatten(1).any(dim=1).all():

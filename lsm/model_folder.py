@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.files import require_regular, sha256, write_whole
 from lsm.plain import MAX_TEXT, parse_json
 from lsm.registry import Config, Index, check_value
@@ -95,12 +95,8 @@ def _read_weights(path: Path, expected: str | None) -> dict[str, Tensor]:
         raise InputError(
             f"{path} does not exist; weights are read from safetensors only, since other formats can hold code"
         )
-    try:
+    with explained(f"{path} is damaged or no safetensors file", (SafetensorError, ValueError, OSError)):
         weights = load_file(path)
-    except (SafetensorError, ValueError, OSError) as error:
-        if isinstance(error, PermissionError):
-            raise
-        raise InputError(f"{path} is damaged or no safetensors file ({error})") from error
-    if expected is not None and sha256(path) != expected:
-        raise InputError(f"{path} is damaged or belongs to another {CONFIG}: its checksum is wrong")
+        if expected is not None and sha256(path) != expected:
+            raise ValueError(f"its checksum is not the one that {CONFIG} records")
     return weights

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 
 #: Most characters of a JSON text.
 MAX_TEXT = 1 << 24
@@ -32,10 +32,8 @@ def parse_json(text: str, what: str) -> dict[str, Any]:
     """
     if len(text) > MAX_TEXT:
         raise InputError(f"{what} has {len(text)} characters, expected at most {MAX_TEXT}")
-    try:
+    with explained(f"{what} is no JSON text that can be read", (ValueError, RecursionError)):
         parsed = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{what} is no JSON text that can be read ({error})") from error
     if not isinstance(parsed, dict):
         raise InputError(f"{what} is no JSON object")
     require_plain(parsed, what)

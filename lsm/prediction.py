@@ -180,7 +180,7 @@ class RangeCheck:
     found: dict[str, list[float]] = field(default_factory=dict)
 
     def add(self, given: Mapping[str, np.ndarray]) -> None:
-        """Look at the samples of a block."""
+        """Look at the samples of a block: ``inputs`` ``(b, *sites, c_in)`` and ``parameters`` ``(b, p)``."""
         channels = {"inputs": self.solver.spec.inputs, "parameters": self.solver.spec.parameters}
         for kind, pairs in self.solver.ranges.items():
             limits, values = np.array(pairs, dtype=np.float64), given[kind]
@@ -239,7 +239,8 @@ def predict_file(
         InputError: a file is of another format, or its arrays do not fit.
     """
     require_format(target)
-    _require_different(source, target)
+    if problem := _find_conflict(source, target):
+        raise InputError(problem)
     check = RangeCheck(solver)
     record = {"fields": predicted_arrays(solver.spec), "input": source.name, **provenance}
     with open_inputs(source, solver.spec) as inputs:
@@ -252,11 +253,12 @@ def predict_file(
     return check
 
 
-def _require_different(source: Path, target: Path) -> None:
+def _find_conflict(source: Path, target: Path) -> str | None:
     if source.resolve() == target.resolve():
-        raise InputError(f"{target} is the file of inputs; choose another output")
+        return f"{target} is the file of inputs; choose another output"
     if target.suffix in vtk_files.SUFFIXES and source.suffix not in vtk_files.SUFFIXES:
-        raise InputError(f"{target}: a VTK file needs the points of one; give an input in .vtu or .vtk")
+        return f"{target}: a VTK file needs the points of one; give an input in .vtu or .vtk"
+    return None
 
 
 def _blocks(

@@ -102,7 +102,7 @@ def training_step(module: SolverModule, batch: FieldBatch, precision: str = "32-
 
     Args:
         module: what to train, on the batch's device.
-        batch: the samples of every step.
+        batch: the samples of every step, ``(b, *sites, c)``.
         precision: one of :data:`PRECISIONS`.
     """
     optimizer: Any = module.configure_optimizers()["optimizer"]
@@ -121,7 +121,7 @@ def training_step(module: SolverModule, batch: FieldBatch, precision: str = "32-
 
 
 def prediction(solver: NeuralSolver, batch: FieldBatch, precision: str = "32-true") -> Call:
-    """A function that predicts a batch in evaluation mode, without gradients."""
+    """A function that predicts a batch ``(b, *sites, c)`` in evaluation mode, without gradients."""
     context = precision_context(precision, batch.inputs.device)
 
     def predict() -> Tensor:
@@ -246,7 +246,7 @@ def profile(
 
     Args:
         make_module: makes what is trained; it is moved to the batch's device.
-        batch: samples, on the device to measure.
+        batch: samples ``(b, *sites, c)``, on the device to measure.
         precision: one of :data:`PRECISIONS`.
         backend: of ``torch.compile``; None for none.
         warmup: calls before those that are timed.

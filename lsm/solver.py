@@ -53,6 +53,9 @@ class Normalizers(NamedTuple):
 class NeuralSolver(nn.Module):
     """A model between the normalisers of its inputs and targets.
 
+    It maps physical fields ``(b, *sites, c_in)`` to physical fields ``(b, *sites, c_out)``; the model inside sees neither units
+    nor time.
+
     Args:
         model: any model that follows :class:`lsm.model.Model`.
         normalizers: of inputs, targets and parameters.
@@ -83,7 +86,9 @@ class NeuralSolver(nn.Module):
         """Compute the statistics of inputs, targets, parameters and coordinates, and the ranges of inputs and parameters.
 
         Args:
-            batches: returns, each time it is called, every training sample once.
+            batches: returns, each time it is called, every training sample once, in batches ``(b, *sites, c)``.
+        Raises:
+            InputError: there are fewer than two samples, or a value is not finite.
         """
         inputs = RangeMeter(batch.inputs for batch in batches())
         self.input_normalizer.fit(inputs)
@@ -146,7 +151,7 @@ class NeuralSolver(nn.Module):
         return self.solve(batch.inputs, batch.coords, batch.code, batch.parameters)
 
     def solve(self, inputs: Tensor, *rest: Tensor | None) -> Tensor:
-        """Predict as :meth:`forward` from the tensors of a batch: inputs, coordinates, code and parameters."""
+        """Predict as :meth:`forward` from the tensors of a batch: inputs ``(b, *sites, c_in)``, coordinates, code, parameters."""
         if self.spec.frames is None:
             return self.step(inputs, *rest)
         frames = rollout(lambda window: self.step(window, *rest), inputs, num_steps=self.spec.frames.targets)
@@ -201,24 +206,23 @@ class NeuralSolver(nn.Module):
 
     def _checked(self, tensors: Mapping[str, Tensor | None]) -> list[Any]:
         """Inputs, coordinates, code and parameters of several samples; unused ones become None."""
-        checked: list[Any] = []
-        for name, shape in shapes(self.spec).items():
-            tensor = tensors[name]
-            if shape is not None and (
-                tensor is None or tensor.dim() != len(shape) + 1 or tensor.shape[-1] != shape[-1]
-            ):
-                found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-                one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
-                raise InputError(
-                    f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
-                )
-            checked.append(None if shape is None else tensor)
-        counts = {
-            name: len(tensor) for name, tensor in zip(shapes(self.spec), checked, strict=True) if tensor is not None
-        }
-        if len(set(counts.values())) > 1:
-            raise InputError(f"expected as many samples in each array, found {counts}")
-        return checked
+        used = {name: shape for name, shape in shapes(self.spec).items() if shape is not None}
+        if problem := _find_problem(tensors, used):
+            raise InputError(problem)
+        return [tensors[name] if name in used else None for name in shapes(self.spec)]
+
+
+def _find_problem(tensors: Mapping[str, Tensor | None], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
+    """Why tensors are no samples of these shapes, in words; axes of sites may have other sizes."""
+    counts: dict[str, int] = {}
+    for name, shape in shapes.items():
+        tensor = tensors[name]
+        if tensor is None or tensor.dim() != len(shape) + 1 or tensor.shape[-1] != shape[-1]:
+            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
+            one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
+            return f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
+        counts[name] = len(tensor)
+    return f"expected as many samples in each array, found {counts}" if len(set(counts.values())) > 1 else None
 
 
 def _normalization(*, inputs: Normalization, targets: Normalization, coords: CoordinateNormalization) -> None:

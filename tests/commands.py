@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from conftest import ROOT
@@ -35,12 +36,24 @@ def call(folder: Path, name: str, *options: str) -> Finished:
     return Finished(process.returncode, process.stdout, process.stderr)
 
 
+@cache
+def _server() -> subprocess.Popen[str]:
+    """The process that forks commands, see ``forked_commands.py``; it ends with the tests."""
+    command = [sys.executable, str(ROOT / "tests/workflows/forked_commands.py")]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment_of(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
 def call_forked(folder: Path, commands: Iterable[Sequence[str]]) -> list[Finished]:
     """Several commands in a folder, whose modules may be plugins, one after another; they share the imports of one process."""
-    server = [sys.executable, str(ROOT / "tests/workflows/forked_commands.py")]
-    requests = "".join(json.dumps([str(folder), name, options]) + "\n" for name, *options in commands)
-    process = subprocess.run(
-        server, cwd=ROOT, env=environment_of(folder), input=requests, capture_output=True, text=True, check=False
-    )
-    assert process.returncode == 0, process.stderr
-    return [Finished(*json.loads(line)) for line in process.stdout.splitlines()]
+    return [_answer(folder, name, options) for name, *options in commands]
+
+
+def _answer(folder: Path, name: str, options: Sequence[str]) -> Finished:
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([str(folder), name, options]) + "\n")
+    server.stdin.flush()
+    return Finished(*json.loads(server.stdout.readline()))

@@ -24,7 +24,7 @@ from toy_generators import ToyGenerator
 from toy_sets import expected_content
 
 from data_prep.generation.job import Job
-from experiments import convert, evaluate, export, generate, import_reference, predict, train, visualize
+from experiments import convert, evaluate, export, generate, import_reference, predict, report, train, visualize
 from experiments.app import check, compose_config, config_dir
 
 torch.set_num_threads(1)
@@ -36,6 +36,7 @@ RUNS = {
     "generate": generate.run,
     "convert": convert.run,
     "evaluate": evaluate.run,
+    "report": report.run,
     "visualize": visualize.run,
     "import": import_reference.run,
     "predict": predict.run,

@@ -20,7 +20,7 @@ import lsm
 from data_prep.generation.generator import Sample
 from data_prep.generation.job import Job, claim, require_same
 from lsm.data.store import StoreWriter, sample_bytes
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.files import require_regular, whole_file
 from lsm.plain import MAX_TEXT, parse_json
 from lsm.registry import Index, check_value
@@ -188,12 +188,11 @@ def _open_part(job: Job, index: int) -> Iterator[Mapping[str, np.ndarray]]:
     """
     path = job.part(index)
     require_regular(path)
-    try:
+    damage = (BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, zlib.error)
+    with explained(f"{path} is damaged", damage, "remove it and run the same command again", passing=()):
         _require_size(path, sample_bytes(job.generator.fields))
         with np.load(path) as part:
             yield part
-    except (BadZipFile, EOFError, KeyError, ValueError, NotImplementedError, zlib.error) as error:
-        raise InputError(f"{path} is damaged ({error}): remove it and run the same command again") from error
 
 
 def _require_size(path: Path, limit: int) -> None:

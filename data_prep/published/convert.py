@@ -19,7 +19,7 @@ import lsm
 from data_prep.published.formats import MatVersion, open_array, write_array
 from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, first_not_finite, sample_bytes
 from lsm.errors import InputError
-from lsm.files import sha256
+from lsm.files import require_free, sha256
 
 #: Number of samples that are converted at a time.
 BLOCK = 64
@@ -130,6 +130,9 @@ class _Source:
         return block.transpose([kept.index(axis) for axis in ("n", *self.array.sample_axes)])
 
 
+_Opened = Mapping[PublishedFile, list[_Source]]
+
+
 @contextmanager
 def _open_sources(path: Path, file: PublishedFile) -> Iterator[list[_Source]]:
     sources = []
@@ -175,9 +178,10 @@ def import_files(
     files = _present_files(layout, folder)
     with ExitStack() as stack:
         opened = {file: stack.enter_context(_open_sources(folder / file.name, file)) for file in files}
-        _check_sizes(opened, layout, strict)
-        rows = _rows(opened)
         # Values are not read before all shapes are known to fit.
+        if problem := _find_misfit(opened, layout, strict):
+            raise InputError(problem)
+        rows = _rows(opened)
         fields = _stored_fields(opened, layout.fields)
         checksums = {file.name: sha256(folder / file.name) for file in files}
         lines = [_describe_checksum(checksums[file.name], file) for file in files]
@@ -214,61 +218,80 @@ def _describe_checksum(found: str, file: PublishedFile) -> str:
     return f"{file.name}: SHA-256 {found} ({verdict})"
 
 
-def _check_sizes(opened: Mapping[PublishedFile, list[_Source]], layout: Layout, strict: bool) -> None:
-    """Compare shapes with the layout, with each other and with the largest sample that is accepted."""
+def _find_misfit(opened: _Opened, layout: Layout, strict: bool) -> str | None:
+    """The first thing in which shapes and types do not fit the layout or each other, in words."""
+    return _find_wrong_shape(opened, layout, strict) or _find_wrong_count(opened) or _find_wrong_type(opened)
+
+
+def _find_wrong_shape(opened: _Opened, layout: Layout, strict: bool) -> str | None:
+    limit = max(MAX_SAMPLE_BYTES, sample_bytes(layout.fields))
     lengths: dict[str, tuple[int, str]] = {}
-    for file, sources in opened.items():
-        for source in sources:
-            field = layout.fields[source.field]
-            expected = (file.samples[1] - file.samples[0], *field.shape)
-            _check_shape(source.where, source.field, (source.num_samples, *source.shape), expected, strict)
-            for axis, length in zip(source.array.sample_axes, source.shape, strict=True):
-                known, where = lengths.setdefault(axis, (length, source.where))
-                if known != length:
-                    raise InputError(f"{source.where} has {length} values along axis {axis}, {where} has {known}")
-            if source.max_sample_bytes > (limit := max(MAX_SAMPLE_BYTES, sample_bytes(layout.fields))):
-                raise InputError(
-                    f"{source.where} has samples of {source.max_sample_bytes:.3g} bytes, more than {limit:.3g}"
-                )
+    for file, source in _sources_of(opened):
+        expected = (file.samples[1] - file.samples[0], *layout.fields[source.field].shape)
+        if other := _describe_other_shape(source.field, (source.num_samples, *source.shape), expected, strict):
+            return f"{source.where} {other}"
+        for axis, length in zip(source.array.sample_axes, source.shape, strict=True):
+            known, where = lengths.setdefault(axis, (length, source.where))
+            if known != length:
+                return f"{source.where} has {length} values along axis {axis}, {where} has {known}"
+        if source.max_sample_bytes > limit:
+            return f"{source.where} has samples of {source.max_sample_bytes:.3g} bytes, more than {limit:.3g}"
+    return None
 
 
-def _check_shape(where: str, name: str, found: tuple[int, ...], expected: tuple[int, ...], strict: bool) -> None:
-    if len(found) != len(expected) or (strict and found != expected):
-        raise InputError(
-            f"{where} holds {name} of shape {found}, expected {expected}: give the preset and the options of that size "
-            "(preset=paper is the published one), or strict=false for data of other sizes"
-        )
+def _describe_other_shape(name: str, found: tuple[int, ...], expected: tuple[int, ...], strict: bool) -> str | None:
+    if len(found) == len(expected) and (found == expected or not strict):
+        return None
+    remedy = "give the preset and the options of that size (preset=paper is the published one)"
+    return f"holds {name} of shape {found}, expected {expected}: {remedy}, or strict=false for data of other sizes"
 
 
-def _rows(opened: Mapping[PublishedFile, list[_Source]]) -> dict[PublishedFile, tuple[int, int]]:
+def _find_wrong_count(opened: _Opened) -> str | None:
+    for group in _groups(opened):
+        counts = {source.num_samples for file in group for source in opened[file]}
+        if len(counts) > 1:
+            names = ", ".join(file.name for file in group)
+            return f"the arrays of {names} hold different numbers of samples: {sorted(counts)}"
+    return None
+
+
+def _find_wrong_type(opened: _Opened) -> str | None:
+    first: dict[str, tuple[Any, ...]] = {}
+    for _, source in _sources_of(opened):
+        kind = source.data.dtype
+        if kind.kind not in "iuf":
+            return f"{source.where} has type {kind}, expected real numbers; is it the published file?"
+        if first.setdefault(source.field, (source.shape, kind)) != (source.shape, kind):
+            return f"{source.where} differs in shape or type from the other file with {source.field}"
+    return None
+
+
+def _sources_of(opened: _Opened) -> Iterator[tuple[PublishedFile, _Source]]:
+    return ((file, source) for file, sources in opened.items() for source in sources)
+
+
+def _groups(opened: _Opened) -> list[list[PublishedFile]]:
+    """Files with the same range of samples, in the order of the ranges."""
+    ranges = sorted({file.samples for file in opened})
+    return [[file for file in opened if file.samples == samples] for samples in ranges]
+
+
+def _rows(opened: _Opened) -> dict[PublishedFile, tuple[int, int]]:
     """Rows of the store for each file: files with the same range share their rows, different ranges follow each other."""
     rows: dict[PublishedFile, tuple[int, int]] = {}
     first = 0
-    for samples in sorted({file.samples for file in opened}):
-        group = {file: sources for file, sources in opened.items() if file.samples == samples}
-        counts = {source.num_samples for sources in group.values() for source in sources}
-        if len(counts) > 1:
-            names = ", ".join(file.name for file in group)
-            raise InputError(f"the arrays of {names} hold different numbers of samples: {sorted(counts)}")
-        end = first + counts.pop()
+    for group in _groups(opened):
+        end = first + opened[group[0]][0].num_samples
         rows |= dict.fromkeys(group, (first, end))
         first = end
     return rows
 
 
-def _stored_fields(
-    opened: Mapping[PublishedFile, list[_Source]], described: Mapping[str, StoredField]
-) -> dict[str, StoredField]:
-    stored: dict[str, StoredField] = {}
-    for source in (source for sources in opened.values() for source in sources):
-        if source.data.dtype.kind not in "iuf":
-            raise InputError(
-                f"{source.where} has type {source.data.dtype}, expected real numbers; is it the published file?"
-            )
-        field = replace(described[source.field], shape=source.shape, dtype=str(source.data.dtype))
-        if stored.setdefault(source.field, field) != field:
-            raise InputError(f"{source.where} differs in shape or type from the other file with {source.field}")
-    return stored
+def _stored_fields(opened: _Opened, described: Mapping[str, StoredField]) -> dict[str, StoredField]:
+    return {
+        source.field: replace(described[source.field], shape=source.shape, dtype=str(source.data.dtype))
+        for _, source in _sources_of(opened)
+    }
 
 
 def _copy(
@@ -295,14 +318,17 @@ def _copy(
 def _check_values(
     block: np.ndarray, source: _Source, first: int, limits: tuple[float, float] | None
 ) -> tuple[float, float]:
-    if (bad := first_not_finite(block)) is not None:
-        raise InputError(f"{source.where}: {source.field} of sample {first + bad} is not finite; the file is damaged")
     low, high = float(block.min()), float(block.max())
-    if limits and not limits[0] <= low <= high <= limits[1]:
-        raise InputError(
-            f"{source.where}: {source.field} runs from {low:.6g} to {high:.6g}, plausible is {limits[0]} to {limits[1]}; "
+    problem = ""
+    if (bad := first_not_finite(block)) is not None:
+        problem = f"of sample {first + bad} is not finite; the file is damaged"
+    elif limits and not limits[0] <= low <= high <= limits[1]:
+        problem = (
+            f"runs from {low:.6g} to {high:.6g}, plausible is {limits[0]} to {limits[1]}; "
             "is it the right file, with its axes in the published order?"
         )
+    if problem:
+        raise InputError(f"{source.where}: {source.field} {problem}")
     return low, high
 
 
@@ -337,11 +363,9 @@ def export_files(
     lines = []
     with Store(path, max(MAX_SAMPLE_BYTES, sample_bytes(layout.fields))) as store:
         files = _files_of(layout, store, path, strict)
-        present = [file.name for file in files if (folder / file.name).exists()]
-        if present and not overwrite:
-            raise InputError(
-                f"{folder} already holds {', '.join(present)}; add overwrite=true to replace them, or choose another folder"
-            )
+        if not overwrite:
+            remedy = "add overwrite=true to replace it, or choose another folder"
+            require_free(*(folder / file.name for file in files), remedy=remedy)
         total = max(file.samples[1] for file in files)
         on_start(len(files))
         for file in files:
@@ -356,14 +380,16 @@ def export_files(
 def _files_of(layout: Layout, store: Store, path: Path, strict: bool) -> list[PublishedFile]:
     """The published files whose fields are in the store, after a check of the fields."""
     files = [file for file in layout.files if file.fields <= set(store.fields)]
-    names = sorted({name for file in files for name in file.fields})
-    if not layout.required <= set(names):
-        raise InputError(
-            f"{path} holds only {', '.join(store.fields)}, required are {', '.join(sorted(layout.required))}"
-        )
-    for name in names:
-        _check_shape(f"{path}", name, store.fields[name].shape, layout.fields[name].shape, strict)
+    if problem := _find_unfit_fields(layout, store, sorted({name for file in files for name in file.fields}), strict):
+        raise InputError(f"{path} {problem}")
     return files
+
+
+def _find_unfit_fields(layout: Layout, store: Store, names: Sequence[str], strict: bool) -> str | None:
+    if not layout.required <= set(names):
+        return f"holds only {', '.join(store.fields)}, required are {', '.join(sorted(layout.required))}"
+    shapes = ((name, store.fields[name].shape, layout.fields[name].shape) for name in names)
+    return next(filter(None, (_describe_other_shape(*shape, strict) for shape in shapes)), None)
 
 
 def _publish(store: Store, array: PublishedArray, first: int, end: int) -> np.ndarray:

@@ -11,24 +11,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.revision import code_revision
-from experiments.runs import difference, essence
+from experiments.runs import NO_PART, difference, essence
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError
 from lsm.plain import parse_json
-
-#: What may differ between two runs of one cell: where it computes, where its data lie, and what it logs.
-NO_PART = (
-    *(
-        "data.path",
-        "data.num_workers",
-        "data.in_memory",
-        "data.on_device",
-        "checkpoint_interval",
-        "callbacks",
-        "logger",
-    ),
-    *("seed", "trainer.accelerator", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
-)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from experiments import processes
 from experiments.processes import Deadline
 from experiments.revision import code_revision
-from experiments.runs import difference, essence
-from experiments.tables.cells import NO_PART, read_json
+from experiments.runs import NO_PART, difference, essence
+from experiments.tables.cells import read_json
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError
 

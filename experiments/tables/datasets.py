@@ -11,7 +11,7 @@ from experiments import processes
 from experiments.assemble import make_datamodule
 from experiments.processes import Deadline
 from experiments.tables.plan import Experiment
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.progress import console
 
 #: Samples that are solved together on a GPU.
@@ -102,10 +102,8 @@ def generate_data(missing: Sequence[Missing], log: Path, deadline: Deadline, mor
         if not data.options:
             require_data([data])
         console.print(f"lsm-generate {' '.join(data.options)}", soft_wrap=True)
-        try:
+        with explained(f"{data.path} could not be made", processes.CommandFailed):
             processes.call_module("experiments.generate", [*more, *data.options], log, deadline)
-        except processes.CommandFailed as failure:
-            raise InputError(f"{data.path} could not be made: {failure}") from failure
 
 
 def provenance_of(experiment: Experiment) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from experiments.app import compose_config, group_choices, plain
 from experiments.runs import record_of
-from lsm.errors import InputError, OptionError
+from lsm.errors import InputError, OptionError, explained
 from lsm.registry import Names, Options, Positive, check_options
 
 
@@ -177,10 +177,8 @@ def _row(name: str, file: TableFile) -> Row:
     """The table's row of this name, else the family of this name."""
     if name in file.rows:
         options = {key: value for key, value in file.rows[name].items() if value is not None}
-        try:
+        with explained(f"row {name} of table {file.name}", (OptionError, TypeError), passing=()):
             return Row.named(name, options)
-        except (OptionError, TypeError) as error:
-            raise InputError(f"row {name} of table {file.name}: {error}") from error
     known = dict.fromkeys([*file.rows, *group_choices("model")])
     if name not in known:
         raise InputError(f"model {name!r} is neither a row of table {file.name} nor a family: {', '.join(known)}")

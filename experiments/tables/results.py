@@ -18,9 +18,9 @@ from experiments.tables.cells import Cell, describe_code, read_json
 from experiments.tables.costs import profile_of
 from experiments.tables.plan import Experiment, Plan, Row
 from experiments.tables.running import Progress
-from experiments.tables.statistics import LEVEL, Summary, clear_best, summarise
 from lsm.errors import InputError
 from lsm.provenance import describe_environment
+from lsm.statistics import LEVEL, Summary, clear_best, summarise
 
 #: File of published figures.
 _PUBLISHED = Path(__file__).with_name("published.yaml")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
 from omegaconf import DictConfig
 
 from experiments import processes
@@ -18,6 +19,7 @@ from experiments.tables.datasets import generate_data, missing_data, provenance_
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
 from lsm.progress import console
+from lsm.registry import check_value
 
 #: Seconds before the end of the time at which a training shall have stopped by itself.
 MARGIN = 30.0
@@ -58,10 +60,8 @@ def my_share(plan: Plan, cfg: DictConfig) -> list[Experiment]:
     """
     if cfg.num_shards > 1 and cfg.generate:
         raise InputError("shards share their data: make them first by lsm-generate, and leave out generate=true")
-    if cfg.shard >= cfg.num_shards:
-        raise InputError(
-            f"shard is {cfg.shard}, expected at most {cfg.num_shards - 1} with num_shards={cfg.num_shards}"
-        )
+    shards = Annotated[int, Interval(ge=0, le=cfg.num_shards - 1)]
+    check_value(f"with num_shards={cfg.num_shards}, shard", cfg.shard, shards)
     return list(plan.experiments[cfg.shard :: cfg.num_shards])
 
 

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytorch_lightning as pl
 import torch
@@ -24,6 +25,8 @@ Split = Literal["train", "validation", "test"]
 
 class StoredSamples(Dataset[FieldBatch]):
     """A range of a store's samples, decoded on demand or held in memory.
+
+    Its items are single samples: inputs and targets ``(*sites, c)``, in physical units.
 
     Args:
         path: the store.
@@ -63,7 +66,7 @@ class StoredSamples(Dataset[FieldBatch]):
 
 
 class ResidentSamples(Dataset[FieldBatch]):
-    """Samples held on a device as one batch, from which a list of positions selects a smaller one.
+    """Samples held on a device as one batch, from which a list of positions selects a smaller one ``(b, *sites, c)``.
 
     Args:
         samples: the samples; each is decoded once, now.
@@ -85,7 +88,7 @@ def _unchanged(batch: Any) -> Any:
 
 
 class FieldDataModule(pl.LightningDataModule):
-    """Training, validation and test samples of one store.
+    """Training, validation and test samples of one store, in batches ``(b, *sites, c)`` in physical units.
 
     Args:
         path: the store.
@@ -168,7 +171,7 @@ class FieldDataModule(pl.LightningDataModule):
         )
 
     def batches(self, split: Split) -> Iterator[FieldBatch]:
-        """Every sample of a split once, in order."""
+        """Every sample of a split once, in order, as batches ``(b, *sites, c)`` in physical units."""
         yield from self._loader(split)
 
     def _sampler(self, split: Split, shuffle: bool) -> DistributedSampler[FieldBatch]:
@@ -186,11 +189,11 @@ class FieldDataModule(pl.LightningDataModule):
         return DataLoader(self._resident[split], self.batch_size, sampler=sampler, collate_fn=_unchanged)
 
     def train_dataloader(self) -> DataLoader[FieldBatch]:
-        """Training batches in an order that depends on seed and epoch."""
+        """Training batches ``(b, *sites, c)`` in an order that depends on seed and epoch."""
         return self._sampled("train", shuffle=True)
 
     def val_dataloader(self) -> DataLoader[FieldBatch] | list[Any]:
-        """Validation batches; an empty list without a validation split."""
+        """Validation batches ``(b, *sites, c)`` in the order of the store; an empty list without a validation split."""
         if not self.has_validation:
             return []
         return self._sampled("validation", shuffle=False)
@@ -209,25 +212,23 @@ def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str,
     Raises:
         InputError: a split is missing, malformed, beyond the store, or overlaps another.
     """
-    checked: dict[str, tuple[int, int]] = {}
-    for name in ("train", "validation", "test"):
+    if problem := _find_problem(splits, store):
+        raise InputError(f"split {problem}", options=("splits",))
+    return {name: (splits[name][0], splits[name][1]) for name in get_args(Split)}
+
+
+def _find_problem(splits: Mapping[str, Sequence[int]], store: Store) -> str | None:
+    for name in get_args(Split):
         limits = splits.get(name)
         if limits is None or not _are_limits(limits):
-            raise InputError(f"split {name} is {limits}, expected [first, end) such as [0,1000]", options=("splits",))
-        first, end = limits
-        if end > store.num_samples:
-            raise InputError(
-                f"split {name}=[{first},{end}] reaches beyond the {store.num_samples} samples of {store.path}; "
-                "generate more samples or choose smaller splits",
-                options=("splits",),
-            )
-        for other, (other_first, other_end) in checked.items():
-            if max(first, other_first) < min(end, other_end):
-                raise InputError(
-                    f"split {name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]",
-                    options=("splits",),
-                )
-        checked[name] = (first, end)
-    if checked["train"][0] == checked["train"][1]:
-        raise InputError("split train is empty; give it at least one sample", options=("splits",))
-    return checked
+            return f"{name} is {limits}, expected [first, end) such as [0,1000]"
+        if limits[1] > store.num_samples:
+            beyond = f"{name}=[{limits[0]},{limits[1]}] reaches beyond the {store.num_samples} samples of {store.path}"
+            return f"{beyond}; generate more samples or choose smaller splits"
+    if splits["train"][0] == splits["train"][1]:
+        return "train is empty; give it at least one sample"
+    for other, name in combinations(get_args(Split), 2):
+        (other_first, other_end), (first, end) = splits[other], splits[name]
+        if max(first, other_first) < min(end, other_end):
+            return f"{name}=[{first},{end}] shares samples with {other}=[{other_first},{other_end}]"
+    return None

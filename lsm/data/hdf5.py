@@ -6,9 +6,8 @@ Every check takes place when a file or an array is opened; what is opened may th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from math import ceil, prod
+from contextlib import AbstractContextManager
+from math import ceil, inf, prod
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import h5py
 import numpy as np
 from h5py import h5a, h5d, h5t, h5z
 
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.files import require_regular
 from lsm.plain import MAX_TEXT
 
@@ -42,21 +41,16 @@ _DAMAGE = (
     zlib.error,
 )
 
+_REMEDY = "fetch, generate or convert again"
 
-@contextmanager
-def damage_reported(path: Path) -> Iterator[None]:
+
+def damage_reported(path: Path) -> AbstractContextManager[None]:
     """Say which file is damaged where HDF5 only says how.
 
     Raises:
         InputError: reading failed.
     """
-    try:
-        yield
-    except (InputError, PermissionError):
-        raise
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is damaged ({reason}): fetch, generate or convert again") from error
+    return explained(f"{path} is damaged", _DAMAGE, _REMEDY)
 
 
 def open_hdf5(path: Path) -> h5py.File:
@@ -67,14 +61,8 @@ def open_hdf5(path: Path) -> h5py.File:
         InputError: it is no regular file, or no HDF5 file.
     """
     require_regular(path)
-    try:
+    with explained(f"{path} cannot be read as HDF5", _DAMAGE, f"it is truncated or no HDF5 file: {_REMEDY}"):
         return h5py.File(path, "r")
-    except PermissionError:
-        raise
-    except _DAMAGE as error:
-        raise InputError(
-            f"{path} cannot be read as HDF5 ({error}); it is truncated or no HDF5 file: fetch, generate or convert again"
-        ) from error
 
 
 def read_attribute(path: Path, item: Any, name: str) -> Any:
@@ -98,13 +86,16 @@ def member_names(path: Path, group: h5py.Group) -> list[str]:
         InputError: there are too many, or one cannot be printed.
     """
     with damage_reported(path):
-        if len(group) > _MAX_MEMBERS:
-            raise InputError(f"{path} holds {len(group)} arrays, expected at most {_MAX_MEMBERS}")
-        names = list(group)
-    for name in names:
-        if not isinstance(name, str) or not name.isprintable():
-            raise InputError(f"{path} holds an array {name!r}, whose name cannot be printed")
-    return names
+        if problem := _find_problem_of_names(group):
+            raise InputError(f"{path} holds {problem}")
+        return list(group)
+
+
+def _find_problem_of_names(group: h5py.Group) -> str | None:
+    if len(group) > _MAX_MEMBERS:
+        return f"{len(group)} arrays, expected at most {_MAX_MEMBERS}"
+    strange = [name for name in group if not isinstance(name, str) or not name.isprintable()]
+    return f"an array {strange[0]!r}, whose name cannot be printed" if strange else None
 
 
 def open_group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
@@ -113,7 +104,7 @@ def open_group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
     Raises:
         InputError: there is none.
     """
-    return _open_member(path, parent, name, h5py.Group, "group")
+    return _open_member(path, parent, name, h5py.Group)
 
 
 def open_dataset(path: Path, parent: h5py.Group, name: str, max_bytes: float) -> h5py.Dataset:
@@ -128,30 +119,30 @@ def open_dataset(path: Path, parent: h5py.Group, name: str, max_bytes: float) ->
         InputError: it is a link, keeps its values in other files, holds no plain numbers, was not written completely, or has
             chunks beyond the limit.
     """
-    dataset = _open_member(path, parent, name, h5py.Dataset, "array")
+    return _open_member(path, parent, name, h5py.Dataset, max_bytes)
+
+
+def _open_member(path: Path, parent: h5py.Group, name: str, kind: type, max_bytes: float = inf) -> Any:
     with damage_reported(path):
-        if problem := _find_problem(dataset, max_bytes):
+        if problem := _find_problem(parent, name, kind, max_bytes):
             raise InputError(f"{path}: {name} {problem}")
-    return dataset
+        return parent[name]
 
 
-def _open_member(path: Path, parent: h5py.Group, name: str, kind: type, what: str) -> Any:
-    with damage_reported(path):
-        link = parent.get(name, getlink=True)
-        if link is None:
-            raise InputError(f"{path} holds no {what} {name!r}")
-        if not isinstance(link, h5py.HardLink):
-            raise InputError(f"{path}: {name} is a link to another place, expected the {what} itself")
-        member = parent[name]
-    if not isinstance(member, kind):
-        raise InputError(
-            f"{path}: {name} is of another kind (a cell, a struct or sparse in MATLAB), expected an {what}"
-        )
-    return member
+def _find_problem(parent: h5py.Group, name: str, kind: type, max_bytes: float) -> str | None:
+    """The first reason against reading a group or an array, in words; None without one."""
+    what = "an array" if kind is h5py.Dataset else "a group"
+    link = parent.get(name, getlink=True)
+    if link is None:
+        return f"is missing, expected {what}"
+    if not isinstance(link, h5py.HardLink):
+        return f"is a link to another place, expected {what} in the file itself"
+    if not isinstance(parent[name], kind):
+        return f"is of another kind (a cell, a struct or sparse in MATLAB), expected {what}"
+    return _find_problem_of_array(parent[name], max_bytes) if kind is h5py.Dataset else None
 
 
-def _find_problem(dataset: h5py.Dataset, max_bytes: float) -> str | None:
-    """The first reason against reading an array, in words; None without one."""
+def _find_problem_of_array(dataset: h5py.Dataset, max_bytes: float) -> str | None:
     if dataset.is_virtual or dataset.external:
         return "keeps its values in other files"
     if dataset.shape is None:

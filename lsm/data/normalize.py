@@ -43,13 +43,21 @@ class RangeMeter:
 
 
 class Normalizer(nn.Module):
-    """Subtract a mean and divide by a deviation.
+    """Subtract a mean from fields ``(b, *sites, c)`` and divide by a deviation.
+
+    The mean and the deviation are ``(c,)`` per channel, or ``(*sites, c)`` per site, in the units of the fields.
 
     Args:
         kind: "none" leaves fields unchanged; "channel" has one mean and deviation per channel, over all sites, so that any
             grid can be evaluated; "site" has one for each site and channel, which ties a model to its grid.
         sites: sites along each axis.
         channels: number of channels.
+
+    Example:
+        >>> normalizer = Normalizer("channel", sites=(2,), channels=1)
+        >>> normalizer.fit([torch.tensor([[[1.0], [2.0]], [[3.0], [4.0]]])])
+        >>> normalizer.mean
+        tensor([2.5000])
     """
 
     mean: Tensor
@@ -129,10 +137,17 @@ class Normalizer(nn.Module):
 class BoundingBox(nn.Module):
     """Map coordinates to the unit cube by the bounding box of the training samples, so that no unit of length matters.
 
-    A direction in which no sample extends is only shifted.
+    A direction in which no sample extends is only shifted. The low corner and the span of the box are ``(d,)``, in the unit of
+    length.
 
     Args:
         dimensions: number of coordinates.
+
+    Example:
+        >>> box = BoundingBox(dimensions=1)
+        >>> box.fit([torch.tensor([[[-1.0], [3.0]]])])
+        >>> box.encode(torch.tensor([[1.0]]))
+        tensor([[0.5000]])
     """
 
     low: Tensor

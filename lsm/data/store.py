@@ -12,7 +12,7 @@ Schema, version 1::
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import inf, prod
@@ -32,9 +32,10 @@ from lsm.data.hdf5 import (
     read_attribute,
     require_true_size,
 )
-from lsm.errors import InputError, require_whole
+from lsm.errors import InputError
 from lsm.files import remove_leftovers, require_space, whole_file
 from lsm.plain import MAX_TEXT, parse_json
+from lsm.registry import Count, check_value
 
 SCHEMA = "lsm-store"
 VERSION = 1
@@ -156,10 +157,11 @@ class Store:
             self._read_header()
             # Chunks are samples, whose size is checked below.
             self._arrays = self._open_arrays("fields", inf)
-            self._require_chunks_of_samples()
             self._records = self._open_arrays("samples", MAX_SAMPLE_BYTES) if "samples" in self._file else {}
+            if problem := self._find_problem():
+                raise InputError(f"{self.path} holds {problem}")
             self.fields = {name: self._describe(name, dataset) for name, dataset in self._arrays.items()}
-            self.num_samples = self._count_samples()
+            self.num_samples = len(next(iter(self._arrays.values())))
             self._require_size()
         except BaseException:
             self._file.close()
@@ -193,28 +195,25 @@ class Store:
     def _open_arrays(self, group: str, max_bytes: float) -> dict[str, h5py.Dataset]:
         parent = open_group(self.path, self._file, group)
         names = member_names(self.path, parent)
-        arrays = {name: open_dataset(self.path, parent, name, max_bytes) for name in names}
+        return {name: open_dataset(self.path, parent, name, max_bytes) for name in names}
+
+    def _find_problem(self) -> str | None:
+        """The first reason against the arrays together, in words; each of them is sound."""
+        arrays = {**self._arrays, **self._records}
         for name, dataset in arrays.items():
             if dataset.ndim < 1:
-                raise InputError(f"{self.path}: {name} has no sample axis")
-        return arrays
-
-    def _require_chunks_of_samples(self) -> None:
+                return f"{name} without a sample axis"
         for name, dataset in self._arrays.items():
             if dataset.chunks not in (None, (1, *dataset.shape[1:])):
-                raise InputError(
-                    f"{self.path}: {name} of shape {dataset.shape} has chunks {dataset.chunks}, expected one per sample"
-                )
+                return f"{name} of shape {dataset.shape} in chunks {dataset.chunks}, expected one per sample"
+        counts = {name: len(dataset) for name, dataset in arrays.items()}
+        if not self._arrays or len(set(counts.values())) != 1 or 0 in counts.values():
+            return f"numbers of samples {counts}, expected one number of at least 1"
+        return None
 
     def _describe(self, name: str, dataset: h5py.Dataset) -> StoredField:
         unit, description = (self._text(dataset, attribute, name) for attribute in ("unit", "description"))
         return StoredField(dataset.shape[1:], unit, description, str(dataset.dtype))
-
-    def _count_samples(self) -> int:
-        counts = {name: len(dataset) for name, dataset in {**self._arrays, **self._records}.items()}
-        if not self._arrays or len(set(counts.values())) != 1 or 0 in counts.values():
-            raise InputError(f"{self.path} holds numbers of samples {counts}, expected one number of at least 1")
-        return next(iter(counts.values()))
 
     def _require_size(self) -> None:
         size = sample_bytes(self.fields)
@@ -248,7 +247,7 @@ class Store:
         return StoredArray(self.path, name, self._arrays[name], self._max_sample_bytes)
 
     def bookkeeping(self) -> dict[str, np.ndarray]:
-        """The generator's records of every sample; empty for converted data."""
+        """The generator's records of every sample, ``(n,)`` by name; empty for converted data."""
         with damage_reported(self.path):
             return {name: dataset[:] for name, dataset in self._records.items()}
 
@@ -280,7 +279,7 @@ class StoreWriter:
         bookkeeping: Mapping[str, str] | None = None,
         display: Mapping[str, Any] | None = None,
     ) -> None:
-        require_whole("num_samples", num_samples, 1)
+        check_value("num_samples", num_samples, Count)
         if not fields:
             raise InputError(f"{path} is to hold no field; name at least one")
         self.path, self._fields = Path(path), dict(fields)
@@ -331,31 +330,27 @@ class StoreWriter:
             InputError: there is no such field or sample, a shape is not as declared, or a value is not finite.
         """
         for name, values in fields.items():
-            self._check(index, name, np.asarray(values))
+            if problem := self._find_problem(index, name, np.asarray(values)):
+                raise InputError(f"{self.path} cannot take {name}: {problem}")
             self._file[f"fields/{name}"][index] = values
             self._written[name][index] = True
         for name, value in (records or {}).items():
             self._file[f"samples/{name}"][index] = value
 
-    def _check(self, index: int | slice, name: str, values: np.ndarray) -> None:
+    def _find_problem(self, index: int | slice, name: str, values: np.ndarray) -> str | None:
+        """The first reason against writing values of a field, in words; None without one."""
         if name not in self._fields:
-            raise InputError(f"{self.path} is to hold {', '.join(self._fields)}, not {name}")
-        num_samples = len(self._written[name])
+            return f"it is to hold {', '.join(self._fields)}"
+        field, num_samples = self._fields[name], len(self._written[name])
         indices = range(num_samples)[index] if isinstance(index, slice) else [index]
         if not all(0 <= chosen < num_samples for chosen in indices):
-            raise InputError(f"{self.path} is to hold samples 0 to {num_samples - 1}, not {index}")
-        field = self._fields[name]
+            return f"it is to hold samples 0 to {num_samples - 1}, not {index}"
         expected = ((len(indices),) if isinstance(index, slice) else ()) + field.shape
         if values.shape != expected:
-            raise InputError(f"{name} to be written to {self.path} has shape {values.shape}, expected {expected}")
+            return f"it has shape {values.shape}, expected {expected}"
         if values.dtype.kind not in "biuf":
-            raise InputError(f"{name} to be written to {self.path} has type {values.dtype}, expected numbers")
-        stored = values.reshape(len(indices), *field.shape).astype(field.dtype)
-        bad = first_not_finite(stored)
-        if bad is not None:
-            raise InputError(f"{name} of sample {indices[bad]} holds values that are not finite; leave it out")
-        if stored.dtype.kind in "iu" and (stored != values.reshape(stored.shape)).any():
-            raise InputError(f"{name} to be written to {self.path} holds values that {field.dtype} cannot represent")
+            return f"it has type {values.dtype}, expected numbers"
+        return _find_problem_of_values(values.reshape(len(indices), *field.shape), field.dtype, indices)
 
     def _require_all(self) -> None:
         for name, written in self._written.items():
@@ -372,6 +367,16 @@ class StoreWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.__exit__(kind, error, trace)
+
+
+def _find_problem_of_values(values: np.ndarray, dtype: str, indices: Sequence[int]) -> str | None:
+    with np.errstate(over="ignore"):
+        stored = values.astype(dtype)
+    bad = first_not_finite(stored)
+    if bad is not None:
+        return f"its values of sample {indices[bad]} are not finite; leave that sample out"
+    changed = stored.dtype.kind in "iu" and (stored != values).any()
+    return f"it holds values that {dtype} cannot represent" if changed else None
 
 
 def require_fields(store: Store, names: Iterable[str]) -> None:

@@ -53,9 +53,40 @@ class Symmetry(Options):
     periodic: bool = False
     order: Count | None = 2
 
+    def check(self, spec: FieldSpec) -> None:
+        """Compare the steps with the fields.
+
+        Raises:
+            InputError: an axis or field is unknown, axes that change places differ, or a shift is no whole number of sites.
+        """
+        if problem := self._find_problem(spec):
+            raise InputError(f"a symmetry {problem}")
+
+    def _find_problem(self, spec: FieldSpec) -> str | None:
+        fields = {channel.name for channel in (*spec.inputs, *spec.targets)}
+        if unknown := set(self.reflect) - fields:
+            return f"reflects {', '.join(unknown)}; the fields are {', '.join(sorted(fields))}"
+        for name in (*self.swap, *self.flip, *self.roll, *self.shift):
+            if name not in spec.axes:
+                return f"names the axis {name!r}; the axes are {', '.join(spec.axes)}"
+        sizes = dict(zip(spec.axes, spec.sites, strict=True))
+        if self.swap and (len(self.swap) != 2 or sizes[self.swap[0]] != sizes[self.swap[1]]):
+            return f"swaps {', '.join(self.swap)}, expected two axes with equally many sites"
+        for axis, part in self.shift.items():
+            if abs(round(part * sizes[axis]) - part * sizes[axis]) > 1e-6:
+                return f"shifts {axis} by {part} of {sizes[axis]} sites, which is no whole number of sites"
+        return None
+
     def count(self, spec: FieldSpec) -> int:
-        """Number of different powers."""
-        return self.order or spec.sites[self._axis(next(iter(self.roll)), spec) - 1]
+        """Number of different powers.
+
+        Raises:
+            InputError: it depends on the fields, which the steps do not fit; see :meth:`check`.
+        """
+        if self.order:
+            return self.order
+        self.check(spec)
+        return spec.sites[spec.axes.index(next(iter(self.roll)))]
 
     def power(self, exponent: int) -> list[Symmetry]:
         """The steps of a power; rolls are added up."""
@@ -67,8 +98,9 @@ class Symmetry(Options):
         """The image of samples ``(b, *sites, c)``.
 
         Raises:
-            InputError: an axis or field is unknown, or a shift is no whole number of sites.
+            InputError: the steps do not fit the fields, see :meth:`check`.
         """
+        self.check(spec)
         moved = {
             "inputs": self._reflected(self._moved(batch.inputs, spec), spec.inputs, spec),
             "targets": self._reflected(self._moved(batch.targets, spec), spec.targets, spec),
@@ -101,35 +133,21 @@ class Symmetry(Options):
 
     def _reflected(self, values: Tensor, fields: Sequence[Channel], spec: FieldSpec) -> Tensor:
         names = [channel.name for channel in fields] * (values.shape[-1] // len(fields))
-        known = {channel.name for channel in (*spec.inputs, *spec.targets)}
-        if unknown := set(self.reflect) - known:
-            raise InputError(f"a symmetry reflects {', '.join(unknown)}; the fields are {', '.join(sorted(known))}")
         if not set(names) & set(self.reflect):
             return values
         sign = values.new_tensor([-1.0 if name in self.reflect else 1.0 for name in names])
         return values.new_tensor([self.reflect.get(name, 0.0) for name in names]) + sign * values
 
     def _axis(self, name: str, spec: FieldSpec) -> int:
-        if name not in spec.axes:
-            raise InputError(f"a symmetry names the axis {name!r}; the axes are {', '.join(spec.axes)}")
         return 1 + spec.axes.index(name)
 
     def _axes(self, names: Sequence[str], spec: FieldSpec) -> list[int]:
-        axes = [self._axis(name, spec) for name in names]
-        if len(axes) != 2 or len({spec.sites[axis - 1] for axis in axes}) != 1:
-            raise InputError(f"a symmetry swaps {', '.join(names)}, expected two axes with equally many sites")
-        return axes
+        return [self._axis(name, spec) for name in names]
 
     def _shifts(self, spec: FieldSpec) -> dict[str, int]:
         """Sites by which each axis is shifted."""
-        return dict(self.roll) | {axis: self._sites(part, axis, spec) for axis, part in self.shift.items()}
-
-    def _sites(self, part: float, axis: str, spec: FieldSpec) -> int:
-        total = spec.sites[self._axis(axis, spec) - 1]
-        sites = round(part * total)
-        if abs(sites - part * total) > 1e-6:
-            raise InputError(f"a symmetry shifts {axis} by {part} of {total} sites, which is no whole number of sites")
-        return sites
+        parts = {axis: round(part * spec.sites[spec.axes.index(axis)]) for axis, part in self.shift.items()}
+        return dict(self.roll) | parts
 
 
 #: A product of powers of generators: the symmetries to apply, one after the other.
@@ -171,14 +189,14 @@ def _element(generators: Sequence[Symmetry], powers: Sequence[int]) -> Element:
 
 
 def apply(element: Element, batch: FieldBatch, spec: FieldSpec) -> FieldBatch:
-    """The image of samples under an element of the group."""
+    """The image of samples ``(b, *sites, c)`` under an element of the group."""
     for symmetry in element:
         batch = symmetry.apply(batch, spec)
     return batch
 
 
 def undo(element: Element, prediction: Tensor, spec: FieldSpec) -> Tensor:
-    """Map a prediction for the image of a sample back to the sample."""
+    """Map a prediction ``(b, *sites, c)`` for the image of a sample back to the sample."""
     for symmetry in reversed(element):
         prediction = symmetry.undo(prediction, spec)
     return prediction

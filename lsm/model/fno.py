@@ -15,7 +15,6 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lsm.errors import OptionError
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.fourier import (
@@ -26,12 +25,14 @@ from lsm.model.fourier import (
     signed_wave_numbers,
     synthesise,
 )
-from lsm.model.grid import append_coordinates, make_head
+from lsm.model.grid import append_coordinates, crop, make_head, per_axis
 from lsm.registry import Count
 
 
 class SpectralConvolution(nn.Module):
     """Multiply the lowest Fourier modes by complex channel matrices, ``u -> F^-1 (R(k) F u)``.
+
+    Fields are ``(b, c, *n)``, of any sizes ``n``; the weights do not depend on them.
 
     Kept wave numbers are ``-m..m-1`` along every axis and ``0..m-1`` along the last one, whose other half follows from the
     field being real. Each combination of signs has its own weights.
@@ -39,6 +40,11 @@ class SpectralConvolution(nn.Module):
     Args:
         channels: channels in and out.
         modes: ``m`` along each axis.
+
+    Example:
+        >>> layer = SpectralConvolution(channels=3, modes=[4, 4])
+        >>> layer(torch.zeros(2, 3, 16, 20)).shape
+        torch.Size([2, 3, 16, 20])
     """
 
     def __init__(self, channels: int, modes: Sequence[int]) -> None:
@@ -85,7 +91,8 @@ _IN_ORDER = {
 class FourierNeuralOperator(nn.Module):
     """Fourier Neural Operator: lift, Fourier layers ``gelu(spectral(u) + W u)``, read out.
 
-    The lattice is zero-padded at the end of each axis, since the Fourier transform takes fields as periodic.
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, also on other sites than those of ``spec``. The lattice is
+    zero-padded at the end of each axis, since the Fourier transform takes fields as periodic.
 
     Args:
         spec: the fields, on a grid or mesh of rank 1 to 3.
@@ -117,9 +124,7 @@ class FourierNeuralOperator(nn.Module):
         super().__init__()
         require_geometry(self.geometries, spec, "model fno")
         rank = len(spec.sites)
-        kept = [modes] * rank if isinstance(modes, int) else list(modes)
-        if len(kept) != rank:
-            raise OptionError("modes", f"is {modes}, expected one number, or {rank} for a lattice of rank {rank}")
+        kept = per_axis("modes", modes, rank)
         self.padding = padding
         self.lift = nn.Linear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
@@ -133,5 +138,4 @@ class FourierNeuralOperator(nn.Module):
         for index, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True)):
             features = spectral(features) + pointwise(features.movedim(1, -1)).movedim(-1, 1)
             features = functional.gelu(features) if index < len(self.spectral) - 1 else features
-        crop = (..., *(slice(size) for size in inputs.shape[1:-1]))
-        return self.head(features[crop].movedim(1, -1))
+        return self.head(crop(features, inputs.shape[1:-1]).movedim(1, -1))

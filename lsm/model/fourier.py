@@ -14,7 +14,13 @@ from torch import Tensor
 
 
 class Complex(NamedTuple):
-    """A complex array as two real ones of equal shape."""
+    """A complex array as two real ones of equal shape; ``@`` multiplies ``(..., i, j)`` by ``(..., j, k)``.
+
+    Example:
+        >>> unit = Complex(torch.zeros(1, 1), torch.ones(1, 1))
+        >>> (unit @ unit).real
+        tensor([[-1.]])
+    """
 
     real: Tensor
     imag: Tensor
@@ -105,6 +111,9 @@ def _along(axis: int, values: Complex, matrix: Complex) -> Complex:
 
 
 def mix_channels(coefficients: Complex, weights: Complex) -> Complex:
-    """Multiply by a channel matrix for each wave vector: ``(b, i, *k)`` and ``(i, o, *k)`` to ``(b, o, *k)``."""
+    """Multiply by a channel matrix for each wave vector: ``(b, i, *k)`` and ``(i, o, *k)`` to ``(b, o, *k)``.
+
+    Axes of length 1 of the weights serve every index.
+    """
     parts = [[torch.einsum("bi...,io...->bo...", c, w) for w in weights] for c in coefficients]
     return Complex(parts[0][0] - parts[1][1], parts[0][1] + parts[1][0])

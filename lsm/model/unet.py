@@ -20,6 +20,8 @@ from lsm.registry import Count, Scales
 class UNet(nn.Module):
     """U-Net on a lattice: lift, double convolutions at several scales with skip connections, read out.
 
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``.
+
     Args:
         spec: the fields, on a grid or mesh of rank 1 to 3.
         width: channels at the finest scale; they double from scale to scale but for the last one.

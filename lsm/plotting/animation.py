@@ -64,7 +64,8 @@ def save_animation(
     Colours and view are the same in all frames.
 
     Args:
-        spec, display, sample, prediction: as in :func:`lsm.plotting.draw_sample`.
+        spec, display, sample: as in :func:`lsm.plotting.draw_sample`.
+        prediction: ``(*sites, c_out)``, in physical units.
         title: headline; the number of the frame is added to it.
         path: the GIF.
         dpi: dots per inch; the size of the file grows with its square.

@@ -17,6 +17,11 @@ FEW_EPOCHS = 20
 SPELLING = {"l1": "L1", "l2": "L2", "h1": "H1", "rmse": "RMSE"}
 
 
+def spell(metric: str) -> str:
+    """The name of a metric in words, such as ``relative L2``."""
+    return " ".join(SPELLING.get(word, word) for word in metric.split("_"))
+
+
 def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float]]], metric: str, title: str) -> Figure:
     """A metric against the epoch, on a logarithmic scale; a dot marks the smallest value of the last series.
 
@@ -39,7 +44,7 @@ def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("epoch", fontsize=LABEL_SIZE)
-    axes.set_ylabel(" ".join(SPELLING.get(word, word) for word in metric.split("_")), fontsize=LABEL_SIZE)
+    axes.set_ylabel(spell(metric), fontsize=LABEL_SIZE)
     axes.set_title(title, fontsize=TITLE_SIZE)
     axes.tick_params(which="both", labelsize=TICK_SIZE)
     axes.grid(which="both", linewidth=0.3)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lsm.errors import InputError, OptionError, option_group
+from lsm.errors import OptionError, explained, option_group
 from lsm.fields import FieldSpec
 from lsm.registry import Options, check_options, check_value
 
@@ -64,17 +64,14 @@ class Display(Options):
         Raises:
             InputError: an entry is missing or of another form.
         """
-        try:
+        malformed = "the display record of this data set is malformed"
+        with explained(malformed, ValueError, "write the store again", passing=()):
             check_value("the record", plain, Mapping[str, Any])
             tool = plain.get("tool")
             if tool is not None:
                 with option_group("tool"):
                     tool = _made(Tool, tool)
             return _made(cls, {**plain, "tool": tool})
-        except ValueError as error:
-            raise InputError(
-                f"the display record of this data set is malformed ({error}); write the store again"
-            ) from error
 
     def restricted_to(self, spec: FieldSpec) -> Display:
         """The entries that apply to ``spec``, for a reader need not decode every stored field.

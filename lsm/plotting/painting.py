@@ -54,7 +54,7 @@ def paint(
 
 
 def is_line(values: np.ndarray, coords: np.ndarray | None) -> bool:
-    """Whether a field lies along one axis, not in a plane."""
+    """Whether a field ``(*sites)`` lies along one axis, not in a plane; ``coords`` are ``(*sites, d)``."""
     return values.ndim == 1 and (coords is None or coords.shape[-1] == 1)
 
 
@@ -89,7 +89,7 @@ def triangulate(coords: np.ndarray, widest: float = 3.0) -> Triangulation:
 
 
 def colour_scale(truths: Sequence[np.ndarray], predictions: Sequence[np.ndarray] = ()) -> dict[str, Any]:
-    """Common limits and colours of fields; masked sites do not count.
+    """Common limits and colours of fields ``(*sites)``; masked sites do not count.
 
     If the truth has values of both signs, the colours diverge and the limits are symmetric about zero, else they are
     sequential. A prediction only widens the limits: that it undershoots a positive field must not change its colours.
@@ -106,7 +106,7 @@ def _is_signed(low: float, high: float) -> bool:
 
 
 def error_scale(errors: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Common limits from zero, and colours, of absolute errors."""
+    """Common limits from zero, and colours, of absolute errors ``(*sites)``."""
     return {"vmin": 0.0, "vmax": _limits(errors)[1], "cmap": ERROR_COLOURS}
 
 

@@ -17,7 +17,9 @@ class Scene:
     """One sample and its prediction in at most two dimensions of space; see :func:`scene_of`.
 
     Args:
-        spec, display, sample, prediction: as in :func:`lsm.plotting.draw_sample`.
+        spec, display: as in :func:`lsm.plotting.draw_sample`.
+        sample: inputs ``(*sites, c_in)`` and targets ``(*sites, c_out)``, in physical units.
+        prediction: ``(*sites, c_out)``.
         fields: index of each input that is a field; the others are coordinates of the sites.
         remark: which part of a volume this is, for the headline.
     """
@@ -59,7 +61,7 @@ def masked(values: np.ndarray, drawn: np.ndarray | bool = True) -> np.ma.MaskedA
 
 
 def scene_of(spec: FieldSpec, display: Display, sample: FieldBatch, prediction: Tensor) -> Scene:
-    """What can be drawn of one sample, given as in :func:`lsm.plotting.draw_sample`.
+    """What can be drawn of one sample ``(*sites, c)``, given as in :func:`lsm.plotting.draw_sample`.
 
     Of a volume, the sites in the middle of its third dimension are kept: one plane of a lattice or mesh, a thin slab of a
     cloud. The points of a cloud along a line are sorted.

@@ -120,7 +120,7 @@ def _snapshot(scene: Scene, channels: Sequence[int], index: int) -> Snapshot:
         predicted_at = np.where(np.isfinite(predicted_at), predicted_at, truth_at)
     error = np.linalg.norm(predicted[..., channels] - truth[..., channels], axis=-1)
     return Snapshot(
-        name=_name(scene.spec, index),
+        name=scene.spec.frame_names[index],
         truth=masked(_value(truth, channels), drawn),
         prediction=masked(_value(predicted, channels), drawn),
         error=masked(error, drawn),
@@ -157,18 +157,14 @@ def _value(fields: np.ndarray, channels: Sequence[int]) -> np.ndarray:
     return fields[..., channels[0]] if len(channels) == 1 else np.linalg.norm(fields[..., channels], axis=-1)
 
 
-def _name(spec: FieldSpec, index: int) -> str:
-    """Frames of a roll-out are counted from 1, the first input; those of a time axis from 0."""
-    return f"frame {index + spec.frames.inputs + 1 if spec.frames else index}"
-
-
 def _last_input_frame(scene: Scene, field: int) -> InputSnapshot:
     """A field in the last frame before the first prediction."""
     inputs, spec = scene.sample.inputs, scene.spec
+    last = spec.frames.inputs if spec.frames else 0
     fields = inputs[..., -len(spec.targets) :].numpy()
     values = masked(fields[..., field], scene.has_target)
     label = label_of(spec.targets[field])
-    return InputSnapshot(f"input: {_name(spec, -1)}", label, values, _coords_at(scene, fields, 0))
+    return InputSnapshot(f"input: frame {last}", label, values, _coords_at(scene, fields, 0))
 
 
 def _inputs(scene: Scene) -> list[InputSnapshot]:

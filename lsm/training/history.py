@@ -6,7 +6,7 @@ import csv
 import io
 from pathlib import Path
 
-from lsm.errors import InputError
+from lsm.errors import explained
 from lsm.files import require_regular
 
 #: Names of the splits, by the prefix of their log keys.
@@ -30,10 +30,9 @@ def read_history(run: Path) -> History:
         (log for log, number in numbered.items() if number.isdecimal()), key=lambda log: int(numbered[log])
     ):
         require_regular(log)
-        try:
+        damage = (AttributeError, KeyError, TypeError, ValueError, csv.Error)
+        with explained(f"{log} is damaged", damage, "remove it to draw the curve without it"):
             _read_log(log, rows)
-        except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
-            raise InputError(f"{log} is damaged ({error!r}); remove it to draw the curve without it") from error
     return {epoch: rows[epoch] for epoch in sorted(rows)}
 
 
@@ -51,6 +50,11 @@ def keys_of(history: History) -> list[str]:
     """All log keys, in the order of their first occurrence, training before validation."""
     keys = dict.fromkeys(key for row in history.values() for key in row)
     return sorted(keys, key=lambda key: list(SPLITS).index(key.partition("/")[0]))
+
+
+def monitored(history: History) -> str:
+    """The metric that was logged first, by which the best checkpoint is chosen."""
+    return keys_of(history)[0].partition("/")[2]
 
 
 def to_csv(history: History) -> str:

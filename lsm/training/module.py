@@ -15,9 +15,9 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from lsm.checkpoint import describe
 from lsm.data.augment import Augmentation, Unchanged
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.metrics import METRICS, describe_fault
+from lsm.metrics import describe_fault, scalar_metric
 from lsm.solver import NeuralSolver
 
 Loss = Callable[[Tensor, FieldBatch, FieldSpec], Tensor]
@@ -29,7 +29,7 @@ CHECK_INTERVAL = 50
 
 
 class SolverModule(pl.LightningModule):
-    """Train a neural solver on the error of its physical field.
+    """Train a neural solver on the error of its physical field, in batches ``(b, *sites, c)``.
 
     Args:
         solver: the solver.
@@ -61,7 +61,7 @@ class SolverModule(pl.LightningModule):
         self.solver, self.loss = solver, loss
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.schedule_interval = schedule_interval
-        self.metrics = {name: METRICS[name] for name in metrics}
+        self.metrics = {name: scalar_metric(name) for name in metrics}
         self.augment = augment or Unchanged(())
         self.seed, self.run, self.data = seed, run or {}, data or {}
         self._errors: list[dict[str, Tensor]] = []
@@ -73,7 +73,7 @@ class SolverModule(pl.LightningModule):
         return next(iter(self.metrics))
 
     def training_step(self, batch: FieldBatch, batch_index: int) -> Tensor:
-        """Loss of one batch; logs the mean of each metric over the epoch.
+        """Loss of one batch ``(b, *sites, c)``, a scalar; logs the mean of each metric over the epoch.
 
         Raises:
             InputError: the loss is not finite; the message says in which batch.
@@ -110,7 +110,7 @@ class SolverModule(pl.LightningModule):
         )
 
     def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
-        """Keep the errors of each sample until the end of the epoch."""
+        """Keep the errors ``(b,)`` of the samples of a batch until the end of the epoch."""
         prediction = self.solver(batch)
         self._errors.append(
             {name: metric(prediction, batch, self.solver.spec) for name, metric in self.metrics.items()}
@@ -165,15 +165,10 @@ class SolverModule(pl.LightningModule):
         Raises:
             InputError: they refuse an option.
         """
-        try:
+        refused, options = "the optimiser or the schedule refuses an option", ("optimizer", "scheduler")
+        with explained(refused, (TypeError, ValueError), options=options):
             optimizer = self.make_optimizer(self.named_parameters())
             schedule = self.make_scheduler(optimizer)
-        except InputError:
-            raise
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"the optimiser or the schedule refuses an option: {error}", options=("optimizer", "scheduler")
-            ) from error
         settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
         return {"optimizer": optimizer, "lr_scheduler": settings}
 

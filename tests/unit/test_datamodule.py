@@ -21,7 +21,7 @@ class RampReader(Reader):
     def __init__(self, sites=3):
         self.sites, self.decoded = sites, []
 
-    def spec(self, store):
+    def describe(self, store):
         return FieldSpec("grid", (self.sites,), ("x",), (Channel("ramp"),), (Channel("square"),))
 
     def decode(self, arrays):

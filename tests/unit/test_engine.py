@@ -398,7 +398,7 @@ def test_the_parts_say_whose_they_are(job):
 def test_a_damaged_part_is_named(content, job):
     make(replace(job, shard=0, num_shards=2))
     job.part(2).write_bytes(content)
-    with pytest.raises(InputError, match=r"000002\.npz is damaged .*: remove it and run the same command again"):
+    with pytest.raises(InputError, match=r"000002\.npz is damaged .*; remove it and run the same command again"):
         make(job)
     job.part(2).unlink()
     assert make(job) == Report(1, 6, True, [])

@@ -1,43 +1,65 @@
-"""Checks of numbers handed in: the message names the value and what was expected."""
+"""Mistakes in one sentence: what was found, what was expected, and what an error of a library means."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import pytest
+from annotated_types import Interval
 
-from lsm.errors import InputError, require_number, require_whole
-
-
-@pytest.mark.parametrize(
-    ("value", "limits", "told"),
-    [
-        (0, {"least": 1}, "n is 0, expected a whole number of at least 1"),
-        (9, {"least": 1, "most": 8}, "n is 9, expected a whole number from 1 to 8"),
-        (2.0, {"least": 1}, "n is 2.0, expected a whole number of at least 1"),
-        (True, {"least": 1}, "n is True, expected a whole number of at least 1"),
-    ],
-)
-def test_whole_numbers(value, limits, told):
-    with pytest.raises(InputError) as caught:
-        require_whole("n", value, **limits)
-    assert str(caught.value) == told
-    require_whole("n", 8, **limits)
+from lsm.errors import InputError, explained
+from lsm.registry import Count, Positive, check_value
 
 
 @pytest.mark.parametrize(
-    ("value", "limits", "told"),
+    ("value", "annotation", "told"),
     [
-        (float("nan"), {}, "x is nan, expected a finite number"),
-        (float("inf"), {"least": 0.0}, "x is inf, expected a finite number of at least 0"),
-        (-1e-3, {"least": 0.0}, "x is -0.001, expected a finite number of at least 0"),
-        (0.0, {"positive": True}, "x is 0.0, expected a positive number"),
-        (0.1, {"most": 0.05, "positive": True}, "x is 0.1, expected a positive number of at most 0.05"),
-        (-2, {"least": -1, "most": 1}, "x is -2, expected a finite number of at least -1 and of at most 1"),
-        (True, {"least": 0}, "x is True, expected a finite number of at least 0"),
-        ("1", {"positive": True}, "x is 1, expected a positive number"),
+        (0, Count, "n is 0, expected a whole number of at least 1"),
+        (9, Annotated[int, Interval(ge=1, le=8)], "n is 9, expected a whole number from 1 to 8"),
+        (2.0, Count, "n is 2.0, expected a whole number of at least 1"),
+        (True, Count, "n is True, expected a whole number of at least 1"),
+        (float("nan"), float, "n is nan, expected a finite number"),
+        (float("inf"), Annotated[float, Interval(ge=0)], "n is inf, expected a finite number of at least 0"),
+        (0.0, Positive, "n is 0.0, expected a positive number"),
+        (0.1, Annotated[float, Interval(gt=0, le=0.05)], "n is 0.1, expected a positive number of at most 0.05"),
+        (-2, Annotated[float, Interval(ge=-1, le=1)], "n is -2, expected a finite number from -1 to 1"),
+        (True, float, "n is True, expected a finite number"),
+        ("1", Positive, "n is 1, expected a positive number"),
     ],
 )
-def test_numbers(value, limits, told):
+def test_numbers(value, annotation, told):
     with pytest.raises(InputError) as caught:
-        require_number("x", value, **limits)
+        check_value("n", value, annotation)
     assert str(caught.value) == told
-    require_number("x", 0.05, **limits)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy", "told"),
+    [
+        (ValueError("bad\n  header"), "", "file is damaged: bad header"),
+        (ValueError("bad header"), "fetch it", "file is damaged (bad header); fetch it"),
+        (KeyError("weights"), "", "file is damaged: KeyError('weights')"),
+        (MemoryError(), "", "file is damaged: MemoryError"),
+    ],
+)
+def test_an_error_of_a_library_is_explained(error, remedy, told):
+    with pytest.raises(InputError) as caught, explained("file is damaged", remedy=remedy, options=("width",)):
+        raise error
+    assert str(caught.value) == told
+    assert caught.value.options == ("width",)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [InputError("it is a pipe"), PermissionError("no"), ZeroDivisionError("by zero")])
+def test_other_errors_pass_unchanged(error):
+    with pytest.raises(type(error)) as caught, explained("file is damaged", (ValueError, OSError)):
+        raise error
+    assert caught.value is error
+
+
+def test_an_inner_check_is_explained_if_nothing_is_to_pass():
+    with (
+        pytest.raises(InputError, match="^file describes no solver: width is 0$"),
+        explained("file describes no solver", ValueError, passing=()),
+    ):
+        raise InputError("width is 0")

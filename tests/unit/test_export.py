@@ -150,7 +150,7 @@ DAMAGES = {
     "complex": (lambda folder: damaged(folder, complex=["model.head.0.weight"]), "does not hold as pairs"),
     "empty entry": (lambda folder: damaged(folder, lsm={}), "checkpoint schema None"),
     "entry is text": (lambda folder: damaged(folder, lsm="x"), "lsm is x, expected a group of options"),
-    "flipped bit": (flip_bit, "its checksum is wrong"),
+    "flipped bit": (flip_bit, "its checksum is not the one"),
     "weight gone": (drop_weight, "does not describe a solver"),
 }
 
@@ -197,12 +197,23 @@ FOREIGN = {
         moving(num_inputs=3, num_targets=2),
         {"model": {"name": "fno", "width": 4, "modes": 2, "num_layers": 1}},
     ),
+    "ffno": (spec("mesh", inputs=2), {"model": {"name": "ffno", "width": 4, "modes": 2, "num_layers": 2}}),
+    "vit": (spec(), {"model": {"name": "vit", "width": 8, "num_layers": 1, "heads": 2}}),
+    "transolver": (
+        moving(num_inputs=3, num_targets=2),
+        {"model": {"name": "transolver", "width": 8, "num_layers": 1, "heads": 2, "num_slices": 3, "reference": 2}},
+    ),
+    "flare": (
+        spec("points", sites=(9,), inputs=2),
+        {"model": {"name": "flare", "width": 8, "num_blocks": 1, "heads": 2, "num_latents": 3}},
+    ),
 }
 
 
 @pytest.fixture
 def foreign(monkeypatch):
-    monkeypatch.setitem(CASES, "roll-out", FOREIGN["roll-out"])
+    for name, case in FOREIGN.items():
+        monkeypatch.setitem(CASES, name, case)
 
 
 @pytest.mark.usefixtures("foreign")

@@ -180,14 +180,14 @@ def test_number_of_parameters(fields, in_channels, out_channels):
 
 
 def test_a_cloud_is_refused_with_the_families_that_serve_it():
-    with pytest.raises(InputError, match="model fno does not serve 'points' sites; models that do: lsm$"):
+    with pytest.raises(InputError, match="model fno does not serve 'points' sites; models that do: flare, lsm, "):
         make(spec("points", (9,)))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"modes": [3]}, "modes is [3], expected one number, or 2 for a lattice of rank 2"),
+        ({"modes": [3]}, "modes is [3], expected one number per axis of a grid of rank 2"),
         (
             {"modes": 0},
             "modes is 0, expected a whole number of at least 1 or a list, each item a whole number of at least 1",

@@ -5,8 +5,8 @@ import torch
 from tiny import batch, moving, spec
 
 from lsm.errors import InputError
-from lsm.fields import FieldBatch
-from lsm.metrics import METRICS, describe_fault, gradient, relative_l2, relative_l2_per_channel
+from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.metrics import METRICS, describe_fault, gradient, parts_of, relative_l2
 
 pytestmark = pytest.mark.numerics
 
@@ -25,17 +25,18 @@ def test_values_by_hand():
     torch.testing.assert_close(relative_l2(PREDICTION, TRUTH), expected)
     torch.testing.assert_close(error("relative_l2", PREDICTION, TRUTH, LINE), expected)
     per_channel = torch.tensor([[0.0, 2.0], [0.5, 2.0]])
-    torch.testing.assert_close(relative_l2_per_channel(PREDICTION, TRUTH), per_channel)
+    torch.testing.assert_close(error("relative_l2_per_channel", PREDICTION, TRUTH, LINE), per_channel)
     torch.testing.assert_close(error("rmse", PREDICTION, TRUTH, LINE), torch.tensor([1.0, (17 / 4) ** 0.5]))
     assert error("max_error", PREDICTION, TRUTH, LINE).tolist() == [2.0, 4.0]
 
 
-@pytest.mark.parametrize("metric", [relative_l2, relative_l2_per_channel])
-def test_scale_of_each_sample_does_not_matter(metric):
+@pytest.mark.parametrize("name", ["relative_l2", "relative_l2_per_channel"])
+def test_scale_of_each_sample_does_not_matter(name):
     scale = torch.tensor([1e-3, -50.0])[:, None, None]
-    torch.testing.assert_close(metric(scale * PREDICTION, scale * TRUTH), metric(PREDICTION, TRUTH))
-    assert torch.equal(metric(TRUTH, TRUTH), torch.zeros_like(metric(TRUTH, TRUTH)))
-    torch.testing.assert_close(metric(0 * TRUTH, TRUTH), torch.ones_like(metric(TRUTH, TRUTH)))
+    expected = error(name, PREDICTION, TRUTH, LINE)
+    torch.testing.assert_close(error(name, scale * PREDICTION, scale * TRUTH, LINE), expected)
+    assert torch.equal(error(name, TRUTH, TRUTH, LINE), torch.zeros_like(expected))
+    torch.testing.assert_close(error(name, 0 * TRUTH, TRUTH, LINE), torch.ones_like(expected))
 
 
 @pytest.mark.parametrize("name", ["rmse", "max_error"])
@@ -46,8 +47,8 @@ def test_errors_in_the_unit_of_the_field_scale_with_it(name):
 
 def test_channels_keep_their_own_scale():
     scale = torch.tensor([1e6, 1.0])
-    found = relative_l2_per_channel(scale * PREDICTION, scale * TRUTH)
-    torch.testing.assert_close(found, relative_l2_per_channel(PREDICTION, TRUTH))
+    found = error("relative_l2_per_channel", scale * PREDICTION, scale * TRUTH, LINE)
+    torch.testing.assert_close(found, error("relative_l2_per_channel", PREDICTION, TRUTH, LINE))
 
 
 @pytest.mark.parametrize("sites", [(5,), (3, 2), (2, 3, 2)])
@@ -56,14 +57,15 @@ def test_sites_of_any_rank(sites):
     flat = relative_l2(prediction.reshape(2, -1, 3), truth.reshape(2, -1, 3))
     torch.testing.assert_close(relative_l2(prediction, truth), flat)
     expected = torch.stack([relative_l2(prediction[..., [c]], truth[..., [c]]) for c in range(3)], dim=1)
-    torch.testing.assert_close(relative_l2_per_channel(prediction, truth), expected)
+    found = error("relative_l2_per_channel", prediction, truth, spec(sites=sites, targets=3))
+    torch.testing.assert_close(found, expected)
 
 
-def test_frames_of_one_field_are_summed_as_channels_are():
+def test_frames_of_one_field_are_summed():
     """The published loss of a roll-out: each frame's relative error, summed over the frames."""
     fields = moving(num_targets=4)
     prediction, truth = batch(fields, seed=1).targets, batch(fields).targets
-    expected = relative_l2_per_channel(prediction, truth).sum(dim=1)
+    expected = sum(relative_l2(prediction[..., [t]], truth[..., [t]]) for t in range(4))
     torch.testing.assert_close(error("relative_l2_by_frame", prediction, truth, fields), expected)
 
 
@@ -83,16 +85,125 @@ def test_without_frames_all_channels_share_one_error():
     torch.testing.assert_close(error("relative_l2_by_frame", prediction, truth, fields), expected)
 
 
+#: Fields for which every metric is defined: two on a grid of two axes of space and one of time.
+FILM = FieldSpec("grid", (24, 28, 3), ("x", "y", "time"), (Channel("a"),), (Channel("u"), Channel("v")))
+
+
 @pytest.mark.parametrize("name", METRICS.names())
 def test_shapes_that_would_broadcast_are_refused(name):
-    with pytest.raises(ValueError, match=r"\(2, 2, 1\).*\(2, 2, 2\)"):
-        error(name, PREDICTION[..., :1], TRUTH, LINE)
+    truth = batch(FILM).targets
+    with pytest.raises(ValueError, match=r"\(3, 24, 28, 3, 1\).*\(3, 24, 28, 3, 2\)"):
+        error(name, truth[..., :1], truth, FILM)
 
 
-@pytest.mark.parametrize("metric", [relative_l2, relative_l2_per_channel])
-def test_shapes_that_would_broadcast_are_refused_by_the_functions(metric):
-    with pytest.raises(ValueError, match=r"\(2, 2, 1\).*\(2, 2, 2\)"):
-        metric(PREDICTION[..., :1], TRUTH)
+@pytest.mark.parametrize("name", METRICS.names())
+@pytest.mark.parametrize("fields", [FILM, moving(3, 4, fields=2, sites=(26, 27))], ids=["time axis", "roll-out"])
+def test_every_metric_has_a_number_per_sample_or_part(name, fields):
+    truth, prediction = batch(fields, seed=1).targets, batch(fields).targets
+    parts = parts_of(METRICS[name], fields)
+    found = error(name, prediction, truth, fields)
+    assert found.shape == ((3,) if parts is None else (3, len(parts)))
+    assert found.isfinite().all()
+    one = error(name, prediction[1:2], truth[1:2], fields)
+    torch.testing.assert_close(found[1:2], one, rtol=1e-4, atol=0)
+
+
+def test_errors_of_frames_and_fields_of_a_roll_out():
+    """Channels are ordered by frame, then by field."""
+    fields = moving(num_inputs=3, num_targets=2, fields=2, sites=(2,))
+    truth = torch.tensor([[[3.0, 0.0, 1.0, 1.0], [0.0, 4.0, 1.0, 1.0]]])
+    prediction = torch.tensor([[[3.0, 3.0, 1.0, 1.0], [0.0, 0.0, 1.0, 2.0]]])
+    assert parts_of(METRICS["relative_l2_per_frame"], fields) == ("frame 4", "frame 5")
+    assert error("relative_l2_per_frame", prediction, truth, fields).tolist() == [[1.0, 0.5]]
+    assert parts_of(METRICS["relative_l2_per_channel"], fields) == ("out0", "out1")
+    expected = torch.tensor([[0.0, (26 / 18) ** 0.5]])
+    torch.testing.assert_close(error("relative_l2_per_channel", prediction, truth, fields), expected)
+
+
+def test_frames_of_a_time_axis_are_its_sites():
+    truth = batch(FILM).targets
+    prediction = truth * torch.tensor([1.0, 2.0, -1.0])[:, None]
+    assert parts_of(METRICS["relative_l2_per_frame"], FILM) == ("frame 0", "frame 1", "frame 2")
+    found = error("relative_l2_per_frame", prediction, truth, FILM)
+    torch.testing.assert_close(found, torch.tensor([0.0, 1.0, 2.0]).expand(3, 3))
+
+
+def waves(sites, *numbers):
+    """``sum_j cos(2 pi k_j . x)`` on a periodic grid, ``(1, *sites, 1)``."""
+    axes = [torch.arange(size, dtype=torch.float64) / size for size in sites]
+    where = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    total = sum((2 * math.pi * (where * torch.tensor(k, dtype=torch.float64)).sum(-1)).cos() for k in numbers)
+    return total[None, ..., None]
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        ((0, 0), [2**0.5, 0, 0]),
+        ((4, 0), [1, 0, 0]),
+        ((3, 3), [0, 1, 0]),  # |k| = 4.24
+        ((0, -5), [0, 1, 0]),
+        ((12, 0), [0, 1, 0]),
+        ((9, 8), [0, 0, 1]),  # |k| = 12.04
+        ((2, 15), [0, 0, 1]),
+    ],
+)
+def test_the_error_of_a_wave_lies_in_its_band(number, expected):
+    """Beside a truth of unit amplitude, whose own band does not matter, on axes of different lengths in sites."""
+    fields = spec(sites=(32, 40))
+    truth = waves(fields.sites, (1, 0))
+    found = error("relative_l2_per_band", truth + waves(fields.sites, number), truth, fields)
+    torch.testing.assert_close(found, torch.tensor([expected], dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_squares_of_the_bands_sum_to_that_of_the_error():
+    for fields in (spec(sites=(30, 29), targets=2), FILM, spec(sites=(40,)), moving(sites=(30, 30))):
+        prediction, truth = batch(fields, seed=1).targets, batch(fields).targets
+        squares = error("relative_l2_per_band", prediction, truth, fields).square().sum(dim=1)
+        torch.testing.assert_close(squares, error("relative_l2", prediction, truth, fields).square())
+
+
+def test_a_coarse_grid_has_no_high_band():
+    for sites, names in (((8,), ("low",)), ((9, 9), ("low", "middle")), ((24,), ("low", "middle"))):
+        assert parts_of(METRICS["relative_l2_per_band"], spec(sites=sites)) == names
+    assert parts_of(METRICS["relative_l2_per_band"], spec(sites=(26,))) == ("low", "middle", "high")
+    assert parts_of(METRICS["relative_l2_per_band"], spec("mesh", sites=(40, 40))) == ()
+
+
+def test_boundary_and_interior_by_hand():
+    """Three by four sites: two inside. The error is 3 at the rim and 1 inside, the truth 2 everywhere, then 0 at the rim."""
+    fields, truth = spec("mesh", sites=(3, 4)), torch.full((1, 3, 4, 1), 2.0)
+    prediction = truth + 3
+    prediction[:, 1, 1:3] = 3.0
+    assert parts_of(METRICS["relative_l2_per_region"], fields) == ("boundary", "interior")
+    assert error("relative_l2_per_region", prediction, truth, fields).tolist() == [[1.5, 0.5]]
+    inside = torch.zeros(1, 3, 4, 1)
+    inside[:, 1, 1:3] = 2.0
+    found = error("relative_l2_per_region", torch.zeros_like(inside), inside, fields)
+    torch.testing.assert_close(found, torch.tensor([[0.0, 6**0.5]]))
+
+
+def test_the_rim_has_no_end_in_time():
+    truth = torch.ones(1, *FILM.sites, 2)
+    prediction = truth.clone()
+    prediction[:, 1:-1, 1:-1, 0] = 3.0
+    assert error("relative_l2_per_region", prediction, truth, FILM)[0, 0] == 0
+
+
+@pytest.mark.parametrize("name", ["relative_l2_per_band", "relative_l2_per_region"])
+def test_a_cloud_has_neither_bands_nor_regions(name):
+    fields = spec("points", (9,))
+    assert parts_of(METRICS[name], fields) == ()
+    with pytest.raises(InputError, match=f"choose another error than {name}"):
+        error(name, batch(fields).targets, batch(fields).targets, fields)
+
+
+def test_a_cell_without_an_area_gives_no_finite_gradient():
+    """Not an error of the linear algebra, which would name no sample."""
+    fields, samples = spec("mesh", sites=(4, 4)), batch(spec("mesh", sites=(4, 4)))
+    samples.coords[1] = 0.0
+    found = error("relative_h1", samples.targets + 1, samples.targets, fields, samples.coords)
+    assert found.isfinite().tolist() == [True, False, True]
 
 
 def lattice(*sites):
@@ -173,7 +284,7 @@ def test_a_cloud_has_no_gradient():
 
 
 def test_an_unknown_metric_lists_the_known_ones():
-    known = "max_error, relative_h1, relative_l2, relative_l2_by_frame, rmse"
+    known = "max_error, relative_h1, relative_l2, relative_l2_by_frame, relative_l2_per_band, .*, rmse"
     with pytest.raises(InputError, match=f"metric 'mse' is unknown; choose one of: {known}"):
         METRICS["mse"]
 

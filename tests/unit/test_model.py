@@ -13,8 +13,10 @@ def make(fields=None, **options):
 
 
 def test_the_families():
-    assert MODELS.names() == ["fno", "lsm", "unet"]
-    with pytest.raises(InputError, match="model 'os.system' is unknown; choose one of: fno, lsm, unet"):
+    assert MODELS.names() == ["ffno", "flare", "fno", "lsm", "transolver", "unet", "vit"]
+    with pytest.raises(
+        InputError, match="model 'os.system' is unknown; choose one of: ffno, flare, fno, lsm, transolver, unet, vit"
+    ):
         MODELS.make({"name": "os.system"}, spec())
 
 
@@ -77,8 +79,8 @@ def test_an_option_that_is_set_elsewhere_is_refused(part, option, value):
         ({"num_scales": 0}, "num_scales is 0, expected a whole number from 1 to 16"),
         ({"patch": (0, 2)}, "patch is [0, 2], expected a list, each item a whole number of at least 1"),
         ({"patch": (2, -1)}, "patch is [2, -1], expected a list, each item a whole number of at least 1"),
-        ({"patch": (3,)}, "patch is [3], expected 2 sizes for a grid of rank 2"),
-        ({"patch": (1, 2, 3)}, "patch is [1, 2, 3], expected 2 sizes for a grid of rank 2"),
+        ({"patch": (3,)}, "patch is [3], expected one number per axis of a grid of rank 2"),
+        ({"patch": (1, 2, 3)}, "patch is [1, 2, 3], expected one number per axis of a grid of rank 2"),
         ({"block": {"num_tokens": 0}}, "block.num_tokens is 0, expected a whole number of at least 1"),
         ({"block": {"num_basis": 0}}, "block.num_basis is 0, expected a whole number of at least 1"),
         ({"block": {"latent": 1}}, "block.latent is 1, expected true or false"),

@@ -1,6 +1,9 @@
 """From files of inputs to files of predictions, in all formats, block by block."""
 
+import errno
+import io
 import json
+import zipfile
 
 import h5py
 import numpy as np
@@ -228,9 +231,8 @@ def test_a_member_is_read_as_a_stream(save, tmp_path, monkeypatch):
     values = np.arange(600, dtype=np.float32).reshape(100, 3, 2)
     save(tmp_path / "a.npz", a=values)
     with open_arrays(tmp_path / "a.npz") as arrays:
-        member = arrays["a"]._array
-        sizes, rows = [], member._rows
-        monkeypatch.setattr(member, "_rows", lambda count: sizes.append(count) or rows(count))
+        sizes, rows = [], arrays["a"].values._rows
+        monkeypatch.setattr(arrays["a"].values, "_rows", lambda count: sizes.append(count) or rows(count))
         parts = [arrays["a"][start : start + 30] for start in range(0, 100, 30)]
         assert np.array_equal(np.concatenate(parts), values)
         assert sizes == [30, 30, 30, 10]
@@ -275,3 +277,30 @@ def test_predict_in_batches_equals_predict_at_once():
     assert np.array_equal(solver.predict(**given, device="cpu"), whole)
     with pytest.raises(InputError, match=r"as many samples in each array, found \{'inputs': 7, .*'code': 2"):
         solver.predict(**{**given, "code": given["code"][:2]})
+
+
+def test_an_error_of_those_who_use_the_arrays_is_not_taken_for_damage(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(3))
+    full = OSError(errno.ENOSPC, "No space left on device", "out.npz")
+    with pytest.raises(OSError, match="No space left") as caught, open_arrays(tmp_path / "a.npz"):
+        raise full
+    assert caught.value is full
+
+
+def test_an_array_that_ends_early_is_named_with_its_file(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        header = io.BytesIO()
+        np.save(header, np.ones(300))
+        archive.writestr("a.npy", header.getvalue()[:-8])
+    told = r"a\.npz cannot be read as \.npz \(a\.npy is shorter than its header says\)"
+    with pytest.raises(InputError, match=told), open_arrays(tmp_path / "a.npz"):
+        pass
+
+
+def test_an_array_that_is_damaged_is_named_with_its_file_when_it_is_read(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(30_000))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[100_000] ^= 1
+    (tmp_path / "a.npz").write_bytes(content)
+    with open_arrays(tmp_path / "a.npz") as arrays, pytest.raises(InputError, match=r"a\.npz cannot be read as \.npz"):
+        arrays["a"][:]

@@ -410,7 +410,7 @@ def test_whole_numbers_come_back_as_they_were(layout, tmp_path):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_files_that_are_there_are_not_replaced(version, layout, store, tmp_path):
     (tmp_path / FILES[1]).write_bytes(b"hard to come by")
-    with pytest.raises(InputError, match=rf"already holds {FILES[1]}; add overwrite=true"):
+    with pytest.raises(InputError, match=rf"{FILES[1]} exists already; add overwrite=true"):
         publish(layout, store, tmp_path, version)
     assert (tmp_path / FILES[1]).read_bytes() == b"hard to come by"
     assert not (tmp_path / FILES[0]).exists()
@@ -444,7 +444,7 @@ def test_direction_and_options_of_the_command(command, store, tmp_path, darcy_st
     small = ["benchmark=darcy", "preset=quick", "benchmark.sets.quick.solver_resolution=25"]
     with pytest.raises(InputError, match=r"either source=FOLDER .* or export=FOLDER"):
         command("convert", *small)
-    with pytest.raises(InputError, match="mat_version is 6, expected 5 or 7.3"):
+    with pytest.raises(InputError, match="mat_version is 6, expected one of 5, 7.3"):
         command("convert", *small, f"export={tmp_path / 'published'}", "mat_version=6", f"store={darcy_store}")
     with pytest.raises(InputError, match="overwrite=true"):
         command("convert", *small, f"source={tmp_path}", f"store={store}")

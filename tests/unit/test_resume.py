@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from commands import call, call_forked
 from conftest import ROOT, load_config, tiny_training
 from omegaconf import OmegaConf
 from training import EPOCHS, SCHEDULES, Stopped, assert_same_state, content, logged, options_of
@@ -394,23 +394,27 @@ def test_a_checkpoint_is_whole_wherever_temporary_files_lie(train, uninterrupted
     assert_same_state(train(*options).last, uninterrupted("paper").last)
 
 
-def train_on_two(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
-    """Output of a training in two processes on the CPU, and its last checkpoint."""
-    done = subprocess.run(
-        [sys.executable, "-m", "experiments.train", *options, "trainer.devices=2"],
-        cwd=folder.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stdout, content(folder / "checkpoints/last.ckpt")
+@pytest.fixture(params=["ddp_fork", pytest.param("auto", marks=pytest.mark.slow)])
+def train_on_two(request) -> Callable[..., tuple[str, dict[str, Any]]]:
+    """``train_on_two(folder, *options)``: output of a training in two processes on the CPU, and its last checkpoint.
+
+    Both processes are forks that share their imports, or, as users get it, whole ones that start seconds apart.
+    """
+
+    def run(folder: Path, *options: str) -> tuple[str, dict[str, Any]]:
+        command = ("train", *options, "trainer.devices=2")
+        if request.param == "auto":
+            done = call(folder.parent, *command)
+        else:
+            (done,) = call_forked(folder.parent, [(*command, f"+trainer.strategy={request.param}")])
+        assert done.code == 0, done.errors
+        assert "Traceback" not in done.errors
+        return done.output, content(folder / "checkpoints/last.ckpt")
+
+    return run
 
 
-def test_two_devices_leave_one_record_and_count_each_sample_once(command, darcy_store, tmp_path):
+def test_two_devices_leave_one_record_and_count_each_sample_once(train_on_two, command, darcy_store, tmp_path):
     """Three validation samples, which two processes cannot share evenly."""
     run = tmp_path / "run"
     splits = ["data.splits.validation=[5,8]", "data.splits.test=[8,9]"]
@@ -423,7 +427,7 @@ def test_two_devices_leave_one_record_and_count_each_sample_once(command, darcy_
     assert f"val/relative_l2 {errors['relative_l2']['mean']:.4g}\n" in output
 
 
-def test_two_devices_agree_when_to_write_and_which_epoch_was_the_best(darcy_store, tmp_path):
+def test_two_devices_agree_when_to_write_and_which_epoch_was_the_best(train_on_two, darcy_store, tmp_path):
     run = tmp_path / "run"
     options = options_of(
         darcy_store, run, "data.splits.validation=[5,5]", "checkpoint_interval=0.2", "trainer.max_epochs=8"
@@ -434,8 +438,8 @@ def test_two_devices_agree_when_to_write_and_which_epoch_was_the_best(darcy_stor
     assert content(run / "checkpoints/best.ckpt")["epoch"] == int(np.argmin(errors))
 
 
-def test_two_devices_stop_in_time_together(darcy_store, tmp_path):
-    """The second process starts seconds later, and so do its clock and its limit."""
+def test_two_devices_stop_in_time_together(train_on_two, darcy_store, tmp_path):
+    """The second process starts later, and so do its clock and its limit."""
     run = tmp_path / "run"
     _, last = train_on_two(run, *options_of(darcy_store, run, "trainer.max_epochs=5000", "time_limit=4"))
     assert last["epoch"] < 4999

@@ -134,13 +134,18 @@ def test_a_writer_that_cannot_be_made_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("index", "name", "values", "told"),
     [
-        (0, "presure", np.ones((4, 3)), r"is to hold pressure, code, not presure"),
+        (0, "presure", np.ones((4, 3)), r"store\.h5 cannot take presure: it is to hold pressure, code$"),
         (3, "code", np.ones(2), r"is to hold samples 0 to 2, not 3"),
         (-1, "code", np.ones(2), r"is to hold samples 0 to 2, not -1"),
-        (0, "pressure", np.ones((3, 4)), r"pressure to be written .* has shape \(3, 4\), expected \(4, 3\)"),
+        (0, "pressure", np.ones((3, 4)), r"cannot take pressure: it has shape \(3, 4\), expected \(4, 3\)"),
         (slice(0, 2), "code", np.ones(2), r"has shape \(2,\), expected \(2, 2\)"),
-        (slice(1, 3), "code", np.array([[1, 2], [3, np.nan]]), "code of sample 2 holds values that are not finite"),
-        (1, "code", np.array([1, np.inf]), "code of sample 1 holds values that are not finite"),
+        (
+            slice(1, 3),
+            "code",
+            np.array([[1, 2], [3, np.nan]]),
+            "cannot take code: its values of sample 2 are not finite",
+        ),
+        (1, "code", np.array([1, np.inf]), "cannot take code: its values of sample 1 are not finite"),
     ],
 )
 def test_what_does_not_fit_is_named_and_not_written(index, name, values, told, tmp_path):

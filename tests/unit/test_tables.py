@@ -18,8 +18,8 @@ from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render
 from experiments.tables.results import published
 from experiments.tables.running import my_share
-from experiments.tables.statistics import Summary, bootstrap_interval, clear_best, summarise
 from lsm.errors import InputError
+from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
 
 TABLES = sorted(path.stem for path in (ROOT / "conf/table").glob("*.yaml"))
 
@@ -310,7 +310,7 @@ def test_shards_share_the_experiments():
     plan = Plan(None, (), (), tuple(experiment_of(f"seed={number}") for number in range(3)), (0,))
     shares = [my_share(plan, DictConfig({"shard": shard, "num_shards": 2, "generate": False})) for shard in (0, 1)]
     assert shares == [[plan.experiments[0], plan.experiments[2]], [plan.experiments[1]]]
-    with pytest.raises(InputError, match="shard is 2, expected at most 1"):
+    with pytest.raises(InputError, match="with num_shards=2, shard is 2, expected a whole number from 0 to 1"):
         my_share(plan, DictConfig({"shard": 2, "num_shards": 2, "generate": False}))
     with pytest.raises(InputError, match="shards share their data"):
         my_share(plan, DictConfig({"shard": 0, "num_shards": 2, "generate": True}))

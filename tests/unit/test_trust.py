@@ -7,7 +7,6 @@ import os
 import random
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -27,6 +26,7 @@ from experiments.mistakes import Terminated, mistakes_reported
 from lsm.checkpoint import load, write
 from lsm.data.store import Store, StoredField, StoreWriter
 from lsm.errors import InputError
+from lsm.evaluation import Evaluation
 from lsm.memory import AllocationLimit
 from lsm.plain import MAX_DEPTH, parse_json
 
@@ -138,6 +138,23 @@ def test_only_headers_are_read_before_the_values_are_needed(tmp_path: Path) -> N
     hostile_published.MAT5["10^9 numbers"](path)
     with open_array(path, "inner", ("n", "x", "y")) as (array, _):
         assert array.shape == (1000, 1000, 1000)
+
+
+def test_zeros_that_a_program_left_out_can_be_written(tmp_path: Path) -> None:
+    """They cannot be told from a download that stopped; the message says how to make them zeros that count."""
+    path, copy = tmp_path / "zeros.npy", tmp_path / "copy.npy"
+    zeros = np.lib.format.open_memmap(path, "w+", np.float32, (2, 700, 700))
+    zeros[0, 0] = 1
+    zeros.flush()
+    with pytest.raises(InputError, match=r"not written completely.* cp --sparse=never zeros\.npy COPY"), opened(path):
+        pass
+    copy.write_bytes(path.read_bytes())
+    with opened(copy) as (array, _):
+        assert array[0].sum() == 700
+
+
+def opened(path: Path) -> Any:
+    return open_array(path, None, ("n", "x", "y"))
 
 
 # ---- checkpoints
@@ -277,7 +294,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_results_of_an_evaluation_are_kept_when_the_disk_is_full(tmp_path: Path) -> None:
     from experiments.evaluate import _write
 
-    errors = SimpleNamespace(errors={"relative_l2": np.ones(2)}, channels=("u",), by_channel=np.ones((2, 1)))
+    errors = Evaluation({"relative_l2": np.ones(2)})
     for name in ("metrics.json", "samples.csv"):
         (tmp_path / name).write_text("good")
     with pytest.raises(OSError, match=r"metrics\.json"):

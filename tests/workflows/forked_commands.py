@@ -1,11 +1,12 @@
 """Run commands as processes of their own that share one import of the heavy libraries.
 
-Reads a line of JSON a command, ``[folder, name, options]``, and answers with ``[code, output, errors]``. Each runs in a
+Reads one line of JSON per command, ``[folder, name, options]``, and answers with ``[code, output, errors]``. Each runs in a
 fork, as ``python -m experiments.NAME OPTIONS`` would: same exit code, same words on the same streams.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -13,6 +14,8 @@ import runpy
 import sys
 import tempfile
 import traceback
+
+from experiments.app import compose_config
 
 HEAVY = (
     "torch",
@@ -28,6 +31,8 @@ HEAVY = (
 def run_child(folder: str, name: str, options: list[str], output: int, errors: int) -> int:
     """What the interpreter does with a module: run it, show an exception, give its exit code."""
     os.chdir(folder)
+    sys.path.insert(0, folder)
+    os.environ["PYTHONPATH"] = os.pathsep.join((folder, os.environ["PYTHONPATH"]))  # for processes that it starts
     os.dup2(output, 1)
     os.dup2(errors, 2)
     sys.argv = [name, *options]
@@ -65,6 +70,8 @@ def answer(folder: str, name: str, options: list[str]) -> tuple[int, str, str]:
 def main() -> None:
     for module in HEAVY:
         importlib.import_module(module)
+    compose_config("train", "benchmark=darcy", "preset=quick")  # what Hydra's parsers keep is shared, too
+    gc.freeze()  # what is imported is shared by all forks; collecting it would copy it
     for line in sys.stdin:
         print(json.dumps(answer(*json.loads(line))), flush=True)
 

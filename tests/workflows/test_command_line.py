@@ -24,7 +24,7 @@ import lsm
 from lsm.data.store import Store
 from lsm.errors import InputError
 
-COMMANDS = ("generate", "convert", "train", "evaluate", "visualize", "predict", "export")
+COMMANDS = ("generate", "convert", "train", "evaluate", "report", "visualize", "predict", "export")
 
 _SPLITS = ",".join(f"{name}:{limits}" for name, limits in SPLITS.items())
 TINY = (

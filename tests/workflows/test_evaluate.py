@@ -19,7 +19,6 @@ from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
 from lsm.data.store import StoredField, StoreWriter
 from lsm.errors import InputError
-from lsm.evaluation import Evaluation
 from lsm.fields import FieldBatch
 from lsm.training.history import read_history, to_csv
 
@@ -33,6 +32,13 @@ def run(darcy_store, command, tmp_path_factory) -> Path:
     options = [option for option in options if not option.startswith("data.splits")] + [splits]
     command("train", *options, "trainer.max_epochs=3", "optimizer.lr=0.03", "scheduler=step")
     return folder
+
+
+#: Columns of errors in parts; 13 sites along an axis have no high waves.
+PARTS = (
+    *("relative_l2_per_band low", "relative_l2_per_band middle"),
+    *("relative_l2_per_region boundary", "relative_l2_per_region interior"),
+)
 
 
 def data_of(run: Path) -> FieldDataModule:
@@ -50,7 +56,7 @@ def test_errors_are_those_of_each_sample_by_hand(run, command, tmp_path):
     solver, data = load(run / "checkpoints/last.ckpt").solver, data_of(run)
     rows = rows_of(tmp_path)
     assert [row["sample"] for row in rows] == [str(index) for index in range(6)]
-    assert list(rows[0]) == ["sample", "relative_l2"], "one channel needs no column of its own"
+    assert list(rows[0]) == ["sample", "relative_l2", "rmse", "max_error", "relative_h1", *PARTS]
     for index, row in enumerate(rows):
         sample = data.dataset("test")[index]
         with torch.no_grad():
@@ -66,7 +72,9 @@ def test_metrics_do_not_depend_on_the_batch_size(run, command, tmp_path):
     for batch_size in (1, 2, 4, 5, 6, 50):
         folder = tmp_path / str(batch_size)
         options = [f"checkpoint={run}", "device=cpu", f"batch_size={batch_size}", f"run_dir={folder}"]
-        summaries.append(command("evaluate", *options)["relative_l2"])
+        summary = command("evaluate", *options)["relative_l2"]
+        low, high = summary.pop("interval")
+        summaries.append({**summary, "low": low, "high": high})
         samples.append([float(row["relative_l2"]) for row in rows_of(folder)])
     for summary, errors in zip(summaries[1:], samples[1:], strict=True):
         assert summary == pytest.approx(summaries[0], rel=1e-5)
@@ -88,18 +96,6 @@ def test_metrics_file(run, command, tmp_path):
     assert summary["worst_sample"] == errors.argmax()
     assert (metrics["benchmark"], metrics["preset"], metrics["split"], metrics["seed"]) == ("darcy", "quick", "test", 0)
     assert {"commit", "packages", "machine", "python", "date"} <= set(metrics["environment"])
-
-
-def test_several_channels_have_columns_and_a_single_sample_no_deviation():
-    errors = Evaluation({"relative_l2": np.array([0.5])}, np.array([[0.25, np.nan]]), ("a", "b"))
-    assert errors.summary("relative_l2") == {
-        "num_samples": 1,
-        "mean": 0.5,
-        "std": 0.0,
-        "median": 0.5,
-        "worst": 0.5,
-        "worst_sample": 0,
-    }
 
 
 def test_a_run_stands_for_its_best_checkpoint(run, command):
@@ -181,13 +177,15 @@ def test_pictures_do_not_replace_one_another(run, command, other_store):
         assert pictures == [run / folder / f"test_000{index}.png" for index in range(3)]
 
 
-def test_errors_of_each_channel_are_recorded(run, command, tmp_path):
+def test_every_error_that_is_defined_is_recorded(run, command, tmp_path):
     metrics = command("evaluate", f"checkpoint={run}", "device=cpu", f"run_dir={tmp_path}")
-    assert metrics["relative_l2_by_channel"] == {"pressure": pytest.approx(metrics["relative_l2"]["mean"], rel=1e-6)}
+    assert "relative_l2_per_channel" not in metrics, "there is one"
+    assert list(metrics["relative_l2_per_region"]) == ["boundary", "interior"]
+    assert list(metrics["relative_l2_per_band"]) == ["low", "middle"]
     assert metrics["training_data"] == metrics["data"]
-    channels = np.array([[1.0, np.nan], [3.0, np.nan]])
-    errors = Evaluation({"relative_l2": np.ones(2)}, channels, ("u", "v"))
-    assert errors.means_by_channel() == {"u": 2.0, "v": None}
+    errors = np.array([float(row["relative_l2_per_band low"]) for row in rows_of(tmp_path)])
+    assert metrics["relative_l2_per_band"]["low"]["mean"] == pytest.approx(errors.mean(), rel=1e-6)
+    assert {"rmse", "max_error", "relative_h1"} <= set(metrics)
 
 
 def test_data_are_looked_for_where_they_lay_and_then_where_the_environment_says(
@@ -201,6 +199,74 @@ def test_data_are_looked_for_where_they_lay_and_then_where_the_environment_says(
     assert command("evaluate", f"checkpoint={moved}", "device=cpu")["data"]["store"] == str(darcy_store)
     monkeypatch.setenv("LSM_DATA_DIR", str(tmp_path))
     assert command("evaluate", f"checkpoint={run}", "device=cpu")["data"]["store"] == str(darcy_store)
+
+
+@pytest.fixture(scope="module")
+def seeds(darcy_store, command, tmp_path_factory) -> Path:
+    """Folder of runs: one model with the seeds 0 and 1, and another one."""
+    folder = tmp_path_factory.mktemp("seeds")
+    for name, options in {"a/seed0": ["seed=0"], "a/seed1": ["seed=1"], "wide": ["model.width=16"]}.items():
+        command("train", *tiny_training(darcy_store, folder / name), "trainer.max_epochs=1", *options)
+    return folder
+
+
+def test_several_checkpoints_are_compared(seeds, command):
+    """Means over seeds and the paired comparison by hand; a pattern names the same runs as a list."""
+    found = command("evaluate", f"checkpoint=[{seeds}/a/*,{seeds}/wide]", "device=cpu")
+    folder = seeds / "comparison/a_seed0+a_seed1+wide/test"
+    assert json.loads((folder / "comparison.json").read_text()) == found
+    errors = {label: [float(row["relative_l2"]) for row in rows_of(folder / label)] for label in found["checkpoints"]}
+    assert list(errors) == ["a/seed0", "a/seed1", "wide"]
+    for label, mine in errors.items():
+        alone = command("evaluate", f"checkpoint={seeds / label}", "device=cpu", "metrics=[relative_l2]")
+        assert alone["relative_l2"]["mean"] == pytest.approx(np.mean(mine), rel=1e-6)
+    model = found["models"]["lsm (a)"]["errors"]["relative_l2"]
+    means = [np.mean(errors[label]) for label in ("a/seed0", "a/seed1")]
+    assert list(model["means"].values()) == pytest.approx(means, rel=1e-6)
+    assert model["mean"] == pytest.approx(np.mean(means), rel=1e-6)
+    assert model["deviation"] == pytest.approx(np.std(means, ddof=1), rel=1e-4)
+    assert found["models"]["lsm (wide)"]["errors"]["relative_l2"]["deviation"] is None
+    (pair,) = found["pairs"]
+    assert (pair["first"], pair["second"]) == ("lsm (a)", "lsm (wide)")
+    averaged, wide = np.mean([errors["a/seed0"], errors["a/seed1"]], axis=0), np.array(errors["wide"])
+    compared = pair["metrics"]["relative_l2"]
+    assert [compared[key] for key in ("wins", "losses", "ties")] == [sum(averaged < wide), sum(averaged > wide), 0]
+    assert compared["difference"] == pytest.approx(np.mean(averaged - wide), rel=1e-4)
+    assert compared["low"] <= compared["difference"] <= compared["high"]
+    with (folder / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["checkpoint"], row["seed"]) for row in rows] == [("a/seed0", "0"), ("a/seed1", "1"), ("wide", "0")]
+    assert float(rows[2]["relative_l2"]) == pytest.approx(wide.mean(), rel=1e-6)
+    assert {"relative_l2_per_band low", "relative_l2_per_region boundary"} <= set(rows[0])
+
+
+def test_checkpoints_of_one_run_are_no_seeds_of_a_model(run, command, tmp_path):
+    pattern = f"checkpoint={run}/checkpoints/*.ckpt"
+    found = command("evaluate", pattern, "device=cpu", f"run_dir={tmp_path}", "metrics=[relative_l2]")
+    assert list(found["models"]) == ["lsm (best)", "lsm (last)"]
+    assert [(pair["first"], pair["second"]) for pair in found["pairs"]] == [("lsm (best)", "lsm (last)")]
+
+
+def test_checkpoints_with_other_samples_are_not_compared(run, seeds, command, tmp_path):
+    """Their test splits are [3, 9) and [7, 9) of one store."""
+    found = command("evaluate", f"checkpoint=[{run},{seeds}/wide]", "device=cpu", f"run_dir={tmp_path}")
+    assert found["pairs"] == []
+    (told,) = found["not_compared"]
+    assert "are not compared: they were evaluated on different samples" in told
+    assert all(model["errors"]["relative_l2"]["mean"] > 0 for model in found["models"].values())
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ("[]", "names no checkpoint; give one, a list, or a pattern"),
+        ("{0}/gone*", "gone.* matches neither a checkpoint nor the folder of a run"),
+        ("[{0}/wide,{0}/wide/checkpoints/best.ckpt]", "checkpoint best is given twice"),
+    ],
+)
+def test_mistakes_in_the_choice_of_checkpoints_are_named(names, told, seeds, command):
+    with pytest.raises(Exception, match=told):
+        command("evaluate", f"checkpoint={names.format(seeds)}", "device=cpu")
 
 
 def test_a_store_of_other_fields_is_named(run, command, tmp_path):

@@ -25,7 +25,8 @@ AXES = ("x", "y", "z")
 class Reader(ABC):
     """Decode the stored arrays of one sample.
 
-    A subclass takes its options in the constructor and opens no file.
+    A subclass takes its options in the constructor and opens no file. It says in :meth:`describe` which fields it makes, in
+    :meth:`decode` how, and in :meth:`find_problem` which stored arrays it cannot take.
     """
 
     #: Where the sites lie.
@@ -34,35 +35,58 @@ class Reader(ABC):
     #: Stored arrays that :meth:`decode` needs.
     fields: tuple[str, ...]
 
-    @abstractmethod
+    #: Those of them that are one number per sample.
+    parameters: tuple[str, ...] = ()
+
     def spec(self, store: Store) -> FieldSpec:
-        """The fields as this reader decodes them from ``store``."""
+        """The fields as this reader decodes them from ``store``.
+
+        Raises:
+            InputError: the reader cannot take the stored arrays; the message says which and why.
+        """
+        if problem := self.find_problem(store):
+            raise InputError(f"{store.path} holds {problem}")
+        return self.describe(store)
+
+    def find_problem(self, store: Store) -> str | None:
+        """The first reason against the stored arrays of this reader, in words; None without one."""
+        for name in self.parameters:
+            if (shape := store.fields[name].shape) != ():
+                return f"{name} of shape {shape} per sample; a parameter is one number"
+        return None
+
+    @abstractmethod
+    def describe(self, store: Store) -> FieldSpec:
+        """The fields that the stored arrays contain, when nothing is wrong with these."""
 
     @abstractmethod
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
-        """One sample, in float32, from the stored arrays of one sample."""
+        """One sample, in float32, from the stored arrays of one sample.
+
+        Args:
+            arrays: ``(*sites, ...)`` by name, without a sample axis, in the stored units.
+        Returns:
+            Inputs and targets ``(*sites, c)``, without a sample axis.
+        """
 
 
-def require_one_shape(store: Store, names: Sequence[str], trailing: int = 0) -> None:
-    """Check that stored arrays are values at the same sites of a lattice.
+def find_unequal_shapes(store: Store, names: Sequence[str], trailing: int = 0) -> str | None:
+    """Why stored arrays are no values at the same sites of a lattice, in words; None if they are.
 
     Args:
         store: holds the arrays.
         names: of the arrays.
         trailing: axes after those of the lattice, such as one of frames.
-    Raises:
-        InputError: one has another shape than the first, or the lattice has not one to three axes.
     """
-    described = store.fields
     least, most = 1 + trailing, len(AXES) + trailing
-    for name in names:
-        shape, first = described[name].shape, described[names[0]].shape
+    shapes = {name: store.fields[name].shape for name in names}
+    first = shapes[names[0]]
+    for name, shape in shapes.items():
         if shape != first or not least <= len(shape) <= most:
             other = "" if name == names[0] else f" and {names[0]} of shape {first}"
-            raise InputError(
-                f"{store.path} holds {name} of shape {shape}{other} per sample; "
-                f"the reader takes arrays of one shape, with {least} to {most} axes"
-            )
+            takes = f"the reader takes arrays of one shape, with {least} to {most} axes"
+            return f"{name} of shape {shape}{other} per sample; {takes}"
+    return None
 
 
 def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
@@ -71,20 +95,8 @@ def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
     return tuple(Channel(name, described[name].unit) for name in names)
 
 
-def parameter_channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
-    """A channel for each of these stored scalars.
-
-    Raises:
-        InputError: one is not a scalar per sample.
-    """
-    for name in names:
-        if (shape := store.fields[name].shape) != ():
-            raise InputError(f"{store.path} holds {name} of shape {shape} per sample; a parameter is one number")
-    return channels(store, names)
-
-
 def as_tensor(arrays: Sequence[np.ndarray]) -> Tensor:
-    """Arrays as the channels of one float32 tensor, on its last axis."""
+    """Arrays ``(*sites)``, one per channel, as one float32 tensor ``(*sites, c)``."""
     return torch.from_numpy(np.stack(arrays, axis=-1).astype(np.float32))
 
 

@@ -14,12 +14,10 @@ from lsm.data.readers.base import (
     as_parameters,
     as_tensor,
     channels,
-    parameter_channels,
-    require_one_shape,
+    find_unequal_shapes,
     select,
 )
 from lsm.data.store import Store
-from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec, Frames
 from lsm.registry import Count, Names
 
@@ -51,21 +49,20 @@ class FramesReader(Reader):
         self.frames, self.resolution = Frames(num_inputs, num_targets), resolution
         self.fields = (*self.targets, *self.parameters)
 
-    def spec(self, store: Store) -> FieldSpec:
-        """The fields of one frame, and the number of frames.
+    def find_problem(self, store: Store) -> str | None:
+        """Arrays of different shapes, or fewer frames than needed; see :meth:`Reader.find_problem`."""
+        if problem := find_unequal_shapes(store, self.targets, trailing=1):
+            return problem
+        first, frames = self.targets[0], self.frames
+        stored = store.fields[first].shape[-1]
+        if stored < frames.inputs + frames.targets:
+            needed = f"needed are {frames.inputs} inputs and {frames.targets} targets"
+            return f"{stored} frames of {first}, {needed}; lower num_targets, or generate more frames"
+        return super().find_problem(store)
 
-        Raises:
-            InputError: fewer frames are stored than needed, or the arrays' shapes differ.
-        """
-        require_one_shape(store, self.targets, trailing=1)
-        shape = store.fields[self.targets[0]].shape
-        needed = self.frames.inputs + self.frames.targets
-        if shape[-1] < needed:
-            raise InputError(
-                f"{store.path} holds {shape[-1]} frames of {self.targets[0]}, needed are {self.frames.inputs} inputs and "
-                f"{self.frames.targets} targets; lower num_targets, or generate more frames"
-            )
-        sites = self._select(np.empty(shape, dtype=bool)).shape[:-1]
+    def describe(self, store: Store) -> FieldSpec:
+        """The fields of one frame, and the number of frames."""
+        sites = self._select(np.empty(store.fields[self.targets[0]].shape, dtype=bool)).shape[:-1]
         fields = channels(store, self.targets)
         return FieldSpec(
             geometry=self.geometry,
@@ -73,7 +70,7 @@ class FramesReader(Reader):
             axes=AXES[: len(sites)],
             inputs=fields,
             targets=fields,
-            parameters=parameter_channels(store, self.parameters),
+            parameters=channels(store, self.parameters),
             frames=self.frames,
         )
 

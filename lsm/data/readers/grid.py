@@ -12,11 +12,11 @@ from lsm.data.readers.base import (
     Reader,
     as_parameters,
     as_tensor,
-    parameter_channels,
+    channels,
     select,
 )
 from lsm.data.store import Store
-from lsm.errors import InputError, OptionError
+from lsm.errors import OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
 from lsm.registry import Names, Resolution
 
@@ -57,13 +57,31 @@ class GridReader(Reader):
             raise OptionError("mask", f"is {mask}, expected one of the inputs {', '.join(inputs)}")
         self.fields = (*self.inputs, *self.targets, *self.parameters)
 
-    def spec(self, store: Store) -> FieldSpec:
+    def find_problem(self, store: Store) -> str | None:
+        """Arrays that do not share the lattice of the first target; see :meth:`Reader.find_problem`."""
+        first = self.targets[0]
+        lattice = self._lattice_of(store, first).shape
+        takes = f"targets of one shape, with 1 to {len(AXES)} axes, and inputs with all or the first ones of these axes"
+        for name in (first, *self.inputs, *self.targets):
+            shape, stored = self._lattice_of(store, name).shape, store.fields[name].shape
+            fits = shape == lattice[: len(shape)] if name in self.inputs else shape == lattice
+            if not fits or not 1 <= len(shape) <= len(AXES):
+                other = "" if name == first else f" and {first} of shape {store.fields[first].shape}"
+                return f"{name} of shape {stored}{other} per sample; the reader takes {takes}"
+            components = self.components.get(name)
+            if components is not None and len(components) != stored[-1]:
+                return f"{stored[-1]} components of {name}; named are {', '.join(components)}"
+        return super().find_problem(store)
+
+    def describe(self, store: Store) -> FieldSpec:
         """A channel per stored array or component.
 
         Raises:
-            InputError: the arrays do not share the lattice of the first target.
+            OptionError: the lattice has another number of axes than are named.
         """
-        self._require_lattice(store)
+        rank = len(self._lattice_of(store, self.targets[0]).shape)
+        if self.axes and len(self.axes) != rank:
+            raise OptionError("axes", f"is {', '.join(self.axes)}, expected {rank} names")
         sites = select(self._lattice_of(store, self.targets[0]), self.resolution).shape
         return FieldSpec(
             geometry=self.geometry,
@@ -71,7 +89,7 @@ class GridReader(Reader):
             axes=self.axes or AXES[: len(sites)],
             inputs=self._channels(store, self.inputs),
             targets=self._channels(store, self.targets),
-            parameters=parameter_channels(store, self.parameters),
+            parameters=channels(store, self.parameters),
             mask=None if self.mask is None else self.inputs.index(self.mask),
         )
 
@@ -79,27 +97,6 @@ class GridReader(Reader):
         """An array of the lattice's shape, without values."""
         shape = store.fields[name].shape
         return np.empty(shape[:-1] if name in self.components else shape, dtype=bool)
-
-    def _require_lattice(self, store: Store) -> None:
-        first = self.targets[0]
-        lattice = self._lattice_of(store, first).shape
-        for name in (first, *self.inputs, *self.targets):
-            shape = self._lattice_of(store, name).shape
-            fits = shape == lattice[: len(shape)] if name in self.inputs else shape == lattice
-            if not fits or not 1 <= len(shape) <= len(AXES):
-                other = "" if name == first else f" and {first} of shape {store.fields[first].shape}"
-                raise InputError(
-                    f"{store.path} holds {name} of shape {store.fields[name].shape}{other} per sample; the reader takes "
-                    f"targets of one shape, with 1 to {len(AXES)} axes, and inputs with all or the first ones of these axes"
-                )
-            self._require_components(store, name)
-        if self.axes and len(self.axes) != len(lattice):
-            raise OptionError("axes", f"is {', '.join(self.axes)}, expected {len(lattice)} names")
-
-    def _require_components(self, store: Store, name: str) -> None:
-        names, shape = self.components.get(name), store.fields[name].shape
-        if names is not None and len(names) != shape[-1]:
-            raise InputError(f"{store.path} holds {shape[-1]} components of {name}; named are {', '.join(names)}")
 
     def _channels(self, store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
         found: list[Channel] = []

@@ -13,8 +13,7 @@ from lsm.data.readers.base import (
     as_parameters,
     as_tensor,
     channels,
-    parameter_channels,
-    require_one_shape,
+    find_unequal_shapes,
     select,
 )
 from lsm.data.store import Store
@@ -50,13 +49,12 @@ class MeshReader(Reader):
         self.resolution = resolution
         self.fields = (*self.inputs, *self.targets, *self.parameters)
 
-    def spec(self, store: Store) -> FieldSpec:
-        """The coordinates are the first input channels.
+    def find_problem(self, store: Store) -> str | None:
+        """Arrays of different shapes; see :meth:`Reader.find_problem`."""
+        return find_unequal_shapes(store, [*self.inputs, *self.targets]) or super().find_problem(store)
 
-        Raises:
-            InputError: the arrays' shapes differ.
-        """
-        require_one_shape(store, [*self.inputs, *self.targets])
+    def describe(self, store: Store) -> FieldSpec:
+        """The coordinates are the first input channels."""
         shape = store.fields[self.coordinates[0]].shape
         sites = select(np.empty(shape, dtype=bool), self.resolution).shape
         return FieldSpec(
@@ -65,7 +63,7 @@ class MeshReader(Reader):
             axes=AXES[: len(sites)],
             inputs=channels(store, self.inputs),
             targets=channels(store, self.targets),
-            parameters=parameter_channels(store, self.parameters),
+            parameters=channels(store, self.parameters),
         )
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:

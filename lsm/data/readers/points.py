@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from lsm.data.readers.base import AXES, READERS, Reader, as_parameters, as_tensor, channels, parameter_channels
+from lsm.data.readers.base import AXES, READERS, Reader, as_parameters, as_tensor, channels
 from lsm.data.store import Store
-from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
 from lsm.registry import Names
 
@@ -42,20 +41,19 @@ class PointsReader(Reader):
         codes = () if code is None else (code,)
         self.fields = (points, *self.inputs, *self.targets, *codes, *self.parameters)
 
-    def spec(self, store: Store) -> FieldSpec:
-        """The coordinates of the points are the first input channels.
-
-        Raises:
-            InputError: the points are not ``(n, 1 to 3)``, or an array is not known at them.
-        """
-        points = store.fields[self.points]
+    def find_problem(self, store: Store) -> str | None:
+        """Points other than ``(n, 1 to 3)``, or an array not known at them; see :meth:`Reader.find_problem`."""
+        points = store.fields[self.points].shape
+        takes = f"the reader takes points (n, d) of 1 to {len(AXES)} coordinates, and arrays (n,)"
         for name in (*self.inputs, *self.targets):
             shape = store.fields[name].shape
-            if len(points.shape) != 2 or not 1 <= points.shape[1] <= len(AXES) or shape != points.shape[:1]:
-                raise InputError(
-                    f"{store.path} holds {self.points} of shape {points.shape} and {name} of shape {shape} per sample; "
-                    f"the reader takes points (n, d) of 1 to {len(AXES)} coordinates, and arrays (n,)"
-                )
+            if len(points) != 2 or not 1 <= points[1] <= len(AXES) or shape != points[:1]:
+                return f"{self.points} of shape {points} and {name} of shape {shape} per sample; {takes}"
+        return super().find_problem(store)
+
+    def describe(self, store: Store) -> FieldSpec:
+        """The coordinates of the points are the first input channels."""
+        points = store.fields[self.points]
         positions = tuple(Channel(axis, points.unit) for axis in AXES[: points.shape[1]])
         return FieldSpec(
             geometry=self.geometry,
@@ -64,7 +62,7 @@ class PointsReader(Reader):
             inputs=positions + channels(store, self.inputs),
             targets=channels(store, self.targets),
             code=0 if self.code is None else store.fields[self.code].shape[0],
-            parameters=parameter_channels(store, self.parameters),
+            parameters=channels(store, self.parameters),
             space=points.shape[1],
         )
 

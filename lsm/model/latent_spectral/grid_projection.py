@@ -14,7 +14,7 @@ from lsm.model.latent_spectral.parts import PROJECTIONS
 
 @PROJECTIONS.register("grid")
 class GridProjection(nn.Module):
-    """Append the grid's own coordinates and lift to the model's width.
+    """Append the grid's own coordinates and lift to the model's width: ``(b, *sites, c_in)`` to ``(b, w, *sites)``.
 
     A structured mesh is a grid too; its physical coordinates are among its input channels.
 

@@ -59,6 +59,9 @@ def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[ScaleLatent
     for a cloud the sites of its latent grid. A roll-out is inspected in its first step. Call ``solver.eval()`` before, as
     for a prediction.
 
+    Args:
+        solver: with a Latent Spectral Model.
+        batch: samples ``(b, *sites, c)`` in physical units, on the solver's device.
     Raises:
         InputError: the solver has no neural spectral blocks, or none with a latent space.
     """

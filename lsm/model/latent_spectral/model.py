@@ -10,21 +10,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lsm.errors import OptionError, option_group
+from lsm.errors import option_group
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS, require_geometry
-from lsm.model.grid import make_head
+from lsm.model.grid import make_head, per_axis
 from lsm.model.latent_spectral.parts import BLOCKS, PROJECTIONS, Projection
+from lsm.model.latent_spectral.patches import PATCH
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
 from lsm.registry import Config, Count, Registry, Scales
-
-#: Sites of a patch along each axis if none is given, as many as published for Navier-Stokes.
-PATCH = 4
 
 
 @MODELS.register("lsm")
 class LatentSpectralModel(nn.Module):
     """Predict a field from a field by neural spectral blocks at several scales.
+
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised.
 
     Args:
         spec: the fields.
@@ -62,9 +62,7 @@ class LatentSpectralModel(nn.Module):
     ) -> None:
         super().__init__()
         rank = spec.space_dim
-        sizes = tuple(patch or [PATCH] * rank)
-        if len(sizes) != rank:
-            raise OptionError("patch", f"is {list(sizes)}, expected {rank} sizes for a grid of rank {rank}")
+        sizes = tuple(per_axis("patch", patch or PATCH, rank))
         name = "fourier" if spec.geometry == "points" else "grid"
         options = {"name": name, **(projection or {})}
         require_geometry(PROJECTIONS[options["name"]].geometries, spec, f"projection {options['name']}")

@@ -13,6 +13,10 @@ _AXES = {
 }
 
 
+#: Sites of a patch along each axis if none is given, as many as published for Navier-Stokes.
+PATCH = 4
+
+
 def to_patches(grid: Tensor, patch: tuple[int, ...]) -> Tensor:
     """Cut a grid into patches, each a set of points.
 

@@ -24,7 +24,7 @@ Rows = Literal["symmetric", "reference"]
 
 
 class Deformation(nn.Module):
-    """Learned map from the physical plane to the unit square, ``xi = x + x * f(x, code)``.
+    """Learned map from the physical plane to the unit square, ``xi = x + x * f(x, code)``, for points ``(b, n, 2)``.
 
     ``f`` sees position, angle and radius about a point near the origin, their sines and cosines at ``bands`` octaves,
     and the shape code; three tanh layers follow.
@@ -33,6 +33,11 @@ class Deformation(nn.Module):
         code: length of the shape code; 0 for none.
         width: width of the linear features; everything else is a multiple of it.
         bands: octaves of the sines and cosines, ``pi 2^0 .. pi 2^(bands-1)``.
+
+    Example:
+        >>> deformation = Deformation(code=42, width=8)
+        >>> deformation(torch.rand(2, 100, 2), torch.rand(2, 42)).shape
+        torch.Size([2, 100, 2])
     """
 
     octaves: Tensor
@@ -77,7 +82,7 @@ class Deformation(nn.Module):
 class FourierWeights(nn.Module):
     """A complex channel mixing for each kept wave vector, ``k1`` in ``-m..m-1`` and ``k2`` in ``0..m-1``.
 
-    Rows are stored as the FFT orders them: ``k1 = 0..m-1, -m..-1``.
+    The weights are two arrays ``(w, w, m, m)``. Rows are stored as the FFT orders them: ``k1 = 0..m-1, -m..-1``.
 
     Args:
         width: channels in and out.
@@ -114,7 +119,8 @@ class FourierProjection(nn.Module):
 
         u_hat(k) = sum_n u_n exp(-2 pi i <k, xi_n>),    grid = gelu(irfft(W_in u_hat) + linear(grid coordinates))
 
-    and back, ``u_n = Re sum_k (W_out rfft(grid))(k) exp(2 pi i <k, xi_n>) + linear(x_n)``. The cost is linear in the points.
+    and back, ``u_n = Re sum_k (W_out rfft(grid))(k) exp(2 pi i <k, xi_n>) + linear(x_n)``. Inputs are ``(b, n, c_in)`` at points
+    ``(b, n, 2)``, the grid is ``(b, w, r, r)``. The cost is linear in the points.
 
     Args:
         spec: the fields, on points in the plane.

@@ -49,7 +49,7 @@ def import_state(
 
     Args:
         model: a Latent Spectral Model of the same sizes.
-        state: the reference network's state dict.
+        state: the reference network's state dict; 1x1 convolutions ``(out, in, 1)`` become linear layers ``(out, in)``.
         deformation: for point clouds, the state dict of the reference's deformation network.
     Raises:
         InputError: the model is of another family, or names or sizes do not fit it; the message says which.

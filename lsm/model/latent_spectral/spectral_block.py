@@ -11,10 +11,10 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.errors import OptionError
 from lsm.model.latent_spectral.attention import attention_weights
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.latent_spectral.spectral_sum import SpectralSum
+from lsm.model.stream import require_heads
 from lsm.registry import Count
 
 
@@ -43,7 +43,8 @@ class NeuralSpectralBlock(nn.Module):
 
         T = softmax(T0 K^T) V + T0,    T' = spectral(T),    X' = softmax(Q T'^T) T' + X
 
-    ``K, V, Q`` are linear in the points ``X``; attention is unscaled; the cost is linear in the number of points.
+    ``K, V, Q`` are linear in the points ``X``, ``(n, p, c)`` for ``n`` sets of ``p`` points; attention is unscaled; the cost is
+    linear in the number of points.
 
     Args:
         channels: number of channels ``c``, a multiple of ``heads``.
@@ -52,6 +53,13 @@ class NeuralSpectralBlock(nn.Module):
         num_basis: basis functions of the spectral sum.
         latent: False (ablation): no projection, the spectral sum acts on every point.
         spectral: False (ablation): the tokens pass through unchanged.
+
+    Example:
+        >>> block = NeuralSpectralBlock(16, heads=4)
+        >>> block(torch.zeros(3, 25, 16)).shape
+        torch.Size([3, 25, 16])
+        >>> block.inspect(torch.zeros(3, 25, 16)).tokens.shape
+        torch.Size([3, 4, 4, 4])
     """
 
     def __init__(
@@ -65,10 +73,7 @@ class NeuralSpectralBlock(nn.Module):
         spectral: bool = True,
     ) -> None:
         super().__init__()
-        if channels % heads:
-            raise OptionError(
-                "heads", f"is {heads}, which does not divide {channels} channels; give a width that it divides"
-            )
+        require_heads(heads, channels)
         self.heads = heads
         self.spectral = SpectralSum(channels, num_basis) if spectral else nn.Identity()
         self.latent = latent
@@ -111,11 +116,11 @@ class NeuralSpectralBlock(nn.Module):
 
 @BLOCKS.register("identity")
 class IdentityBlock(nn.Module):
-    """No spectral block (ablation): the trunk remains a plain multiscale network."""
+    """No spectral block (ablation): points ``(n, p, c)`` stay as they are, the trunk remains a plain multiscale network."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
 
     def forward(self, points: Tensor) -> Tensor:
-        """Return the points unchanged."""
+        """Return the points ``(n, p, c)`` unchanged."""
         return points

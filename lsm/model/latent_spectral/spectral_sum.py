@@ -85,13 +85,21 @@ def _sum_to_channels(values: Tensor) -> Tensor:
 class SpectralSum(nn.Module):
     """A learned sum of sines and cosines, applied to every scalar of a channel.
 
-    ``t -> t + sum_{k<N} [ A_k sin(k pi t / N) + B_k cos(k pi t / N) ]`` with ``A, B`` of each channel.
+    ``t -> t + sum_{k<N} [ A_k sin(k pi t / N) + B_k cos(k pi t / N) ]`` with ``A, B`` of each channel, the two halves of the
+    weights ``(c, 2N)``.
 
     ``A_0`` has no effect; it is kept so that published weights fit.
 
     Args:
         channels: number of channels ``c``.
         num_basis: number of basis functions ``N``.
+
+    Example:
+        >>> layer = SpectralSum(channels=1, num_basis=2)
+        >>> _ = layer.weights.data.copy_(torch.tensor([[0.0, 1.0, 0.0, 0.0]]))  # sin(pi t / 2)
+        >>> layer(torch.tensor([[0.0], [1.0]])).detach()
+        tensor([[0.],
+                [2.]])
     """
 
     def __init__(self, channels: int, num_basis: int) -> None:

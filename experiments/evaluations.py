@@ -1,0 +1,166 @@
+"""Evaluate the checkpoints that a command names, and group them into models."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from omegaconf import DictConfig
+
+from experiments.device import choose_device
+from experiments.folders import find_checkpoints, labels_of
+from experiments.revision import code_revision
+from experiments.runs import NO_PART, difference, essence, load_run
+from lsm.errors import InputError
+from lsm.progress import progress_bar
+from lsm.provenance import describe_environment
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from lsm.checkpoint import Checkpoint
+    from lsm.comparison import Model
+    from lsm.data.datamodule import FieldDataModule, Split
+    from lsm.evaluation import Evaluation
+    from lsm.fields import FieldBatch
+    from lsm.solver import NeuralSolver
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One checkpoint and its errors.
+
+    Args:
+        path: as the option names it.
+        checkpoint: the solver.
+        data: its data.
+        evaluation: errors of each sample.
+        metrics: the content of ``metrics.json``.
+    """
+
+    path: Path
+    checkpoint: Checkpoint
+    data: FieldDataModule
+    evaluation: Evaluation
+    metrics: dict[str, Any]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """The recorded configuration."""
+        return self.checkpoint.run["config"]
+
+
+def predict_sample(
+    solver: NeuralSolver, data: FieldDataModule, split: Split, index: int, device: torch.device
+) -> tuple[FieldBatch, Tensor, float]:
+    """A sample of a split, its prediction, both without a batch axis and on the CPU, and its relative L2 error."""
+    import torch
+
+    from lsm.fields import FieldBatch
+    from lsm.metrics import relative_l2
+
+    batch = FieldBatch.stack([data.dataset(split)[index]]).to(device)
+    with torch.inference_mode():
+        prediction = solver.to(device)(batch)
+    return batch.sample(0).to("cpu"), prediction[0].cpu(), float(relative_l2(prediction, batch.targets))
+
+
+def evaluate_all(cfg: DictConfig) -> dict[str, Evaluated]:
+    """Evaluate each checkpoint of ``checkpoint``, by its label.
+
+    Args:
+        cfg: options as of :func:`experiments.runs.load_run`, and ``device``; perhaps ``metrics`` and ``transforms``.
+    """
+    paths = find_checkpoints(cfg.checkpoint)
+    return {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
+
+
+def _evaluate(cfg: DictConfig, path: Path) -> Evaluated:
+    one = cfg.copy()
+    one.checkpoint = str(path)
+    checkpoint, data = load_run(one)
+    errors = _measure(one, checkpoint, data)
+    _require_finite(errors, data, cfg.split, cfg.get("metrics") or ["relative_l2"])
+    return Evaluated(path, checkpoint, data, errors, _describe(one, checkpoint, data, errors))
+
+
+def _measure(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Evaluation:
+    from lsm.data.symmetry import symmetries_of
+    from lsm.evaluation import measure
+
+    symmetries = symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"))
+    with progress_bar() as progress:
+        count = -(-len(data.dataset(cfg.split)) // data.batch_size)
+        batches = progress.track(data.batches(cfg.split), total=count, description="batches")
+        device = choose_device(cfg.device)
+        return measure(
+            checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.get("transforms") or ()), symmetries
+        )
+
+
+def _require_finite(errors: Evaluation, data: FieldDataModule, split: str, names: Sequence[str]) -> None:
+    from lsm.metrics import describe_fault
+
+    for name in names:
+        values = errors.errors[name]
+        if name not in errors.parts and not np.isfinite(values).all():
+            bad = int(np.argmin(np.isfinite(values)))
+            sample = data.dataset(split)[bad]
+            fault = describe_fault(sample.inputs[None], sample.targets[None])
+            raise InputError(f"{name} of sample {bad} of the {split} split is not finite: {fault}")
+
+
+def _describe(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, errors: Evaluation) -> dict[str, Any]:
+    config = checkpoint.run["config"]
+    return {
+        "checkpoint": str(checkpoint.path),
+        "benchmark": config["benchmark"]["name"],
+        "model": checkpoint.solver.config["model"]["name"],
+        "preset": config["preset"],
+        "split": cfg.split,
+        "data": data.describe(),
+        "training_data": checkpoint.data,
+        "batch_size": data.batch_size,
+        "sites": list(data.spec.sites),
+        "samples_digest": errors.digest,
+        "epoch": checkpoint.epoch,
+        "seed": config["seed"],
+        "transforms": list(cfg.get("transforms") or ()),
+        **errors.summaries(),
+        "code": code_revision(),
+        "environment": describe_environment(),
+    }
+
+
+def group_models(evaluated: Mapping[str, Evaluated]) -> list[Model]:
+    """Checkpoints that differ in nothing but the seed are one model, which its family names if that is unique."""
+    from lsm.comparison import models_of
+
+    groups: list[list[str]] = []
+    for label, one in evaluated.items():
+        group = next((group for group in groups if _is_another_seed(one, [evaluated[name] for name in group])), None)
+        if group is None:
+            groups.append([label])
+        else:
+            group.append(label)
+    families = [evaluated[group[0]].metrics["model"] for group in groups]
+    names = [
+        family if families.count(family) == 1 else f"{family} ({os.path.commonpath(group) or ', '.join(group)})"
+        for family, group in zip(families, groups, strict=True)
+    ]
+    return models_of(
+        {
+            name: {label: evaluated[label].evaluation for label in group}
+            for name, group in zip(names, groups, strict=True)
+        }
+    )
+
+
+def _is_another_seed(one: Evaluated, others: Sequence[Evaluated]) -> bool:
+    same = not difference(essence(others[0].config), essence(one.config), NO_PART)
+    return same and one.config["seed"] not in [other.config["seed"] for other in others]

@@ -1,0 +1,119 @@
+"""The Factorised Fourier Neural Operator on lattices of rank 1 to 3.
+
+Source: Tran, Mathews, Xie, Ong, "Factorized Fourier Neural Operators", ICLR 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from annotated_types import Interval
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.parametrizations import weight_norm
+
+from lsm.fields import FieldSpec
+from lsm.model import GRIDS, MODELS, require_geometry
+from lsm.model.fourier import Complex, analyse, mix_channels, synthesise
+from lsm.model.grid import append_coordinates, crop, per_axis
+from lsm.registry import Count
+
+
+class AxisConvolutions(nn.Module):
+    """The sum over the axes of a convolution along this axis, ``sum_a F_a^-1 (R_a(k) F_a u)`` with the lowest modes kept.
+
+    Fields are ``(b, c, *n)``, of any sizes ``n``; the weights do not depend on them.
+
+    Args:
+        channels: channels in and out.
+        modes: kept wave numbers ``0..m-1`` along each axis.
+    """
+
+    def __init__(self, channels: int, modes: Sequence[int]) -> None:
+        super().__init__()
+        self.modes = tuple(modes)
+        self.weights = nn.ParameterList(torch.empty(channels, channels, mode, 2) for mode in modes)
+        for weights in self.weights:
+            nn.init.xavier_normal_(weights)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
+        with torch.autocast(field.device.type, enabled=False):
+            field = field.float() if field.dtype.itemsize < 4 else field
+            return torch.stack([self._along(axis, field) for axis in range(len(self.modes))]).sum(dim=0)
+
+    def _along(self, axis: int, field: Tensor) -> Tensor:
+        """Convolution along one axis of ``(b, c, *n)``."""
+        field, modes = field.movedim(axis + 2, -1), (self.modes[axis],)
+        spectrum = analyse(field, modes)
+        weights = self.weights[axis][:, :, : spectrum.real.shape[-1]].to(field.dtype)
+        # The same for every line of sites: an axis of length 1 for each of the other axes of the lattice.
+        weights = weights.reshape(*weights.shape[:2], *[1] * (len(self.modes) - 1), -1, 2)
+        mixed = mix_channels(spectrum, Complex(weights[..., 0], weights[..., 1]))
+        return synthesise(mixed, field.shape[-1:], modes).movedim(-1, axis + 2)
+
+
+@MODELS.register("ffno")
+class FactorisedFourierOperator(nn.Module):
+    """F-FNO: lift, residual layers ``u + W2 relu(W1 sum of convolutions along the axes)``, read out the last layer's update.
+
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``. All linear layers have normalised weights. The lattice is zero-padded
+    at the end of each axis, since the Fourier transform takes fields as periodic.
+
+    Args:
+        spec: the fields, on a grid or mesh of rank 1 to 3.
+        width: channels.
+        modes: kept wave numbers along each axis, one number for all axes or one per axis.
+        num_layers: number of layers.
+        mlp_ratio: channels inside a layer's feedforward part, as a multiple of the width.
+        padding: sites added along each axis; 0 for periodic fields.
+        head_width: channels inside the head, which is linear.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (32, 48), ("x", "y"), (Channel("a"),), (Channel("u"),))
+        >>> FactorisedFourierOperator(spec, width=8, modes=6, num_layers=2)(torch.zeros(4, 32, 48, 1)).shape
+        torch.Size([4, 32, 48, 1])
+    """
+
+    geometries = GRIDS
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        *,
+        width: Count = 64,
+        modes: Count | Sequence[Count] = 16,
+        num_layers: Count = 24,
+        mlp_ratio: Count = 4,
+        padding: Annotated[int, Interval(ge=0, le=64)] = 8,
+        head_width: Count = 128,
+    ) -> None:
+        super().__init__()
+        require_geometry(self.geometries, spec, "model ffno")
+        kept = per_axis("modes", modes, len(spec.sites))
+        self.padding = padding
+        self.lift = weight_norm(nn.Linear(spec.in_channels + len(kept), width))
+        self.spectral = nn.ModuleList(AxisConvolutions(width, kept) for _ in range(num_layers))
+        self.feedforward = nn.ModuleList(
+            nn.Sequential(
+                weight_norm(nn.Linear(width, mlp_ratio * width)),
+                nn.ReLU(),
+                weight_norm(nn.Linear(mlp_ratio * width, width)),
+            )
+            for _ in range(num_layers)
+        )
+        head = (nn.Linear(width, head_width), nn.Linear(head_width, spec.out_channels))
+        self.head = nn.Sequential(*map(weight_norm, head))
+
+    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""
+        field = self.lift(append_coordinates(inputs)).movedim(-1, 1)
+        field = functional.pad(field, (0, self.padding) * (field.dim() - 2))
+        update = field
+        for spectral, feedforward in zip(self.spectral, self.feedforward, strict=True):
+            update = feedforward(spectral(field).movedim(1, -1)).movedim(-1, 1)
+            field = field + update
+        return self.head(crop(update, inputs.shape[1:-1]).movedim(1, -1))

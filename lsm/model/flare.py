@@ -1,0 +1,147 @@
+"""FLARE: every head routes the sites through its own learned latent tokens, on lattices and point clouds.
+
+Source: Puri, Prasad, Joglekar, Shenoy, Kannan, Zhang, Kara, "FLARE: Fast Low-rank Attention Routing Engine", 2025,
+arXiv 2508.12594.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from lsm.fields import FieldSpec
+from lsm.model import ANY_GEOMETRY, MODELS
+from lsm.model.grid import append_coordinates
+from lsm.model.stream import PreNormBlock, join_heads, require_heads, split_heads
+from lsm.registry import Count, Index
+
+
+class ResidualMLP(nn.Module):
+    """Linear layers on ``(..., c)`` with GELU between them, and a residual connection around each whose widths agree.
+
+    Args:
+        in_width: channels in.
+        width: channels inside.
+        out_width: channels out.
+        num_layers: number of layers inside.
+        residual_in: whether the first layer has a residual connection, too, if its widths agree.
+        residual_out: the same of the last layer.
+    """
+
+    def __init__(
+        self,
+        in_width: int,
+        width: int,
+        out_width: int,
+        num_layers: int,
+        residual_in: bool = True,
+        residual_out: bool = True,
+    ) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(in_width, width), nn.Linear(width, out_width)
+        self.inside = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
+        self.activation = nn.GELU(approximate="tanh")
+        self.residual_in, self.residual_out = residual_in and in_width == width, residual_out and width == out_width
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map ``(..., in_width)`` to ``(..., out_width)``."""
+        first = self.activation(self.first(field))
+        field = field + first if self.residual_in else first
+        for layer in self.inside:
+            field = field + self.activation(layer(field))
+        return field + self.last(field) if self.residual_out else self.last(field)
+
+
+class LatentRouting(nn.Module):
+    """Learned queries gather the sites into latent tokens by attention, and the sites gather from these with the same scores.
+
+    For each head, with keys ``k_n`` and values ``v_n`` of the sites and learned queries ``q_m``::
+
+        z = softmax_n(q k^T) v,    u = softmax_m(k q^T) z
+
+    Fields are ``(b, *sites, c)``, the tokens ``(b, h, m, c / h)``. The cost is linear in the number of sites.
+
+    Args:
+        width: channels.
+        heads: number of heads.
+        num_latents: number of latent tokens for each head.
+        depth: number of layers inside the projections to keys and values.
+    """
+
+    def __init__(self, width: int, heads: int, num_latents: int, depth: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.queries = nn.Parameter(0.1 * torch.randn(heads, num_latents, width // heads))
+        self.keys = ResidualMLP(width, width, width, depth)
+        self.values = ResidualMLP(width, width, width, depth)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
+        keys, sites = split_heads(self.keys(field), self.heads)
+        values, _ = split_heads(self.values(field), self.heads)
+        queries = self.queries.expand(keys.shape[0], -1, -1, -1)
+        latents = scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        return self.out(join_heads(scaled_dot_product_attention(keys, queries, latents, scale=1.0), sites))
+
+
+@MODELS.register("flare")
+class FLARE(nn.Module):
+    """FLARE: lift at every site, latent routing and a residual MLP in each of several blocks, read out.
+
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, at any number of sites.
+
+    Args:
+        spec: the fields; of meshes and clouds the inputs contain the positions.
+        width: channels at every site.
+        num_blocks: number of blocks.
+        heads: number of heads.
+        num_latents: number of latent tokens for each head.
+        depth: number of layers inside the projections and feedforward layers of a block.
+        outer_depth: number of layers inside lift and head.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("points", (50,), ("point",), (Channel("x"), Channel("y")), (Channel("stress"),))
+        >>> FLARE(spec, width=16, num_blocks=2, num_latents=4)(torch.zeros(4, 50, 2)).shape
+        torch.Size([4, 50, 1])
+    """
+
+    geometries = ANY_GEOMETRY
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        *,
+        width: Count = 64,
+        num_blocks: Count = 8,
+        heads: Count = 8,
+        num_latents: Count = 64,
+        depth: Index = 3,
+        outer_depth: Index = 2,
+    ) -> None:
+        super().__init__()
+        require_heads(heads, width)
+        self.positions = spec.geometry == "grid"
+        in_channels = spec.in_channels + (len(spec.sites) if self.positions else 0)
+        self.lift = ResidualMLP(in_channels, width, width, outer_depth, residual_in=False)
+        self.blocks = nn.Sequential(
+            *(
+                PreNormBlock(
+                    width, LatentRouting(width, heads, num_latents, depth), ResidualMLP(width, width, width, depth)
+                )
+                for _ in range(num_blocks)
+            )
+        )
+        head = ResidualMLP(width, width, spec.out_channels, outer_depth, residual_out=False)
+        self.head = nn.Sequential(nn.LayerNorm(width), head)
+        for layer in self.modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
+        field = append_coordinates(inputs) if self.positions else inputs
+        return self.head(self.blocks(self.lift(field)))

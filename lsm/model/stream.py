@@ -1,0 +1,72 @@
+"""What families share that keep a token at every site: pre-norm residual blocks, mixers of tokens, small initial weights.
+
+A mixer maps ``(b, *sites, c)`` to ``(b, *sites, c)``; a family is its mixer between a lift and a head.
+"""
+
+from __future__ import annotations
+
+from einops import pack, rearrange, unpack
+from torch import Tensor, nn
+
+from lsm.errors import OptionError
+
+#: The sites that :func:`split_heads` has flattened.
+Sites = list[tuple[int, ...] | list[int]]
+
+
+class PreNormBlock(nn.Module):
+    """``u + mixer(norm(u))``, then ``u + feedforward(norm(u))``, with layer norm over the channels.
+
+    Args:
+        width: channels.
+        mixer: maps ``(b, *sites, c)`` to the same shape, and lets sites exchange information.
+        feedforward: acts at each site alone.
+    """
+
+    def __init__(self, width: int, mixer: nn.Module, feedforward: nn.Module) -> None:
+        super().__init__()
+        self.mixer_norm, self.mixer = nn.LayerNorm(width), mixer
+        self.feedforward_norm, self.feedforward = nn.LayerNorm(width), feedforward
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
+        field = field + self.mixer(self.mixer_norm(field))
+        return field + self.feedforward(self.feedforward_norm(field))
+
+
+def make_feedforward(in_width: int, inner_width: int, out_width: int, approximate: str = "none") -> nn.Sequential:
+    """Linear, GELU, linear on the last axis."""
+    return nn.Sequential(
+        nn.Linear(in_width, inner_width), nn.GELU(approximate=approximate), nn.Linear(inner_width, out_width)
+    )
+
+
+def split_heads(field: Tensor, heads: int) -> tuple[Tensor, Sites]:
+    """Tokens by head: ``(b, *sites, h * c)`` to ``(b, h, n, c)``, and the sites for :func:`join_heads`."""
+    tokens, sites = pack([field], "b * c")
+    return rearrange(tokens, "b n (h c) -> b h n c", h=heads), sites
+
+
+def join_heads(tokens: Tensor, sites: Sites) -> Tensor:
+    """The inverse of :func:`split_heads`: ``(b, h, n, c)`` to ``(b, *sites, h * c)``."""
+    (field,) = unpack(rearrange(tokens, "b h n c -> b n (h c)"), sites, "b * c")
+    return field
+
+
+def require_heads(heads: int, width: int) -> None:
+    """Check that the channels can be shared among heads.
+
+    Raises:
+        OptionError: they cannot.
+    """
+    if width % heads:
+        raise OptionError("heads", f"is {heads}, which does not divide {width} channels; give a width that it divides")
+
+
+def start_small(model: nn.Module) -> None:
+    """Draw the weights of all linear layers from a truncated normal distribution of std 0.02; biases become zero."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,156 @@
+"""Transolver: attention among learned slices of the sites, on lattices and point clouds.
+
+Source: Wu, Luo, Wang, Wang, Long, "Transolver: A Fast Transformer Solver for PDEs on General Geometries", ICML 2024.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from lsm.fields import FieldSpec
+from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
+from lsm.model.grid import unit_coordinates
+from lsm.model.stream import PreNormBlock, join_heads, make_feedforward, require_heads, split_heads, start_small
+from lsm.registry import Count, Index
+
+_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+
+#: Limits of the temperature of the slice weights.
+COLDEST, HOTTEST = 0.1, 5.0
+
+
+class SiteProjection(nn.Module):
+    """New channels at every site: from its neighbours by a convolution of three sites along each axis, or from it alone.
+
+    It maps ``(b, *sites, c)`` to ``(b, *sites, c)``.
+
+    Args:
+        width: channels in and out.
+        rank: rank of the lattice; 0 for a point cloud.
+    """
+
+    def __init__(self, width: int, rank: int) -> None:
+        super().__init__()
+        self.map = _CONVOLUTIONS[rank](width, width, 3, padding=1) if rank else nn.Linear(width, width)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
+        return self.map(field) if isinstance(self.map, nn.Linear) else self.map(field.movedim(-1, 1)).movedim(1, -1)
+
+
+class PhysicsAttention(nn.Module):
+    """Soft slices of the sites become tokens, tokens attend to each other, and every site reads its slices' tokens.
+
+    For each head, with features ``a_n`` and values ``v_n`` of the sites ``n``::
+
+        w_n = softmax(W a_n / temperature),    z_s = sum_n w_ns v_n / sum_n w_ns,    u_n = sum_s w_ns attention(z)_s
+
+    Fields are ``(b, *sites, c)``, the tokens ``(b, h, s, c / h)`` for ``s`` slices. The cost is linear in the number of sites.
+
+    Args:
+        width: channels.
+        heads: number of heads.
+        num_slices: number of slices for each head.
+        rank: rank of the lattice; 0 for a point cloud.
+    """
+
+    def __init__(self, width: int, heads: int, num_slices: int, rank: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.features, self.values = SiteProjection(width, rank), SiteProjection(width, rank)
+        self.slices = nn.Linear(width // heads, num_slices)
+        self.temperature = nn.Parameter(torch.full((heads, 1, 1), 0.5))
+        self.token_maps = nn.ModuleList(nn.Linear(width // heads, width // heads, bias=False) for _ in range(3))
+        self.out = nn.Linear(width, width)
+
+    def forward(self, field: Tensor) -> Tensor:
+        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
+        features, sites = split_heads(self.features(field), self.heads)
+        weights = (self.slices(features) / self.temperature.clamp(COLDEST, HOTTEST)).softmax(dim=-1)
+        values, _ = split_heads(self.values(field), self.heads)
+        tokens = weights.mT @ values / (weights.sum(dim=-2).unsqueeze(-1) + 1e-5)
+        tokens = scaled_dot_product_attention(*(token_map(tokens) for token_map in self.token_maps))
+        return self.out(join_heads(weights @ tokens, sites))
+
+
+@MODELS.register("transolver")
+class Transolver(nn.Module):
+    """Transolver: lift at every site, physics attention and a feedforward layer in each of several blocks, read out.
+
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``.
+
+    Args:
+        spec: the fields; of meshes and clouds the inputs contain the positions.
+        width: channels at every site.
+        num_layers: number of blocks.
+        heads: number of heads of the attention.
+        num_slices: number of slices for each head.
+        mlp_ratio: channels inside a feedforward layer, as a multiple of the width.
+        reference: on grids, sites along each axis of a coarse reference lattice whose distances describe a position;
+            0 for the coordinates themselves.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (16, 24), ("x", "y"), (Channel("a"),), (Channel("u"),))
+        >>> Transolver(spec, width=16, num_layers=2, heads=4, num_slices=8)(torch.zeros(4, 16, 24, 1)).shape
+        torch.Size([4, 16, 24, 1])
+    """
+
+    geometries = ANY_GEOMETRY
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        *,
+        width: Count = 128,
+        num_layers: Count = 8,
+        heads: Count = 8,
+        num_slices: Count = 64,
+        mlp_ratio: Count = 1,
+        reference: Index = 0,
+    ) -> None:
+        super().__init__()
+        require_heads(heads, width)
+        self.reference = reference
+        self.positions = spec.geometry == "grid"
+        rank = len(spec.sites) if spec.geometry in GRIDS else 0
+        described = (reference**rank if reference else rank) if self.positions else 0
+        self.lift = make_feedforward(spec.in_channels + described, 2 * width, width)
+        self.blocks = nn.Sequential(
+            *(
+                PreNormBlock(
+                    width,
+                    PhysicsAttention(width, heads, num_slices, rank),
+                    make_feedforward(width, mlp_ratio * width, width),
+                )
+                for _ in range(num_layers)
+            )
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, spec.out_channels))
+        start_small(self)
+
+    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
+        if self.positions:
+            described = describe_positions(tuple(inputs.shape[1:-1]), self.reference, inputs)
+            inputs = torch.cat([described.expand(*inputs.shape[:-1], -1), inputs], dim=-1)
+        return self.head(self.blocks(self.lift(inputs)))
+
+
+def describe_positions(sizes: tuple[int, ...], reference: int, like: Tensor) -> Tensor:
+    """Coordinates of a lattice's sites in the unit cube, or their distances to the sites of a coarse lattice.
+
+    Args:
+        sizes: sites along each axis.
+        reference: sites of the coarse lattice along each axis; 0 for the coordinates themselves.
+        like: determines device and type.
+    Returns:
+        ``(*sizes, d)``, or ``(*sizes, reference^d)``.
+    """
+    own = unit_coordinates(sizes, like)
+    if not reference:
+        return own
+    others = unit_coordinates((reference,) * len(sizes), like).flatten(0, -2)
+    return (own.unsqueeze(-2) - others).norm(dim=-1)

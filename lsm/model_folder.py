@@ -97,6 +97,6 @@ def _read_weights(path: Path, expected: str | None) -> dict[str, Tensor]:
         )
     with explained(f"{path} is damaged or no safetensors file", (SafetensorError, ValueError, OSError)):
         weights = load_file(path)
-    if expected is not None and sha256(path) != expected:
-        raise InputError(f"{path} is damaged or belongs to another {CONFIG}: its checksum is wrong")
+        if expected is not None and sha256(path) != expected:
+            raise ValueError(f"its checksum is not the one that {CONFIG} records")
     return weights

@@ -78,9 +78,9 @@ def _require_no_gap(path: Path) -> None:
             position = _end_of_gap(file.fileno(), gap, size)
             # Compressing file systems keep short runs of zeros as gaps.
             if position - gap > _LONGEST_GAP:
-                raise InputError(
-                    f"{path} was not written completely (nothing from byte {gap} on): download it again; if these are zeros "
-                    f"that a program left out, write them with cp --sparse=never {path.name} COPY, and take the copy"
+                raise ValueError(
+                    f"it was not written completely, nothing from byte {gap} on; if these are zeros that a program left out, "
+                    f"take a copy made by cp --sparse=never {path.name} COPY"
                 )
 
 

@@ -78,7 +78,7 @@ class ArrayInFile:
     """
 
     def __init__(self, path: Path, name: str, array: Any) -> None:
-        self._path, self._name, self._array = path, name, array
+        self.path, self.name, self.values = path, name, array
         self.shape: tuple[int, ...] = tuple(array.shape)
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
@@ -87,10 +87,10 @@ class ArrayInFile:
         Raises:
             InputError: the file is damaged there, or holds other values than real numbers.
         """
-        with reading(self._path, self._path.suffix):
-            values = np.asarray(self._array[block])
+        with reading(self.path, self.path.suffix):
+            values = np.asarray(self.values[block])
             if values.dtype.kind not in "iufb":
-                raise InputError(f"{self._path} holds {self._name} of type {values.dtype}, expected real numbers")
+                raise InputError(f"{self.path} holds {self.name} of type {values.dtype}, expected real numbers")
             return values
 
 
@@ -110,7 +110,7 @@ class _Member:
         self._stream, self._position = self._archive.open(self._name), 0
         read = npy.read_array_header_1_0 if npy.read_magic(self._stream) == (1, 0) else npy.read_array_header_2_0
         self.shape, fortran, self.dtype = read(self._stream)
-        if min(self.shape, default=0) < 0 or self._size(self.shape) > self._archive.getinfo(self._name).file_size:
+        if min(self.shape, default=0) < 0 or self._size(self.shape) > self._size_of_data():
             raise ValueError(f"{self._name} is shorter than its header says")
         if (fortran and len(self.shape) > 1) or self.dtype.hasobject:
             raise ValueError(f"{self._name} is in Fortran order or holds objects; save np.ascontiguousarray(array)")
@@ -126,6 +126,10 @@ class _Member:
             self._rows(1)
         self._position = stop
         return np.frombuffer(self._rows(stop - start), self.dtype).reshape(stop - start, *self.shape[1:])
+
+    def _size_of_data(self) -> int:
+        """Bytes after the header, as the archive says."""
+        return self._archive.getinfo(self._name).file_size - self._stream.tell()
 
     def _size(self, shape: Sequence[int]) -> int:
         return prod(shape) * self.dtype.itemsize

@@ -150,7 +150,7 @@ DAMAGES = {
     "complex": (lambda folder: damaged(folder, complex=["model.head.0.weight"]), "does not hold as pairs"),
     "empty entry": (lambda folder: damaged(folder, lsm={}), "checkpoint schema None"),
     "entry is text": (lambda folder: damaged(folder, lsm="x"), "lsm is x, expected a group of options"),
-    "flipped bit": (flip_bit, "its checksum is wrong"),
+    "flipped bit": (flip_bit, "its checksum is not the one"),
     "weight gone": (drop_weight, "does not describe a solver"),
 }
 

@@ -231,9 +231,8 @@ def test_a_member_is_read_as_a_stream(save, tmp_path, monkeypatch):
     values = np.arange(600, dtype=np.float32).reshape(100, 3, 2)
     save(tmp_path / "a.npz", a=values)
     with open_arrays(tmp_path / "a.npz") as arrays:
-        member = arrays["a"]._array
-        sizes, rows = [], member._rows
-        monkeypatch.setattr(member, "_rows", lambda count: sizes.append(count) or rows(count))
+        sizes, rows = [], arrays["a"].values._rows
+        monkeypatch.setattr(arrays["a"].values, "_rows", lambda count: sizes.append(count) or rows(count))
         parts = [arrays["a"][start : start + 30] for start in range(0, 100, 30)]
         assert np.array_equal(np.concatenate(parts), values)
         assert sizes == [30, 30, 30, 10]
@@ -293,8 +292,15 @@ def test_an_array_that_ends_early_is_named_with_its_file(tmp_path):
         header = io.BytesIO()
         np.save(header, np.ones(300))
         archive.writestr("a.npy", header.getvalue()[:-8])
-    with (
-        open_arrays(tmp_path / "a.npz") as arrays,
-        pytest.raises(InputError, match=r"a\.npz cannot be read as \.npz \(a\.npy is shorter than its header says\)"),
-    ):
+    told = r"a\.npz cannot be read as \.npz \(a\.npy is shorter than its header says\)"
+    with pytest.raises(InputError, match=told), open_arrays(tmp_path / "a.npz"):
+        pass
+
+
+def test_an_array_that_is_damaged_is_named_with_its_file_when_it_is_read(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(30_000))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[100_000] ^= 1
+    (tmp_path / "a.npz").write_bytes(content)
+    with open_arrays(tmp_path / "a.npz") as arrays, pytest.raises(InputError, match=r"a\.npz cannot be read as \.npz"):
         arrays["a"][:]

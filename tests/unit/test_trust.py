@@ -140,6 +140,23 @@ def test_only_headers_are_read_before_the_values_are_needed(tmp_path: Path) -> N
         assert array.shape == (1000, 1000, 1000)
 
 
+def test_zeros_that_a_program_left_out_can_be_written(tmp_path: Path) -> None:
+    """They cannot be told from a download that stopped; the message says how to make them zeros that count."""
+    path, copy = tmp_path / "zeros.npy", tmp_path / "copy.npy"
+    zeros = np.lib.format.open_memmap(path, "w+", np.float32, (2, 700, 700))
+    zeros[0, 0] = 1
+    zeros.flush()
+    with pytest.raises(InputError, match=r"not written completely.* cp --sparse=never zeros\.npy COPY"), opened(path):
+        pass
+    copy.write_bytes(path.read_bytes())
+    with opened(copy) as (array, _):
+        assert array[0].sum() == 700
+
+
+def opened(path: Path) -> Any:
+    return open_array(path, None, ("n", "x", "y"))
+
+
 # ---- checkpoints
 
 

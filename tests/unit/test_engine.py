@@ -447,6 +447,7 @@ def test_a_call_that_waited_for_a_larger_one_keeps_its_samples(job, expected, mo
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+@pytest.mark.slow
 def test_an_interrupt_ends_the_samples_at_work(tmp_path):
     process = start(tmp_path, pause=5.0)
     parts = tmp_path / "toy.h5.parts"

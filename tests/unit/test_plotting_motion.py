@@ -316,6 +316,7 @@ def gif_frames(path):
     return np.stack(frames).astype(int)
 
 
+@pytest.mark.slow
 def test_an_animation_has_every_frame_and_colours_that_stay(tmp_path):
     fields = frames_spec(2, 6, sites=(2, 2))
     levels = torch.linspace(-1, 1, 6)
@@ -380,6 +381,7 @@ def test_a_larger_animation_has_more_dots(tmp_path):
     np.testing.assert_allclose(sizes[1], np.array(sizes[0]) * [1, 2, 2], atol=2)
 
 
+@pytest.mark.slow
 def test_an_animation_of_a_mesh_that_moves_begins_at_rest(tmp_path):
     sample = forged_sample()
     save_animation(FORGED, DIE, sample, sample.targets, "error 0.5", tmp_path / "forged.gif", dpi=40)

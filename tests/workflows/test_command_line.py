@@ -195,6 +195,21 @@ MISTAKES = {
     ),
 }
 
+#: Of these, values of a wrong kind or range, which one check refuses (see ``test_registry.py``): a few stand for all of them.
+SAME_CHECK = {
+    *("patch that is no list", "width that is none", "batch of a wrong kind", "model count that is none", "no epoch"),
+    *(
+        "patch that is not whole",
+        "no heads",
+        "names that are no list",
+        "seed beyond what libraries take",
+        "no processes",
+    ),
+    *("data switch that is neither on nor off", "number that is none", "count that is not whole", "time that is none"),
+}
+
+BY_CHECK = [pytest.param(name, marks=[pytest.mark.slow] if name in SAME_CHECK else []) for name in MISTAKES]
+
 #: Command, options, words of what Hydra says in lines of its own.
 MISSPELT = {
     "benchmark": (("generate", "benchmark=darci"), ("darci", "darcy")),
@@ -207,8 +222,9 @@ ALL = {name: options for table in (MISTAKES, MISSPELT) for name, (options, _) in
 
 
 @pytest.fixture(scope="module")
-def finished(place, read_only) -> dict[str, Finished]:
+def finished(place, read_only, request) -> dict[str, Finished]:
     """Every command of this file: some as whole processes, the others as forks of one (see ``forked_commands.py``)."""
+    chosen = {item.callspec.params.get("name") for item in request.session.items if hasattr(item, "callspec")}
     whole = {
         "sweep": ("train", "-m", "seed=0,1", *TINY, "data.path=data/darcy_quick.h5"),
         "generate --help": ("generate", "--help"),
@@ -219,7 +235,8 @@ def finished(place, read_only) -> dict[str, Finished]:
         "no permission for data": ("generate", f"data_dir={read_only}", "num_samples=1"),
         "no permission for a run": ("train", f"run_dir={read_only / 'run'}"),
     }
-    forked = {name: options for name, options in {**helps, **forbidden, **ALL}.items() if name not in whole}
+    needed = {name: options for name, options in ALL.items() if name not in SAME_CHECK or name in chosen}
+    forked = {name: options for name, options in {**helps, **forbidden, **needed}.items() if name not in whole}
     with ThreadPoolExecutor(2) as pool:
         forks = pool.submit(call_forked, place, list(forked.values()))
         processes = {name: pool.submit(call, place, *options) for name, options in whole.items()}
@@ -241,7 +258,7 @@ def test_help_is_worth_reading(name, finished):
         assert "preset: paper, quick" in told.output
 
 
-@pytest.mark.parametrize("name", MISTAKES)
+@pytest.mark.parametrize("name", BY_CHECK)
 def test_a_mistake_is_told_in_one_sentence(name, finished):
     told = finished[name]
     assert told.code == 1
@@ -354,6 +371,7 @@ def test_a_device_or_batch_that_makes_no_sense_is_named(option, named, command, 
     assert not (tmp_path / "store.h5").exists()
 
 
+@pytest.mark.slow
 def test_samples_solved_together_are_those_solved_alone(darcy_store, command, tmp_path):
     store = tmp_path / "store.h5"
     command("generate", *TINY_DARCY, "num_samples=5", f"store={store}", "workers=1", "batch_size=3")
@@ -362,6 +380,7 @@ def test_samples_solved_together_are_those_solved_alone(darcy_store, command, tm
             np.testing.assert_array_equal(together.field(name)[:], alone.field(name)[:5])
 
 
+@pytest.mark.slow
 def test_a_store_with_more_samples_than_asked_for_is_told(command, tmp_path, capsys):
     store = tmp_path / "a[old]" / "store.h5"
     for num_samples, told in ((3, "3 samples (3"), (2, "3 samples, more than the 2 asked for (0")):

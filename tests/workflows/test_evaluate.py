@@ -166,6 +166,7 @@ def test_evaluations_do_not_replace_one_another(run, command, other_store):
         assert json.loads((run / "evaluation" / folder / "metrics.json").read_text()) == returned
 
 
+@pytest.mark.slow
 def test_pictures_do_not_replace_one_another(run, command, other_store):
     """Another checkpoint, grid or store has a folder of its own; the first three samples are drawn where none are named."""
     for options, folder in (

@@ -21,6 +21,7 @@ def test_one_process_fills_a_gpu(options, workers, compose):
     assert choose_workers(compose("generate", "benchmark=darcy", *options)) == workers
 
 
+@pytest.mark.slow
 def test_a_full_gpu_is_told_with_the_remedy(tmp_path, capsys):
     job = Job(FullGpuGenerator(), tmp_path / "toy.h5", "toy", num_samples=1)
     with pytest.raises(SystemExit), mistakes_reported(show_all=False):

@@ -80,6 +80,7 @@ def test_every_configuration_and_data_file_is_in_the_wheel(wheel):
     assert any(name.endswith("licenses/LICENSE") for name in packed)
 
 
+@pytest.mark.slow
 def test_commands_run_from_the_wheel_in_any_folder(wheel, scripts, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         entries = next(name for name in archive.namelist() if name.endswith("entry_points.txt"))

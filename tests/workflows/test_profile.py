@@ -62,6 +62,7 @@ def test_without_data_and_generator_the_missing_store_is_named(tmp_path):
         one_batch(cfg)
 
 
+@pytest.mark.slow
 def test_families_are_compared_and_one_that_does_not_serve_is_left_out(tmp_path, monkeypatch, capsys):
     options = [*TINY, "benchmark=elasticity_p", "model.width=8", f"run_dir={tmp_path}"]
 

@@ -200,6 +200,7 @@ def test_a_dry_run_does_nothing_and_estimates(commands, tmp_path):
         run_table(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_budget_gives_every_model_the_same_time(copy, commands):
     """Epochs from the recorded step times; the recorded figure repeats the table exactly."""
     for row, step in (("lsm", 0.05), ("fno", 0.025)):

@@ -480,6 +480,7 @@ def test_statistics_match_the_published_data(num_samples: int) -> None:
     assert len(wrong) == 7
 
 
+@pytest.mark.slow
 def test_statistics_notice_gentler_bends() -> None:
     """Slope parameters halved, as they were drawn before: of 60 samples the velocities near the wall vary too little."""
     generator = PipeGenerator(resolution=33)

@@ -40,7 +40,7 @@ def uninterrupted(command, darcy_store, tmp_path_factory) -> Callable[[str], Tra
     return run
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("schedule", ["paper", pytest.param("quick", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("stop", [(2, 0), (2, 2), (1, 1)], ids=["boundary", "last batch", "middle"])
 def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, uninterrupted, darcy_store, tmp_path):
     whole = uninterrupted(schedule)

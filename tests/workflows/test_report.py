@@ -53,6 +53,7 @@ def test_a_report_of_a_run(page, darcy_run):
         assert expected in text
 
 
+@pytest.mark.slow
 def test_a_report_of_several_runs(darcy_run, command, tmp_path):
     shutil.copytree(darcy_run, tmp_path / "runs/a")
     shutil.copytree(darcy_run, tmp_path / "runs/b")

@@ -164,6 +164,7 @@ def test_a_run_that_was_stopped_continues_to_equal_numbers(whole, copy, commands
     assert 0 < costs[0] < costs[1], "the time of both calls"
 
 
+@pytest.mark.slow
 def test_another_configuration_repeats_a_run_and_says_why(copy, commands, capsys):
     code, _ = run_table(copy, "models=[lsm]", "seeds=1", 'options=["optimizer.lr=1e-4"]')
     assert (code, commands.names) == (table.DONE, ["profile", "train", "evaluate"])

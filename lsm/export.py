@@ -112,7 +112,8 @@ def _export(solver: NeuralSolver) -> torch.export.ExportedProgram:
     like = next(parameter for parameter in solver.parameters() if parameter.is_floating_point())
     # Two samples: a size of one would be taken for a constant.
     arrays = tuple(like.new_zeros(2, *shape) for shape in shapes(solver.spec).values() if shape is not None)
-    samples = torch.export.Dim("samples", min=1)
+    # Without a limit torch 2.6 finds that the largest whole number is no number of samples, and refuses.
+    samples = torch.export.Dim("samples", min=1, max=1 << 31)
     with torch.no_grad(), _quiet():
         return torch.export.export(_Program(solver), arrays, dynamic_shapes=(tuple({0: samples} for _ in arrays),))
 

@@ -29,11 +29,10 @@ COMPANIONS = ("protobuf<7",)
 
 #: What depends most on versions of others: the parity with the specification, files, resuming, and a tiny workflow.
 SMOKE = (
-    *("tests/parity", "tests/unit/test_store.py", "tests/unit/test_published.py", "tests/unit/test_prediction.py"),
-    *("tests/unit/test_trust.py", "tests/unit/test_checkpoint.py", "tests/unit/test_export.py"),
-    "tests/unit/test_plotting.py",
+    *("tests/parity", "tests/unit/test_store.py", "tests/unit/test_prediction.py", "tests/unit/test_trust.py"),
+    *("tests/unit/test_checkpoint.py", "tests/unit/test_export.py"),
     "tests/workflows/test_benchmarks.py::test_solved_data_go_the_whole_way",
-    "tests/workflows/test_untrusted_runs.py",
+    "tests/workflows/test_untrusted_runs.py::test_a_recorded_option_is_refused",
 )
 
 

@@ -85,7 +85,7 @@ def _choose_device(cfg: DictConfig) -> None:
 
 def _tell(job: Job, report: Report) -> None:
     for index, attempt, reason in report.redrawn:
-        told = f"sample {index}, draw {attempt} did not converge and was drawn anew: {reason}"
+        told = f"sample {index}, draw {attempt} did not converge, and another one was drawn: {reason}"
         console.print(told, style="yellow", soft_wrap=True)
     if report.merged:
         with job.open_store() as store:

@@ -58,56 +58,47 @@ class ConvertOptions:
     overwrite: bool
 
 
-class EvaluateOptions:
+class SplitOptions:
+    """Options of every command that reads a split of a checkpoint's data."""
+
+    split: Split
+    data_dir: str | None
+    store: str | None
+    resolution: Resolution
+    device: str
+    max_sample_bytes: Positive
+    plugins: Sequence[str]
+
+
+class EvaluateOptions(SplitOptions):
     """Options of ``lsm-evaluate``."""
 
     checkpoint: str | Names
-    split: Split
-    data_dir: str | None
-    store: str | None
-    resolution: Resolution
     batch_size: Count
-    device: str
-    max_sample_bytes: Positive
     metrics: Names | None
     transforms: Sequence[str]
     run_dir: str
-    plugins: Sequence[str]
 
 
-class ReportOptions:
+class ReportOptions(SplitOptions):
     """Options of ``lsm-report``."""
 
     checkpoint: str | Names
-    split: Split
-    data_dir: str | None
-    store: str | None
-    resolution: Resolution
     batch_size: Count
-    device: str
-    max_sample_bytes: Positive
     dpi: Count
-    plugins: Sequence[str]
     output: str
 
 
-class VisualizeOptions:
+class VisualizeOptions(SplitOptions):
     """Options of ``lsm-visualize``."""
 
     checkpoint: str
     samples: Sequence[Index] | None
-    split: Split
-    data_dir: str | None
-    store: str | None
-    resolution: Resolution
-    device: str
-    max_sample_bytes: Positive
     dpi: Count
     animate: bool
     animation_dpi: Count
     curve: bool
     run_dir: str
-    plugins: Sequence[str]
 
 
 class ImportOptions:

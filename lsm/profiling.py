@@ -151,7 +151,7 @@ class PeakMemory:
             self._before: int | None = torch.cuda.memory_allocated(device)
         else:
             with suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")  # Linux: the recorded peak starts anew
+                Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the recorded peak
             self._before = _resident("VmRSS")
 
     def read(self) -> int | None:

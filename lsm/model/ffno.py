@@ -6,18 +6,15 @@ Source: Tran, Mathews, Xie, Ong, "Factorized Fourier Neural Operators", ICLR 202
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
-from annotated_types import Interval
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
-from lsm.model.fourier import Complex, analyse, mix_channels, synthesise
-from lsm.model.grid import append_coordinates, crop, per_axis
+from lsm.model.fourier import Complex, Padding, analyse, at_least_single, full_precision, mix_channels, synthesise
+from lsm.model.grid import append_coordinates, crop, pad_ends, per_axis
 from lsm.registry import Count
 
 
@@ -40,8 +37,8 @@ class AxisConvolutions(nn.Module):
 
     def forward(self, field: Tensor) -> Tensor:
         """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
-        with torch.autocast(field.device.type, enabled=False):
-            field = field.float() if field.dtype.itemsize < 4 else field
+        with full_precision(field):
+            field = at_least_single(field)
             return torch.stack([self._along(axis, field) for axis in range(len(self.modes))]).sum(dim=0)
 
     def _along(self, axis: int, field: Tensor) -> Tensor:
@@ -88,7 +85,7 @@ class FactorisedFourierOperator(nn.Module):
         modes: Count | Sequence[Count] = 16,
         num_layers: Count = 24,
         mlp_ratio: Count = 4,
-        padding: Annotated[int, Interval(ge=0, le=64)] = 8,
+        padding: Padding = 8,
         head_width: Count = 128,
     ) -> None:
         super().__init__()
@@ -111,7 +108,7 @@ class FactorisedFourierOperator(nn.Module):
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""
         field = self.lift(append_coordinates(inputs)).movedim(-1, 1)
-        field = functional.pad(field, (0, self.padding) * (field.dim() - 2))
+        field = pad_ends(field, [self.padding] * (field.dim() - 2))
         update = field
         for spectral, feedforward in zip(self.spectral, self.feedforward, strict=True):
             update = feedforward(spectral(field).movedim(1, -1)).movedim(-1, 1)

@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import append_coordinates
-from lsm.model.stream import PreNormBlock, join_heads, require_heads, split_heads
+from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
 
@@ -126,20 +126,15 @@ class FLARE(nn.Module):
         self.positions = spec.geometry == "grid"
         in_channels = spec.in_channels + (len(spec.sites) if self.positions else 0)
         self.lift = ResidualMLP(in_channels, width, width, outer_depth, residual_in=False)
-        self.blocks = nn.Sequential(
-            *(
-                PreNormBlock(
-                    width, LatentRouting(width, heads, num_latents, depth), ResidualMLP(width, width, width, depth)
-                )
-                for _ in range(num_blocks)
-            )
-        )
+
+        def make_block() -> nn.Module:
+            routing = LatentRouting(width, heads, num_latents, depth)
+            return PreNormBlock(width, routing, ResidualMLP(width, width, width, depth))
+
+        self.blocks = repeat(num_blocks, make_block)
         head = ResidualMLP(width, width, spec.out_channels, outer_depth, residual_out=False)
         self.head = nn.Sequential(nn.LayerNorm(width), head)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear):
-                nn.init.normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
+        start_small(self)
 
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""

@@ -7,10 +7,8 @@ Differential Equations", ICLR 2021.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
 import torch
-from annotated_types import Interval
 from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,13 +17,16 @@ from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.fourier import (
     Complex,
+    Padding,
     analyse,
+    at_least_single,
+    full_precision,
     mix_channels,
     nonnegative_wave_numbers,
     signed_wave_numbers,
     synthesise,
 )
-from lsm.model.grid import append_coordinates, crop, make_head, per_axis
+from lsm.model.grid import append_coordinates, crop, make_feedforward, pad_ends, per_axis
 from lsm.registry import Count
 
 
@@ -58,8 +59,8 @@ class SpectralConvolution(nn.Module):
     def forward(self, field: Tensor) -> Tensor:
         """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
         sizes = field.shape[2:]
-        with torch.autocast(field.device.type, enabled=False):
-            field = field.float() if field.dtype.itemsize < 4 else field
+        with full_precision(field):
+            field = at_least_single(field)
             mixed = mix_channels(analyse(field, self.modes), self._weights(sizes, field))
             return synthesise(mixed, sizes, self.modes)
 
@@ -118,7 +119,7 @@ class FourierNeuralOperator(nn.Module):
         width: Count = 32,
         modes: Count | Sequence[Count] = 12,
         num_layers: Count = 4,
-        padding: Annotated[int, Interval(ge=0, le=64)] = 8,
+        padding: Padding = 8,
         head_width: Count = 128,
     ) -> None:
         super().__init__()
@@ -129,12 +130,12 @@ class FourierNeuralOperator(nn.Module):
         self.lift = nn.Linear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
-        self.head = make_head(width, spec.out_channels, head_width)
+        self.head = make_feedforward(width, head_width, spec.out_channels)
 
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""
         features = self.lift(append_coordinates(inputs)).movedim(-1, 1)
-        features = functional.pad(features, (0, self.padding) * (features.dim() - 2))
+        features = pad_ends(features, [self.padding] * (features.dim() - 2))
         for index, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True)):
             features = spectral(features) + pointwise(features.movedim(1, -1)).movedim(-1, 1)
             features = functional.gelu(features) if index < len(self.spectral) - 1 else features

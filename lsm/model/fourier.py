@@ -7,10 +7,14 @@ FFT, and it exports to formats that know no complex numbers. Complex arrays are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from annotated_types import Interval
 from torch import Tensor
+
+#: Sites that are added at the end of each axis.
+Padding = Annotated[int, Interval(ge=0, le=64)]
 
 
 class Complex(NamedTuple):
@@ -34,6 +38,16 @@ class Complex(NamedTuple):
     def conj(self) -> Complex:
         """The complex conjugate."""
         return Complex(self.real, -self.imag)
+
+
+def full_precision(like: Tensor) -> torch.autocast:
+    """No mixed precision: a phase ``2 pi k x`` does not survive eight bits."""
+    return torch.autocast(like.device.type, enabled=False)
+
+
+def at_least_single(field: Tensor) -> Tensor:
+    """A field in single precision, or in its own if that is finer."""
+    return field.float() if field.dtype.itemsize < 4 else field
 
 
 def signed_wave_numbers(modes: int, size: int) -> list[int]:

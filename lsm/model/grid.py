@@ -1,4 +1,4 @@
-"""What families on regular lattices share: the lattice's own coordinates as input, and the head that reads out a field."""
+"""What families share: options per axis, coordinates and padding of a lattice, and the feedforward layer of heads and blocks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lsm.errors import OptionError
 
@@ -50,6 +51,21 @@ def append_coordinates(inputs: Tensor) -> Tensor:
     return torch.cat([inputs, unit], dim=-1)
 
 
+def missing_sites(sizes: Sequence[int], units: Sequence[int]) -> list[int]:
+    """How many sites each axis lacks to the next multiple of a unit.
+
+    Example:
+        >>> missing_sites([9, 8], [4, 2])
+        [3, 0]
+    """
+    return [-size % unit for size, unit in zip(sizes, units, strict=True)]
+
+
+def pad_ends(field: Tensor, counts: Sequence[int]) -> Tensor:
+    """Append zeros at the end of each axis: ``(b, c, *n)`` to ``(b, c, *(n + counts))``."""
+    return functional.pad(field, [amount for count in reversed(counts) for amount in (0, count)])
+
+
 def crop(field: Tensor, sizes: Sequence[int]) -> Tensor:
     """The first sites along each axis of a padded lattice: ``(b, c, *n)`` to ``(b, c, *sizes)``."""
     for axis, size in enumerate(sizes, start=2):
@@ -57,6 +73,6 @@ def crop(field: Tensor, sizes: Sequence[int]) -> Tensor:
     return field
 
 
-def make_head(width: int, out_channels: int, head_width: int = 128) -> nn.Sequential:
-    """Linear, GELU, linear on the last axis: ``width -> head_width -> out_channels``."""
-    return nn.Sequential(nn.Linear(width, head_width), nn.GELU(), nn.Linear(head_width, out_channels))
+def make_feedforward(in_width: int, inner_width: int, out_width: int) -> nn.Sequential:
+    """Linear, GELU, linear on the last axis: ``(..., in_width)`` to ``(..., out_width)``."""
+    return nn.Sequential(nn.Linear(in_width, inner_width), nn.GELU(), nn.Linear(inner_width, out_width))

@@ -5,6 +5,8 @@ A mixer maps ``(b, *sites, c)`` to ``(b, *sites, c)``; a family is its mixer bet
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from einops import pack, rearrange, unpack
 from torch import Tensor, nn
 
@@ -34,11 +36,9 @@ class PreNormBlock(nn.Module):
         return field + self.feedforward(self.feedforward_norm(field))
 
 
-def make_feedforward(in_width: int, inner_width: int, out_width: int, approximate: str = "none") -> nn.Sequential:
-    """Linear, GELU, linear on the last axis."""
-    return nn.Sequential(
-        nn.Linear(in_width, inner_width), nn.GELU(approximate=approximate), nn.Linear(inner_width, out_width)
-    )
+def repeat(count: int, make_block: Callable[[], nn.Module]) -> nn.Sequential:
+    """Several blocks one after the other, each with weights of its own."""
+    return nn.Sequential(*(make_block() for _ in range(count)))
 
 
 def split_heads(field: Tensor, heads: int) -> tuple[Tensor, Sites]:
@@ -64,9 +64,9 @@ def require_heads(heads: int, width: int) -> None:
 
 
 def start_small(model: nn.Module) -> None:
-    """Draw the weights of all linear layers from a truncated normal distribution of std 0.02; biases become zero."""
+    """Draw the weights of all linear layers from a normal distribution of std 0.02; biases become zero."""
     for layer in model.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)

@@ -11,8 +11,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
-from lsm.model.grid import unit_coordinates
-from lsm.model.stream import PreNormBlock, join_heads, make_feedforward, require_heads, split_heads, start_small
+from lsm.model.grid import make_feedforward, unit_coordinates
+from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -118,16 +118,12 @@ class Transolver(nn.Module):
         rank = len(spec.sites) if spec.geometry in GRIDS else 0
         described = (reference**rank if reference else rank) if self.positions else 0
         self.lift = make_feedforward(spec.in_channels + described, 2 * width, width)
-        self.blocks = nn.Sequential(
-            *(
-                PreNormBlock(
-                    width,
-                    PhysicsAttention(width, heads, num_slices, rank),
-                    make_feedforward(width, mlp_ratio * width, width),
-                )
-                for _ in range(num_layers)
-            )
-        )
+
+        def make_block() -> nn.Module:
+            attention = PhysicsAttention(width, heads, num_slices, rank)
+            return PreNormBlock(width, attention, make_feedforward(width, mlp_ratio * width, width))
+
+        self.blocks = repeat(num_layers, make_block)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, spec.out_channels))
         start_small(self)
 

@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
-from lsm.model.grid import append_coordinates, crop, per_axis
+from lsm.model.grid import append_coordinates, crop, make_feedforward, missing_sites, pad_ends, per_axis
 from lsm.model.latent_spectral.patches import PATCH, from_patches, to_patches
-from lsm.model.stream import PreNormBlock, join_heads, make_feedforward, require_heads, split_heads, start_small
+from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count
 
 
@@ -86,12 +86,11 @@ class VisionTransformer(nn.Module):
         points = prod(self.patch)
         in_channels = spec.in_channels + (rank if self.on_lattice else 0)
         self.embed = nn.Linear(points * in_channels, width)
-        self.blocks = nn.Sequential(
-            *(
-                PreNormBlock(width, SelfAttention(width, heads), make_feedforward(width, mlp_ratio * width, width))
-                for _ in range(num_layers)
-            )
-        )
+
+        def make_block() -> nn.Module:
+            return PreNormBlock(width, SelfAttention(width, heads), make_feedforward(width, mlp_ratio * width, width))
+
+        self.blocks = repeat(num_layers, make_block)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, points * spec.out_channels))
         start_small(self)
 
@@ -100,8 +99,7 @@ class VisionTransformer(nn.Module):
         if not self.on_lattice:
             return self.head(self.blocks(self.embed(inputs)))
         field = append_coordinates(inputs).movedim(-1, 1)
-        missing = [-size % patch for size, patch in zip(field.shape[2:], self.patch, strict=True)]
-        padded = functional.pad(field, [pad for count in reversed(missing) for pad in (0, count)])
+        padded = pad_ends(field, missing_sites(field.shape[2:], self.patch))
         num_patches = prod(padded.shape[2:]) // prod(self.patch)
         cut = rearrange(to_patches(padded, self.patch), "(b n) p c -> b n (p c)", n=num_patches)
         outputs = rearrange(self.head(self.blocks(self.embed(cut))), "b n (p c) -> (b n) p c", p=prod(self.patch))

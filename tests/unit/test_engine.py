@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small_disk import mounted
 from toy_generators import (
     BatchedGenerator,
     CountingGenerator,
@@ -205,12 +206,7 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path):
 
 def test_a_full_disk_while_merging_keeps_the_parts(tmp_path):
     """On a file system of a megabyte, which holds the parts but not the store besides."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk]
-    if sys.platform != "linux" or os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with mounted(tmp_path / "disk", size="1m") as disk:
         process = start(disk, pause=0, num_samples=1, resolution=24_000)
         output, errors = process.communicate()
         assert errors.startswith("error: the disk is full"), output + errors
@@ -223,8 +219,6 @@ def test_a_full_disk_while_merging_keeps_the_parts(tmp_path):
         output, errors = start(disk, pause=0, num_samples=1, resolution=24_000).communicate()
         assert "(0 computed, 1 found)" in output, output + errors
         assert content(disk / "toy.h5")["permeability"].shape == (1, 24_000, 3)
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_worker_killed_for_memory_is_told(tmp_path):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import tiny_training
+from small_disk import mounted
 from training import SCHEDULES
 
 from experiments.mistakes import describe
@@ -50,15 +49,8 @@ class SmallDisk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", folder]
-    if sys.platform != "linux" or os.geteuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a small file system")
-    try:
+    with mounted(tmp_path / "disk", size="8m") as folder:
         yield SmallDisk(folder)
-    finally:
-        subprocess.run(["umount", "-l", folder], check=True)
 
 
 def assert_told(disk: SmallDisk, name: str, work: Callable[[], Any], left: int = 0) -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldSpec
-from lsm.model.fourier import Complex, analyse, mix_channels, synthesise, waves_at
+from lsm.model.fourier import Complex, analyse, full_precision, mix_channels, synthesise, waves_at
 from lsm.model.grid import unit_coordinates
 from lsm.model.latent_spectral.parts import PROJECTIONS
 from lsm.registry import Count
@@ -106,11 +106,6 @@ def _complex_dtype() -> torch.dtype:
     return torch.complex128 if torch.get_default_dtype() == torch.float64 else torch.complex64
 
 
-def _full_precision(like: Tensor) -> torch.autocast:
-    """No mixed precision: a phase ``2 pi k xi`` does not survive eight bits, and half types have no complex one."""
-    return torch.autocast(like.device.type, enabled=False)
-
-
 @PROJECTIONS.register("fourier")
 class FourierProjection(nn.Module):
     """A point cloud to a regular grid on the unit square and back, by truncated Fourier series at deformed points.
@@ -175,7 +170,7 @@ class FourierProjection(nn.Module):
             raise InputError(
                 f"a point cloud's transforms have no {kind}; choose float32 or mixed precision", options=("precision",)
             )
-        with _full_precision(inputs):
+        with full_precision(inputs):
             points = self.deformation(coords, code)
             coefficients = self._coefficients(self.lift(inputs).to(points.dtype), points)
             sites = (self.resolution, self.resolution)
@@ -190,7 +185,7 @@ class FourierProjection(nn.Module):
 
     def unproject(self, features: Tensor, sites: tuple[Tensor, Tensor]) -> Tensor:
         """Map features ``(b, w, r, r)`` to the points, ``(b, n, w)``."""
-        with _full_precision(features):
+        with full_precision(features):
             return self._series(features, *sites)
 
     def _series(self, features: Tensor, points: Tensor, coords: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.errors import InputError
+from lsm.model.grid import crop, missing_sites, pad_ends
 from lsm.model.latent_spectral.patches import from_patches, to_patches
 
 
@@ -107,10 +108,10 @@ class MultiscaleTrunk(nn.Module):
             InputError: batch norm would compute the statistics of a single value.
         """
         unit = 2 ** (len(self.down) - 1)
-        missing = [-size % (unit * patch) for size, patch in zip(grid.shape[2:], self.patch, strict=True)]
+        missing = missing_sites(grid.shape[2:], [unit * patch for patch in self.patch])
         _require_little_padding(grid.shape[2:], missing)
         # Contiguous: on a CPU the statistics of a batch norm lose three digits on channels-last strides.
-        features = functional.pad(grid.contiguous(), [amount for end in reversed(missing) for amount in (0, end)])
+        features = pad_ends(grid.contiguous(), missing)
         scales: list[Tensor] = []
         for layer in self.down:
             features = self.pool(scales[-1]) if scales else features
@@ -136,5 +137,4 @@ class MultiscaleTrunk(nn.Module):
         for scale in reversed(range(len(self.up))):
             finer = functional.interpolate(features, scale_factor=2, mode=self.interpolation, align_corners=True)
             features = self.up[scale](torch.cat([self.apply_block(scale, scales[scale]), finer], dim=1))
-        crop = (..., *(slice(size) for size in grid.shape[2:]))
-        return self.mix(features)[crop]
+        return crop(self.mix(features), grid.shape[2:])

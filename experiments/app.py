@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -133,13 +133,18 @@ def check_benchmark(cfg: DictConfig, *needed: str) -> None:
     Raises:
         InputError: the benchmark lacks a key, or has no such set of data.
     """
+    if problem := _find_problem(cfg, needed):
+        raise InputError(f"benchmark {cfg.benchmark.get('name', 'of this call')} has no {problem}")
+
+
+def _find_problem(cfg: DictConfig, needed: Sequence[str]) -> str | None:
+    """What a benchmark's file lacks, in words; None without a fault."""
     for key in ("name", "reader", "sets", *needed):
         if key not in cfg.benchmark:
-            name = cfg.benchmark.get("name", "of this call")
-            raise InputError(f"benchmark {name} has no {key} in its file, which this command needs")
+            return f"{key} in its file, which this command needs"
     if cfg.set not in cfg.benchmark.sets:
-        known = ", ".join(cfg.benchmark.sets)
-        raise InputError(f"benchmark {cfg.benchmark.name} has no set of data {cfg.set!r}; choose one by set=: {known}")
+        return f"set of data {cfg.set!r}; choose one by set=: {', '.join(cfg.benchmark.sets)}"
+    return None
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

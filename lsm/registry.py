@@ -139,14 +139,20 @@ class Registry(Generic[Part]):
 
 
 class Options:
-    """Base of dataclasses whose fields are options: a value that its annotation does not allow is refused.
+    """Base of dataclasses whose fields are options: values that do not fit their annotations, or one another, are refused.
 
     Raises:
-        OptionError: a field has another kind or range.
+        OptionError: a field has another kind or range, or does not fit the other fields.
     """
 
     def __post_init__(self) -> None:
         check_options(type(self), {field.name: getattr(self, field.name) for field in fields(self)})  # type: ignore[arg-type]
+        if problem := self.find_problem():
+            raise OptionError(*problem)
+
+    def find_problem(self) -> tuple[str, str] | None:
+        """The first option that does not fit the others, and why, in words; each alone is of the right kind and range."""
+        return None
 
 
 def check_options(part: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -15,7 +15,6 @@ from annotated_types import Ge, MultipleOf
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
-from lsm.errors import InputError
 from lsm.registry import Options, Positive
 
 FloatArray = NDArray[np.float64]
@@ -51,7 +50,7 @@ class MeshOptions(Options):
             quarters of the cells of a ray grow by 2 %; "cosine" clusters the points at both edges, turns the rays towards
             the normal, and uses one growth ratio for all cells of a line.
     Raises:
-        InputError: the cells of a ray would have to shrink.
+        OptionError: the cells of a ray would have to shrink.
     """
 
     wake_cells: Annotated[int, Ge(4)] = 50
@@ -61,10 +60,10 @@ class MeshOptions(Options):
     first_spacing: Positive = 2.0 / 120.0
     clustering: Literal["published", "cosine"] = "published"
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.first_spacing * self.normal_cells >= self.radius:
-            raise InputError(f"first_spacing is {self.first_spacing}, expected less than radius / normal_cells")
+    def find_problem(self) -> tuple[str, str] | None:
+        """Cells that would have to shrink; see :meth:`lsm.registry.Options.find_problem`."""
+        wide = self.first_spacing * self.normal_cells >= self.radius
+        return ("first_spacing", f"is {self.first_spacing}, expected less than radius / normal_cells") if wide else None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from lsm.data.store import MAX_SAMPLE_BYTES, Store, sample_bytes
 from lsm.errors import InputError
 from lsm.files import write_whole
 from lsm.plain import parse_json
-from lsm.registry import Count, Index, Options, check_value
+from lsm.registry import Count, Index, Options
 
 #: Seconds for which a shard waits for a lock: another call may hold it for a moment, to test whether it is free.
 _PATIENCE = 2.0
@@ -50,10 +50,11 @@ class Job(Options):
     shard: Index = 0
     num_shards: Count = 1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        shards = Annotated[int, Interval(ge=0, le=self.num_shards - 1)]
-        check_value(f"with num_shards={self.num_shards}, shard", self.shard, shards)
+    def find_problem(self) -> tuple[str, str] | None:
+        """A shard beyond the last one; see :meth:`lsm.registry.Options.find_problem`."""
+        last = self.num_shards - 1
+        beyond = self.shard > last
+        return ("shard", f"is {self.shard}, expected 0 to {last} with num_shards={last + 1}") if beyond else None
 
     @property
     def parts(self) -> Path:

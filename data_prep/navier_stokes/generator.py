@@ -20,7 +20,6 @@ from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
 from data_prep.navier_stokes.solver import FlowOptions, Trajectory, solve
 from data_prep.random_fields import periodic_field
-from lsm.errors import InputError
 from lsm.registry import Count
 
 FORCING_AMPLITUDE = 0.1
@@ -54,7 +53,7 @@ class NavierStokesGenerator(BatchGenerator):
         device: device of the solver, "cpu" or "cuda".
         batch_size: number of samples solved together.
     Raises:
-        InputError: ``stored_resolution`` does not divide ``resolution``.
+        OptionError: ``stored_resolution`` does not divide ``resolution``.
     """
 
     resolution: Annotated[int, Ge(4)] = 256
@@ -65,13 +64,12 @@ class NavierStokesGenerator(BatchGenerator):
     device: str = "cpu"
     batch_size: Count = 1
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.resolution % self.stored_resolution:
-            raise InputError(
-                f"stored_resolution {self.stored_resolution} does not divide resolution {self.resolution}: "
-                "stored points are every n-th point of the solver's grid"
-            )
+    def find_problem(self) -> tuple[str, str] | None:
+        """Stored points that are no points of the solver; see :meth:`lsm.registry.Options.find_problem`."""
+        if not self.resolution % self.stored_resolution:
+            return None
+        why = "stored points are every n-th point of the solver's grid"
+        return "stored_resolution", f"{self.stored_resolution} does not divide resolution {self.resolution}: {why}"
 
     @property
     def fields(self) -> Mapping[str, StoredField]:

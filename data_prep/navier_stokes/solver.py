@@ -34,7 +34,6 @@ from torch import Tensor
 from torch.fft import fft, fft2, ifft, ifft2
 
 from data_prep.generation.failure import SolverFailure
-from lsm.errors import InputError
 from lsm.registry import Count, Index, Options, Positive
 
 #: Largest allowed Courant number ``dt 2 pi K max|v|``, the largest phase change by advection in one step. The scheme is
@@ -64,7 +63,7 @@ class FlowOptions(Options):
             CPU a batch is not faster, and the result of a single sample cannot depend on how the Fourier transforms
             process the other samples.
     Raises:
-        InputError: ``time_step`` is larger than ``frame_interval``.
+        OptionError: ``time_step`` is larger than ``frame_interval``.
     """
 
     viscosity: Annotated[float, Ge(0)]
@@ -74,10 +73,10 @@ class FlowOptions(Options):
     max_halvings: Index = 5
     samples_together: Count | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.time_step > self.frame_interval:
-            raise InputError(f"time_step is {self.time_step}, larger than frame_interval {self.frame_interval}")
+    def find_problem(self) -> tuple[str, str] | None:
+        """A step longer than a frame; see :meth:`lsm.registry.Options.find_problem`."""
+        long = self.time_step > self.frame_interval
+        return ("time_step", f"is {self.time_step}, larger than frame_interval {self.frame_interval}") if long else None
 
     def step_counts(self) -> list[int]:
         """Numbers of time steps per frame to choose from, smallest first."""

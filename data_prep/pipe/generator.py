@@ -17,7 +17,6 @@ from scipy.integrate import simpson
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from data_prep.pipe.mesh import NUM_CENTRE_NODES, pipe_mesh
 from data_prep.pipe.solver import FlowOptions, solve_pipe
-from lsm.errors import InputError
 from lsm.registry import Positive
 
 #: Bounds of value and slope parameter at a node of the centre line.
@@ -51,7 +50,7 @@ class PipeGenerator(Generator):
         viscosity: kinematic viscosity.
         inlet_peak: largest inlet velocity.
     Raises:
-        InputError: ``resolution`` is even.
+        OptionError: ``resolution`` is even.
     """
 
     #: 2: the slope parameters of the centre line are in [-2, 2], before in [-1, 1].
@@ -61,10 +60,10 @@ class PipeGenerator(Generator):
     viscosity: Positive = 0.005
     inlet_peak: Positive = 0.25
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.resolution % 2 == 0:
-            raise InputError(f"resolution is {self.resolution}, expected an odd number of nodes per axis")
+    def find_problem(self) -> tuple[str, str] | None:
+        """An even number of nodes; see :meth:`lsm.registry.Options.find_problem`."""
+        even = self.resolution % 2 == 0
+        return ("resolution", f"is {self.resolution}, expected an odd number of nodes per axis") if even else None
 
     @property
     def fields(self) -> Mapping[str, StoredField]:

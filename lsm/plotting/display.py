@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lsm.errors import OptionError, explained, option_group
+from lsm.errors import explained, option_group
 from lsm.fields import FieldSpec
 from lsm.registry import Options, check_options, check_value
 
@@ -48,10 +48,11 @@ class Display(Options):
     positions: tuple[str, str] | None = None
     tool: Tool | None = None
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.window is not None and not all(low < high for low, high in self.window):
-            raise OptionError("window", f"is {self.window}, which is empty; expected low < high along both axes")
+    def find_problem(self) -> tuple[str, str] | None:
+        """An empty window; see :meth:`lsm.registry.Options.find_problem`."""
+        if self.window is None or all(low < high for low, high in self.window):
+            return None
+        return "window", f"is {self.window}, which is empty; expected low < high along both axes"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as a store holds it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytorch_lightning as pl
@@ -103,11 +103,15 @@ class SolverModule(pl.LightningModule):
         if self._first_bad is None or (index := int(self._first_bad)) < 0:
             return
         fault = "a field is not finite or zero everywhere, or the model diverged; check the data, or lower the learning rate"
-        raise InputError(
+        self._stop(
             f"the training loss became infinite or NaN in epoch {self.current_epoch}, batch {index}: "
-            f"{fault if batch is None else describe_fault(batch.inputs, batch.targets)}{self._kept}",
-            options=("learning_rate",),
+            f"{fault if batch is None else describe_fault(batch.inputs, batch.targets)}"
         )
+
+    def _stop(self, problem: str) -> NoReturn:
+        """End a training that cannot go on, mostly because its steps are too long."""
+        kept = "; checkpoints of earlier epochs are kept" if self.current_epoch else ""
+        raise InputError(problem + kept, options=("learning_rate",))
 
     def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
         """Keep the errors ``(b,)`` of the samples of a batch until the end of the epoch."""
@@ -126,11 +130,10 @@ class SolverModule(pl.LightningModule):
             errors = self._gathered([batch[name] for batch in self._errors])
             bad = torch.nonzero(~torch.isfinite(errors))
             if len(bad):
-                raise InputError(
+                self._stop(
                     f"{name} of validation sample {bad[0].item()} is {errors[bad[0]].item()} after epoch "
                     f"{self.current_epoch}: its true field is zero everywhere or not finite, or the model diverged; "
-                    "check the sample, or lower the learning rate",
-                    options=("learning_rate",),
+                    "check the sample, or lower the learning rate"
                 )
             self.log(f"val/{name}", errors.mean(), sync_dist=True)
         self._errors.clear()
@@ -141,10 +144,6 @@ class SolverModule(pl.LightningModule):
         loader: Any = self.trainer.val_dataloaders
         return gathered.reshape(self.trainer.world_size, -1).T.flatten()[: len(loader.dataset)]
 
-    @property
-    def _kept(self) -> str:
-        return "; checkpoints of earlier epochs are kept" if self.current_epoch else ""
-
     def on_train_epoch_end(self) -> None:
         """Keep a diverged solver out of the checkpoints, which are written next.
 
@@ -154,10 +153,7 @@ class SolverModule(pl.LightningModule):
         self._refuse_bad_loss(None)
         bad = [name for name, value in self.solver.named_parameters() if not torch.isfinite(value).all()]
         if bad:
-            raise InputError(
-                f"{bad[0]} is no longer finite after epoch {self.current_epoch}; lower the learning rate{self._kept}",
-                options=("learning_rate",),
-            )
+            self._stop(f"{bad[0]} is no longer finite after epoch {self.current_epoch}; lower the learning rate")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule.

@@ -244,7 +244,7 @@ def test_a_generator_that_breaks_its_contract_is_an_error(tmp_path):
         ({"max_attempts": 0}, "max_attempts is 0"),
         ({"max_attempts": 65537}, "max_attempts is 65537, expected a whole number from 1 to 65536"),
         ({"num_shards": 0}, "num_shards is 0, expected a whole number of at least 1"),
-        ({"shard": 2, "num_shards": 2}, "with num_shards=2, shard is 2, expected a whole number from 0 to 1"),
+        ({"shard": 2, "num_shards": 2}, "shard is 2, expected 0 to 1 with num_shards=2"),
         ({"shard": -1}, "shard is -1"),
     ],
 )

@@ -122,23 +122,27 @@ def select(
         return stored
     sites = stored.shape[:num_axes]
     wanted = [resolution] * len(sites) if isinstance(resolution, int) else resolution
-    if len(wanted) != len(sites):
-        raise InputError(
-            f"resolution {list(wanted)} has {len(wanted)} numbers, the stored sites {sites} have {len(sites)} axes"
-        )
-    strides = [_stride(size, target, axis, periodic) for size, target, axis in zip(sites, wanted, AXES, strict=False)]
-    return stored[tuple(slice(None, None, stride) for stride in strides)]
+    strides = [_strides(size, periodic) for size in sites]
+    if problem := _find_problem(wanted, sites, strides):
+        raise InputError(problem)
+    return stored[tuple(slice(None, None, fits[target]) for fits, target in zip(strides, wanted, strict=True))]
 
 
-def _stride(stored: int, wanted: int, axis: str, periodic: bool) -> int:
+def _strides(stored: int, periodic: bool) -> dict[int, int]:
+    """The even selections of the stored sites of one axis: stride by number of selected sites."""
     intervals = stored if periodic else stored - 1
-    fits = {-(-stored // stride): stride for stride in range(1, max(stored, 2)) if intervals % stride == 0}
-    if wanted not in fits:
-        raise InputError(
-            f"{wanted} sites along {axis} are no even selection of the stored {stored}; "
-            f"possible are {', '.join(map(str, fits))}"
-        )
-    return fits[wanted]
+    return {-(-stored // stride): stride for stride in range(1, max(stored, 2)) if intervals % stride == 0}
+
+
+def _find_problem(wanted: Sequence[int], sites: Sequence[int], strides: Sequence[Mapping[int, int]]) -> str | None:
+    """Why the wanted sites are no even selection of the stored ones, in words."""
+    if len(wanted) != len(sites):
+        return f"resolution {list(wanted)} has {len(wanted)} numbers, the stored sites {sites} have {len(sites)} axes"
+    for axis, stored, target, fits in zip(AXES, sites, wanted, strides, strict=False):
+        if target not in fits:
+            possible = ", ".join(map(str, fits))
+            return f"{target} sites along {axis} are no even selection of the stored {stored}; possible are {possible}"
+    return None
 
 
 def make_reader(config: Mapping[str, Any]) -> Reader:

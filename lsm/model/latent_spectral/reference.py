@@ -65,14 +65,27 @@ def import_state(
         renamed = {name: value for name, value in renamed.items() if ".no_code." not in name}
     elif "projection.deformation.no_code.weight" in expected:
         renamed = {name: value for name, value in renamed.items() if ".deformation.code." not in name}
+    if problem := _find_problem(renamed, expected):
+        raise InputError(*problem)
+    model.load_state_dict({name: value.reshape(expected[name].shape) for name, value in renamed.items()})
+
+
+def _find_problem(renamed: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> tuple[str, tuple[str, ...]] | None:
+    """Why weights do not fit a model, and the arguments that matter; 1x1 convolutions may be linear layers there."""
     missing, unknown = sorted(set(expected) - set(renamed)), sorted(set(renamed) - set(expected))
     if missing or unknown:
-        hint = "; a point cloud also needs its deformation network" if any("deformation" in n for n in missing) else ""
-        raise InputError(
-            f"the weights do not fit this model: {_some(missing)} missing, {_some(unknown)} unknown{hint}",
-            options=("deformation",) if hint else (),
-        )
-    model.load_state_dict({name: _reshape(name, value, expected[name]) for name, value in renamed.items()})
+        cloud = any("deformation" in name for name in missing)
+        hint = "; a point cloud also needs its deformation network" if cloud else ""
+        sentence = f"the weights do not fit this model: {_some(missing)} missing, {_some(unknown)} unknown{hint}"
+        return sentence, ("deformation",) if cloud else ()
+    for name, value in renamed.items():
+        found, wanted = value.shape, expected[name].shape
+        if found != wanted and value.squeeze().shape != expected[name].squeeze().shape:
+            sentence = (
+                f"{name} has shape {tuple(found)} in the file, {tuple(wanted)} in the model; check width and patch"
+            )
+            return sentence, ("width", "patch")
+    return None
 
 
 def _rename(name: str, num_scales: int) -> str:
@@ -96,17 +109,6 @@ def _by_table(name: str, table: Mapping[str, str]) -> str:
         if re.fullmatch(pattern, name):
             return re.sub(pattern, replacement, name)
     return name
-
-
-def _reshape(name: str, value: Tensor, like: Tensor) -> Tensor:
-    """Drop the trailing axes of 1x1 convolutions that are linear layers here."""
-    if value.shape != like.shape and value.squeeze().shape != like.squeeze().shape:
-        found, wanted = tuple(value.shape), tuple(like.shape)
-        raise InputError(
-            f"{name} has shape {found} in the file, {wanted} in the model; check width and patch",
-            options=("width", "patch"),
-        )
-    return value.reshape(like.shape).to(like.dtype)
 
 
 def _some(names: list[str]) -> str:

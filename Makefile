@@ -33,7 +33,7 @@ demo: $(VENV)/installed
 	@echo "checkpoint: $(DEMO)/checkpoints/best.ckpt"
 
 test: $(VENV)/installed
-	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/pytest --quiet --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 	$(BIN)/python tests/kernels.py
 
 # Tests on the GPU, a profile and a table. What is done is not done again: after an interruption the same call continues, and

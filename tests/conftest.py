@@ -8,6 +8,7 @@ import os
 for _library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 
+import multiprocessing
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from toy_generators import ToyGenerator
 from toy_sets import expected_content
 
+from data_prep.generation import pool
 from data_prep.generation.job import Job
 from experiments import convert, evaluate, export, generate, import_reference, predict, report, train, visualize
 from experiments.app import check, compose_config, config_dir
@@ -64,6 +66,14 @@ def run_command(name: str, *overrides: str) -> Any:
         return RUNS[name](cfg)
     finally:
         HydraConfig.instance().cfg = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fast_workers() -> None:
+    """Worker processes that this process starts are forks of one server, which imports the libraries once."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_forkserver_preload(["data_prep.generation.pool", "toy_generators"])
+        pool.START_METHOD = "forkserver"
 
 
 @pytest.fixture(autouse=True)

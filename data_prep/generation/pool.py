@@ -25,6 +25,9 @@ from data_prep.generation.job import Job
 from data_prep.generation.parts import write_part
 from lsm.errors import InputError
 
+#: How worker processes start. A new interpreter shares no lock and no thread with the parent.
+START_METHOD = "spawn"
+
 
 def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[int], None]) -> dict[int, str]:
     """Solve samples in worker processes.
@@ -44,7 +47,7 @@ def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[i
     if not batches:
         return {}
     failed: dict[int, str] = {}
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context(START_METHOD)
     ours, theirs = context.Pipe()
     pool = ProcessPoolExecutor(min(workers, len(batches)), context, _start_worker, (job, theirs))
     with ours, theirs, pool:

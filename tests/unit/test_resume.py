@@ -41,7 +41,14 @@ def uninterrupted(command, darcy_store, tmp_path_factory) -> Callable[[str], Tra
 
 
 @pytest.mark.parametrize("schedule", ["paper", pytest.param("quick", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("stop", [(2, 0), (2, 2), (1, 1)], ids=["boundary", "last batch", "middle"])
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param((2, 0), id="boundary"),
+        pytest.param((1, 1), id="middle"),
+        pytest.param((2, 2), id="last batch", marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, uninterrupted, darcy_store, tmp_path):
     whole = uninterrupted(schedule)
     folder = tmp_path / "run"
@@ -427,6 +434,7 @@ def test_two_devices_leave_one_record_and_count_each_sample_once(train_on_two, c
     assert f"val/relative_l2 {errors['relative_l2']['mean']:.4g}\n" in output
 
 
+@pytest.mark.slow
 def test_two_devices_agree_when_to_write_and_which_epoch_was_the_best(train_on_two, darcy_store, tmp_path):
     run = tmp_path / "run"
     options = options_of(
@@ -438,6 +446,7 @@ def test_two_devices_agree_when_to_write_and_which_epoch_was_the_best(train_on_t
     assert content(run / "checkpoints/best.ckpt")["epoch"] == int(np.argmin(errors))
 
 
+@pytest.mark.slow
 def test_two_devices_stop_in_time_together(train_on_two, darcy_store, tmp_path):
     """The second process starts later, and so do its clock and its limit."""
     run = tmp_path / "run"

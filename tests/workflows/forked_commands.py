@@ -24,6 +24,14 @@ HEAVY = (
     "matplotlib.tri",
     "hydra",
     "tensorboard",
+    "h5py",
+    "scipy.io",
+    "filelock",
+    "safetensors.torch",
+    "lsm.checkpoint",
+    "lsm.training.module",
+    "data_prep.generation.engine",
+    "data_prep.published.convert",
     "experiments.runs",
 )
 

@@ -198,14 +198,10 @@ MISTAKES = {
 #: Of these, values of a wrong kind or range, which one check refuses (see ``test_registry.py``): a few stand for all of them.
 SAME_CHECK = {
     *("patch that is no list", "width that is none", "batch of a wrong kind", "model count that is none", "no epoch"),
-    *(
-        "patch that is not whole",
-        "no heads",
-        "names that are no list",
-        "seed beyond what libraries take",
-        "no processes",
-    ),
+    *("patch that is not whole", "no heads", "names that are no list", "seed beyond what libraries take"),
     *("data switch that is neither on nor off", "number that is none", "count that is not whole", "time that is none"),
+    *("switch that is neither on nor off", "negative seed", "split that is none", "generator option out of range"),
+    *("compiler that there is not", "no processes", "quoted home folder", "empty folder of a run"),
 }
 
 BY_CHECK = [pytest.param(name, marks=[pytest.mark.slow] if name in SAME_CHECK else []) for name in MISTAKES]

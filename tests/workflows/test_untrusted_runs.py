@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -115,23 +116,31 @@ def test_the_command_executes_none_of_them(option, craft, command, capsys):
     assert SECRET not in str(caught.value) + capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("callbacks", {"x": {"_target_": "os.mkdir", "_args_": ["tripped"]}}),
-        ("logger", {"csv": {"_target_": "os.mkdir", "_args_": ["tripped"]}}),
-        ("trainer", {"_target_": "os.mkdir", "_args_": ["tripped"], "max_epochs": 4}),
-        ("optimizer", {"_target_": "builtins.eval", "_args_": ["open('tripped', 'w')"]}),
-        ("scheduler", {"make": {"_target_": "os.mkdir", "_args_": ["tripped"]}}),
-        ("seed", "${oc.env:SECRET}"),
-        ("preset", "${oc.env:SECRET}"),
-        ("plugins", ["evil"]),
-    ],
-)
-@pytest.mark.parametrize("name", ["train", "evaluate", "visualize"])
-def test_a_recorded_configuration_is_never_instantiated(name, key, value, craft, command, capsys):
+#: Entries of a recorded configuration that name code or the environment.
+RECORDED = {
+    "callbacks": {"x": {"_target_": "os.mkdir", "_args_": ["tripped"]}},
+    "logger": {"csv": {"_target_": "os.mkdir", "_args_": ["tripped"]}},
+    "trainer": {"_target_": "os.mkdir", "_args_": ["tripped"], "max_epochs": 4},
+    "optimizer": {"_target_": "builtins.eval", "_args_": ["open('tripped', 'w')"]},
+    "scheduler": {"make": {"_target_": "os.mkdir", "_args_": ["tripped"]}},
+    "seed": "${oc.env:SECRET}",
+    "preset": "${oc.env:SECRET}",
+    "plugins": ["evil"],
+}
+READING = ("train", "evaluate", "visualize")
+
+
+def readings() -> list:
+    """Every entry with every command; by default training meets all, the others one each."""
+    default = {*(("train", key) for key in RECORDED), ("evaluate", "callbacks"), ("visualize", "seed")}
+    every = product(READING, RECORDED)
+    return [pytest.param(*pair, marks=[] if pair in default else pytest.mark.slow) for pair in every]
+
+
+@pytest.mark.parametrize(("name", "key"), readings())
+def test_a_recorded_configuration_is_never_instantiated(name, key, craft, command, capsys):
     """It is compared, and read by name; where it differs from what may change, the call is refused."""
-    path = craft(lambda run: run["config"].update({key: value}))
+    path = craft(lambda run: run["config"].update({key: RECORDED[key]}))
     options = [f"resume={path}", "trainer.max_epochs=3"] if name == "train" else [f"checkpoint={path}", "device=cpu"]
     options += ["samples=[0]", "dpi=30"] if name == "visualize" else []
     refused = ""

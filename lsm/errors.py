@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import shorten
 
 
 class InputError(ValueError):
@@ -89,6 +90,6 @@ def explained(
         raise
     except errors as error:
         said = repr(error) if isinstance(error, KeyError) else str(error)  # of a missing key, str shows only its name
-        reason = " ".join(said.split()) or type(error).__name__
+        reason = shorten(said, 500, placeholder=" ..") or type(error).__name__
         sentence = f"{problem} ({reason}); {remedy}" if remedy else f"{problem}: {reason}"
         raise InputError(sentence, options) from error

@@ -23,10 +23,10 @@ from torch import Tensor, nn
 
 import lsm
 from lsm.checkpoint import Checkpoint, describe
-from lsm.errors import InputError
+from lsm.errors import InputError, explained
 from lsm.extras import require
 from lsm.fields import shapes
-from lsm.files import write_whole
+from lsm.files import whole_folder, write_whole
 from lsm.model_folder import write_folder
 from lsm.registry import Registry
 from lsm.solver import NeuralSolver
@@ -152,13 +152,19 @@ def export(
     write = FORMATS[format]
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} holds files already; choose another folder", options=("output",))
-    folder.mkdir(parents=True, exist_ok=True)
     solver = checkpoint.solver
     run = {"config": _published(checkpoint.run.get("config", {})), "overrides": None, "choices": {}}
-    write(solver, folder)
-    write_folder(folder, describe(solver, run, _without_places(checkpoint.data)), checkpoint.epoch, solver.state_dict())
+    described = describe(solver, run, _without_places(checkpoint.data))
     card = model_card(checkpoint, folder.resolve().name, format, metrics or {}, license)
-    write_whole(folder / "README.md", card)
+    failed, remedy = (
+        f"torch {torch.__version__} cannot write this solver as {format}",
+        "choose another format, or version",
+    )
+    with whole_folder(folder) as partial:
+        with explained(failed, Exception, remedy, passing=(InputError, OSError)):
+            write(solver, partial)
+        write_folder(partial, described, checkpoint.epoch, solver.state_dict())
+        write_whole(partial / "README.md", card)
 
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,6 +53,30 @@ def whole_file(path: Path) -> Iterator[Any]:
         raise
 
 
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Fill an absent or empty folder with files that appear there only when all are complete.
+
+    Yields:
+        A temporary folder in it, for the files.
+    Raises:
+        OSError: as of :func:`whole_file`; the folder is as it was before.
+    """
+    absent = not folder.exists()
+    partial = folder / f"{secrets.token_hex(8)}.partial"
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        for file in sorted(partial.iterdir()):
+            os.replace(file, folder / file.name)
+        partial.rmdir()
+    except BaseException as error:
+        shutil.rmtree(folder if absent else partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename = str(folder / Path(error.filename).name)
+        raise
+
+
 def require_space(path: Path, num_bytes: float) -> None:
     """Refuse before libraries fill a disk: HDF5 and writes to mapped memory end the process there instead of raising errors.
 

@@ -17,6 +17,9 @@ from training import SCHEDULES
 
 from experiments.mistakes import describe
 from lsm.checkpoint import load
+from lsm.fields import Channel, FieldSpec
+from lsm.prediction import predict_file
+from lsm.solver import build_solver
 
 
 class SmallDisk:
@@ -122,11 +125,27 @@ def test_prediction(suffix: str, left: int, disk: SmallDisk, command, darcy_run,
     assert_told(disk, target.name, lambda: command("predict", *options), left)
 
 
-@pytest.mark.parametrize("format", ["safetensors", pytest.param("torch_export", marks=pytest.mark.slow)])
-def test_export(format: str, disk: SmallDisk, command, darcy_run) -> None:
-    def export() -> None:
-        folder = disk.folder / "out"
-        shutil.rmtree(folder, ignore_errors=True)
-        command("export", f"checkpoint={darcy_run}", f"output={folder}", f"format={format}")
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [
+        ("safetensors", "model.safetensors"),
+        pytest.param("torch_export", "model.pt2", marks=pytest.mark.slow),
+        pytest.param("onnx", "model.onnx", marks=pytest.mark.slow),
+    ],
+)
+def test_export(format: str, file: str, disk: SmallDisk, command, darcy_run) -> None:
+    """The same command does it once there is space: no half-filled folder is left."""
+    folder = disk.folder / "out"
+    assert_told(
+        disk, file, lambda: command("export", f"checkpoint={darcy_run}", f"output={folder}", f"format={format}")
+    )
+    assert (folder / file).exists()
 
-    assert_told(disk, {"safetensors": "model.safetensors", "torch_export": "model.pt2"}[format], export)
+
+def test_prediction_at_the_points_of_a_vtk_file(disk: SmallDisk, tmp_path) -> None:
+    meshio = pytest.importorskip("meshio")
+    fields = FieldSpec("points", (2000,), ("point",), (Channel("x"), Channel("y")), (Channel("stress"),))
+    solver = build_solver({"model": {"name": "transolver", "width": 8, "heads": 1, "num_layers": 1}}, fields)
+    points = np.random.default_rng(0).random((2000, 3))
+    meshio.write(tmp_path / "in.vtu", meshio.Mesh(points, [("vertex", np.arange(2000)[:, None])]))
+    assert_told(disk, "out.vtu", lambda: predict_file(solver, tmp_path / "in.vtu", disk.folder / "out.vtu", {}))

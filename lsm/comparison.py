@@ -27,7 +27,7 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """Of the samples on which all members were evaluated."""
+        """Digest of the ``(n,)`` samples on which all members were evaluated."""
         return next(iter(self.members.values())).digest
 
     def errors(self) -> dict[str, np.ndarray]:
@@ -42,7 +42,7 @@ class Model:
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
-        """Mean and deviation over the seeds of each error, and the interval of the mean."""
+        """Mean and deviation over the seeds of each error ``(n,)``, and the interval of the mean."""
         return summarise_each(self.errors())
 
     def alone(self) -> list[Model]:
@@ -52,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on the same samples: how their errors compare, by the name of the metric."""
+    """Two models on the same ``(n,)`` samples: how their errors compare, by the name of the metric."""
 
     first: str
     second: str

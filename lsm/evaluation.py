@@ -29,7 +29,7 @@ TRANSFORMS: Registry = Registry("transform")
 
 @TRANSFORMS.register("batch_statistics")
 def use_batch_statistics(predict: Predictor, solver: NeuralSolver, symmetries: Sequence[Symmetry]) -> Predictor:
-    """Normalise by the statistics of each test batch, as the published Navier-Stokes script does."""
+    """Normalise by the statistics of each test batch ``(b, *sites, c)``, as the published Navier-Stokes script does."""
 
     def transformed(batch: FieldBatch) -> Tensor:
         with batch_statistics(solver):
@@ -40,7 +40,7 @@ def use_batch_statistics(predict: Predictor, solver: NeuralSolver, symmetries: S
 
 @TRANSFORMS.register("symmetry_average")
 def average_over_symmetries(predict: Predictor, solver: NeuralSolver, symmetries: Sequence[Symmetry]) -> Predictor:
-    """Average the predictions for all images of a sample under the benchmark's symmetry group.
+    """Average the predictions ``(b, *sites, c)`` for all images of a sample under the benchmark's symmetry group.
 
     Raises:
         InputError: the benchmark has no symmetries.
@@ -61,7 +61,7 @@ _SCALARS = ("relative_l2", "rmse", "max_error")
 
 
 def standard_metrics(spec: FieldSpec) -> list[str]:
-    """Names of the metrics that are defined for some fields: single numbers first, then those in parts."""
+    """Names of the metrics that are defined for some fields: those ``(b,)`` first, then those in parts, ``(b, parts)``."""
     slope = ["relative_h1"] if has_interior(spec) else []
     return [*_SCALARS, *slope, *(name for name in METRICS.names() if parts_of(METRICS[name], spec))]
 
@@ -96,7 +96,7 @@ class Evaluation:
         return columns
 
     def summaries(self) -> dict[str, dict[str, Any] | None]:
-        """Statistics of each metric, see :func:`summary`; of a metric in parts those of each part by its name.
+        """Statistics over the samples ``(n,)`` of each metric, see :func:`summary`; of one in parts those of each part.
 
         None stands for an error that is not defined for a sample.
         """

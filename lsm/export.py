@@ -79,7 +79,7 @@ def write_safetensors(solver: NeuralSolver, folder: Path) -> None:
 
 @FORMATS.register("torch_export")
 def write_torch_export(solver: NeuralSolver, folder: Path) -> None:
-    """``model.pt2``, for ``torch.export.load``; any number of samples."""
+    """``model.pt2``, for ``torch.export.load``; inputs ``(b, *sites, c)`` with any number of samples."""
     memory = io.BytesIO()  # torch reports a full disk as an unnamed RuntimeError
     torch.export.save(_export(solver), memory)
     write_whole(folder / "model.pt2", memory.getvalue())
@@ -87,7 +87,7 @@ def write_torch_export(solver: NeuralSolver, folder: Path) -> None:
 
 @FORMATS.register("onnx")
 def write_onnx(solver: NeuralSolver, folder: Path) -> None:
-    """``model.onnx``; any number of samples.
+    """``model.onnx``; inputs ``(b, *sites, c)`` with any number of samples.
 
     Raises:
         InputError: a package is missing.

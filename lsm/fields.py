@@ -32,8 +32,8 @@ class Frames:
     """How many successive frames a roll-out starts from, and how many it predicts.
 
     Args:
-        inputs: frames that the model sees at once.
-        targets: frames that follow; each is predicted from the ``inputs`` frames before it.
+        inputs: frames that the model sees at once, ``(*sites, inputs * fields)``.
+        targets: frames that follow, ``(*sites, targets * fields)``; each is predicted from the ``inputs`` frames before it.
     """
 
     inputs: int
@@ -88,12 +88,12 @@ class FieldSpec:
 
     @property
     def input_channels(self) -> int:
-        """Channels of :attr:`FieldBatch.inputs`."""
+        """Channels of :attr:`FieldBatch.inputs`, ``(b, *sites, c)``."""
         return len(self.inputs) * (self.frames.inputs if self.frames else 1)
 
     @property
     def target_channels(self) -> int:
-        """Channels of :attr:`FieldBatch.targets`, and of a whole prediction."""
+        """Channels of :attr:`FieldBatch.targets`, ``(b, *sites, c)``, and of a whole prediction."""
         return len(self.targets) * (self.frames.targets if self.frames else 1)
 
     @property
@@ -103,7 +103,7 @@ class FieldSpec:
 
     @property
     def out_channels(self) -> int:
-        """Channels that one call of a model returns: the targets, in a roll-out those of one frame."""
+        """Channels ``c`` that one call of a model returns, ``(b, *sites, c)``: the targets, in a roll-out those of one frame."""
         return len(self.targets)
 
     @property
@@ -127,7 +127,7 @@ class FieldSpec:
 
     @property
     def space_dim(self) -> int:
-        """Dimension of the lattice or, for a cloud, of the space in which it lies."""
+        """Length ``space`` of coordinates ``(*sites, space)``: dimension of the lattice, or of the space of a cloud."""
         return self.space if self.geometry == "points" else len(self.sites)
 
     def to_dict(self) -> dict[str, Any]:

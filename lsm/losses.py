@@ -20,7 +20,7 @@ LOSSES: Registry = Registry("loss")
 
 @LOSSES.register("weighted_sum")
 class WeightedSum:
-    """Weighted sum of errors, ``sum_i w_i e_i``, reduced over the batch.
+    """Weighted sum of errors ``(b,)``, ``sum_i w_i e_i``, reduced over the batch to a scalar.
 
     Args:
         terms: weight of each error by its name in :data:`lsm.metrics.METRICS`.

@@ -48,13 +48,13 @@ def in_parts(names: PartNames) -> Callable[[Metric], Metric]:
 
 
 def parts_of(metric: Metric, spec: FieldSpec) -> tuple[str, ...] | None:
-    """Names of the parts into which a metric splits an error; None for a metric with one number per sample."""
+    """Names of the parts of a metric ``(b, parts)``; None for a metric ``(b,)`` with one number per sample."""
     names: PartNames | None = getattr(metric, "part_names", None)
     return None if names is None else names(spec)
 
 
 def scalar_metric(name: str) -> Metric:
-    """The metric of this name, which has to give one number per sample.
+    """The metric of this name, which has to give one number per sample, ``(b,)``.
 
     Raises:
         InputError: it is unknown, or splits an error into parts.
@@ -67,7 +67,7 @@ def scalar_metric(name: str) -> Metric:
 
 
 def has_interior(spec: FieldSpec) -> bool:
-    """Whether the sites form a lattice with at least three sites along each axis."""
+    """Whether the sites form a lattice ``(n, ...)`` with at least three sites along each axis."""
     return spec.geometry != "points" and min(spec.sites) > 2
 
 

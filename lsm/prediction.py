@@ -36,7 +36,7 @@ def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
 
 
 def predicted_arrays(spec: FieldSpec) -> dict[str, str]:
-    """Names of predicted arrays and their units."""
+    """Names of predicted arrays, ``(samples, *sites)`` each, and their units."""
     return {channel.name: channel.unit for channel in spec.targets}
 
 
@@ -87,7 +87,7 @@ class InputFile:
 
     @property
     def sample_bytes(self) -> int:
-        """Size of one sample in single precision."""
+        """Size of one sample, ``(*sites, ...)`` of all arrays, in single precision."""
         sizes = [array.shape[1:] if self.has_samples else array.shape for array in self._arrays.values()]
         return 4 * sum(map(prod, sizes))
 
@@ -114,7 +114,7 @@ class InputFile:
         return values[:].reshape(1, *self.spec.sites[::-1]).transpose(0, *range(len(self.spec.sites), 0, -1))
 
     def block(self, start: int, stop: int) -> dict[str, Any]:
-        """Samples ``start`` to ``stop``, in float32.
+        """Samples ``start`` to ``stop`` as arrays ``(stop - start, ...)``, in float32.
 
         Raises:
             InputError: a value is not finite.
@@ -167,7 +167,7 @@ def _shape_text(shape: Sequence[int]) -> str:
 
 @dataclass
 class RangeCheck:
-    """Which inputs lie outside the range of the training data.
+    """Which inputs ``(samples, *sites)`` lie outside the range of the training data.
 
     Args:
         solver: whose ranges count.
@@ -211,7 +211,7 @@ class RangeCheck:
 
 @contextmanager
 def open_inputs(path: Path, spec: FieldSpec) -> Iterator[InputFile]:
-    """Open a file of inputs; see :class:`InputFile`."""
+    """Open a file of inputs ``(samples, ...)``; see :class:`InputFile`."""
     with open_arrays(path) as arrays:
         yield InputFile(arrays, spec, path)
 

@@ -181,7 +181,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, size: int | None = Non
     Args:
         device: where to multiply.
         dtype: type of the numbers.
-        size: rows of the matrices; large enough by default for the device to reach its limit.
+        size: of the matrices, ``(size, size)``; large enough by default for the device to reach its limit.
         repeats: products that are timed; their median counts.
     """
     size = size or (8192 if device.type == "cuda" else 512 * math.isqrt(torch.get_num_threads()))

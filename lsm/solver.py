@@ -37,7 +37,7 @@ class Normalizers(NamedTuple):
         targets: Normalization = "channel",
         coords: CoordinateNormalization = "box",
     ) -> Normalizers:
-        """Normalisers of these kinds for some fields, not yet fitted; parameters are normalised one by one.
+        """Normalisers of these kinds for fields ``(b, *sites, c)``, not yet fitted; parameters are normalised one by one.
 
         The frames of a roll-out return as inputs: they share one mean and deviation.
         """
@@ -230,7 +230,7 @@ def _normalization(*, inputs: Normalization, targets: Normalization, coords: Coo
 
 
 def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
-    """An untrained solver from plain data, as a configuration or a checkpoint holds them.
+    """An untrained solver of fields ``(b, *sites, c)`` from plain data, as a configuration or a checkpoint holds them.
 
     Args:
         config: ``model``, a name of :data:`lsm.model.MODELS` and the family's options, and ``normalization``, the kinds of
@@ -250,7 +250,7 @@ def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
 
 @contextmanager
 def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Let batch norms use the statistics of the current batch, and leave their running statistics unchanged.
+    """Let batch norms use the statistics of the current batch ``(b, c, *n)``, and leave their running statistics unchanged.
 
     The published Navier-Stokes script evaluates in this way because it never leaves training mode; this measures the effect.
     """

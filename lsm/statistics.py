@@ -19,7 +19,7 @@ _MOST_DRAWS = 1 << 22
 
 @dataclass(frozen=True)
 class Summary:
-    """Errors of several seeds.
+    """Errors ``(seeds, n)`` of several seeds on ``n`` samples.
 
     Args:
         mean: over seeds and samples.
@@ -109,7 +109,7 @@ def _intervals(means: np.ndarray) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two methods on the same samples; errors are averaged over the seeds of each.
+    """Two methods on the same samples; errors ``(seeds, n)`` are averaged over the seeds of each.
 
     Args:
         wins: samples on which the first has the smaller error.

@@ -23,7 +23,7 @@ AUGMENTATIONS: Registry = Registry("augmentation")
 
 @AUGMENTATIONS.register("none")
 class Unchanged:
-    """No augmentation."""
+    """No augmentation: batches ``(b, *sites, c)`` stay as they are."""
 
     def __init__(self, symmetries: Sequence[Symmetry]) -> None:
         pass
@@ -35,7 +35,7 @@ class Unchanged:
 
 @AUGMENTATIONS.register("symmetry")
 class RandomSymmetry:
-    """Replace a batch by its image under a random element of the benchmark's symmetry group.
+    """Replace a batch ``(b, *sites, c)`` by its image under a random element of the benchmark's symmetry group.
 
     Raises:
         InputError: the benchmark has no symmetries.

@@ -133,7 +133,7 @@ class FieldDataModule(pl.LightningDataModule):
             self._description = {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
 
     def dataset(self, split: Split) -> StoredSamples:
-        """The samples of one split; read on first use, so that training does not touch the test split."""
+        """The samples ``(*sites, c)`` of one split; read on first use, so that training does not touch the test split."""
         if split not in self._datasets:
             samples = self.splits[split]
             held = self._fits_in_memory if self.in_memory is None else self.in_memory

@@ -65,7 +65,7 @@ class StoredField:
 
 
 class StoredArray:
-    """One array of a store, with its leading sample axis; values are read from the disk when they are indexed.
+    """One array of a store, ``(samples, ...)``; values are read from the disk when they are indexed.
 
     Args:
         path: the store.
@@ -122,7 +122,7 @@ def sample_bytes(fields: Mapping[str, StoredField]) -> int:
 
 
 class Store:
-    """Read a store; samples are read from the disk when they are needed.
+    """Read a store of arrays ``(samples, ...)``; samples are read from the disk when they are needed.
 
     The file may come from anybody: everything but the values is checked when it is opened, the values when they are read.
 
@@ -237,7 +237,7 @@ class Store:
         self._file.close()
 
     def field(self, name: str) -> StoredArray:
-        """The array ``name``, with its leading sample axis; nothing is read yet.
+        """The array ``name``, ``(samples, ...)``; nothing is read yet.
 
         Raises:
             InputError: there is no such array.
@@ -253,7 +253,7 @@ class Store:
 
 
 class StoreWriter:
-    """Write a store so that the file appears whole or not at all.
+    """Write a store of arrays ``(samples, ...)`` so that the file appears whole or not at all.
 
     Use as a context manager: everything goes to a partial file of its own name, which takes the final name when the block ends
     well. Of two writers of one path the last one to finish prevails, and its store is whole.

@@ -25,7 +25,7 @@ _MOST_ELEMENTS = 10_000
 
 @dataclass(frozen=True)
 class Symmetry(Options):
-    """A generator of a symmetry group; its steps are applied in the order of the arguments.
+    """A generator of a symmetry group of fields ``(b, *sites, c)``; its steps are applied in the order of the arguments.
 
     Args:
         swap: two axes that change places.
@@ -54,7 +54,7 @@ class Symmetry(Options):
     order: Count | None = 2
 
     def check(self, spec: FieldSpec) -> None:
-        """Compare the steps with the fields.
+        """Compare the steps with the fields and their ``(*sites,)``.
 
         Raises:
             InputError: an axis or field is unknown, axes that change places differ, or a shift is no whole number of sites.
@@ -166,7 +166,7 @@ def symmetries_of(plain: Sequence[Mapping[str, Any]] | None) -> list[Symmetry]:
 
 
 def elements(generators: Sequence[Symmetry], spec: FieldSpec) -> list[Element]:
-    """All products of powers of the generators, the identity first.
+    """All products of powers of the generators, as maps of ``(b, *sites, c)``, the identity first.
 
     Raises:
         InputError: they are too many to be enumerated.
@@ -179,7 +179,7 @@ def elements(generators: Sequence[Symmetry], spec: FieldSpec) -> list[Element]:
 
 
 def draw(generators: Sequence[Symmetry], spec: FieldSpec, random: torch.Generator) -> Element:
-    """A product of powers of the generators, each power uniformly drawn."""
+    """A product of powers of the generators, a map of ``(b, *sites, c)``; each power is uniformly drawn."""
     chosen = [int(torch.randint(generator.count(spec), (), generator=random)) for generator in generators]
     return _element(generators, chosen)
 

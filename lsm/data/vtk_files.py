@@ -57,7 +57,7 @@ class _Bounded:
 
 
 def read_mesh(path: Path) -> Any:
-    """A mesh as meshio describes it.
+    """A mesh as meshio describes it, with points ``(n, 3)``.
 
     Args:
         path: a ``.vtu`` or ``.vtk`` file, regular.

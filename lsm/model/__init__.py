@@ -31,7 +31,7 @@ MODELS: Registry[Any] = Registry("model", home="lsm.model")
 
 
 class Model(Protocol):
-    """A map from a normalised field to a normalised field at the same sites.
+    """A map from a normalised field ``(b, *sites, c_in)`` to one at the same sites, ``(b, *sites, c_out)``.
 
     The solver normalises, rolls out and masks; a model sees neither physical units nor time.
     """

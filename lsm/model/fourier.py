@@ -36,7 +36,7 @@ class Complex(NamedTuple):
         )
 
     def conj(self) -> Complex:
-        """The complex conjugate."""
+        """The complex conjugate, of the same shape."""
         return Complex(self.real, -self.imag)
 
 
@@ -46,18 +46,18 @@ def full_precision(like: Tensor) -> torch.autocast:
 
 
 def at_least_single(field: Tensor) -> Tensor:
-    """A field in single precision, or in its own if that is finer."""
+    """A field ``(b, ...)`` in single precision, or in its own if that is finer."""
     return field.float() if field.dtype.itemsize < 4 else field
 
 
 def signed_wave_numbers(modes: int, size: int) -> list[int]:
-    """Kept wave numbers ``0..m-1, -m..-1``, in the order of an FFT; at most as many as ``size`` sites resolve."""
+    """Kept wave numbers ``0..m-1, -m..-1`` of ``(size,)`` sites, in the order of an FFT; at most as many as these resolve."""
     kept = min(modes, size // 2)
     return [*range(max(kept, 1)), *range(-kept, 0)]
 
 
 def nonnegative_wave_numbers(modes: int, size: int) -> list[int]:
-    """Kept wave numbers ``0..m-1`` of a real field; at most as many as ``size`` sites resolve."""
+    """Kept wave numbers ``0..m-1`` of a real field ``(size,)``; at most as many as its sites resolve."""
     return list(range(min(modes, size // 2 + 1)))
 
 

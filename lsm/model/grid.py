@@ -52,7 +52,7 @@ def append_coordinates(inputs: Tensor) -> Tensor:
 
 
 def missing_sites(sizes: Sequence[int], units: Sequence[int]) -> list[int]:
-    """How many sites each axis lacks to the next multiple of a unit.
+    """How many sites each axis of a grid ``(*n,)`` lacks to the next multiple of a unit.
 
     Example:
         >>> missing_sites([9, 8], [4, 2])

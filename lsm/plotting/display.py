@@ -18,7 +18,7 @@ class Tool(Options):
     """A rigid tool above a mesh that moves; it comes down as time passes.
 
     Args:
-        height: name of the input field with the height of its underside in frame 0, along the first axis.
+        height: name of the input field with the height of its underside in frame 0, ``(n,)`` along the first axis.
         span: horizontal positions of the first and the last of these heights, which are evenly spaced.
         travel: distance by which it comes down from one frame to the next.
     """

@@ -59,7 +59,7 @@ def draw_parts(parts: Mapping[str, Mapping[str, Interval]], names: Sequence[str]
     """Bars of a mean error in parts, with the interval of each mean.
 
     Args:
-        parts: means by the name of the model and of the part; a model may lack a part.
+        parts: mean and interval, three scalars, by the name of the model and of the part; a model may lack a part.
         names: of the parts, in order.
         metric: name of the error.
         title: headline.

@@ -63,7 +63,7 @@ class View:
     """The part of the plane that all panels of a figure show.
 
     Args:
-        limits: of both axes; None to show what is drawn, on a square.
+        limits: of both axes, ``((low, high), (low, high))``; None to show what is drawn, on a square.
         line: whether the panels show curves instead of planes.
         scale: size of the panels.
     """
@@ -74,7 +74,7 @@ class View:
 
     @property
     def size(self) -> tuple[float, float]:
-        """Inches of one panel, in the proportions of what it shows."""
+        """Inches ``(width, height)`` of one panel, in the proportions of what it shows."""
         width, height = (1.0, 0.75 if self.line else 1.0)
         if self.limits is not None:
             width, height = (high - low for low, high in self.limits)

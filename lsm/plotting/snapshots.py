@@ -59,8 +59,8 @@ class Series:
 
     Args:
         label: name and unit of the quantity.
-        snapshots: its truth and prediction at some times.
-        inputs: at most three fields that the model was given.
+        snapshots: its truth and prediction, ``(*sites,)`` each, at some times.
+        inputs: at most three fields ``(*sites,)`` that the model was given.
         continues_input: whether the input is the same quantity at an earlier time.
     """
 
@@ -71,7 +71,7 @@ class Series:
 
 
 def in_motion(spec: FieldSpec) -> bool:
-    """Whether a field is drawn snapshot by snapshot; one axis of time and one of space are drawn as a plane instead."""
+    """Whether a field ``(*sites, c)`` is drawn snapshot by snapshot; an axis of time and one of space are drawn as a plane."""
     return spec.frames is not None or ("time" in spec.axes and len(spec.axes) > 2)
 
 

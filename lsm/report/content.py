@@ -90,13 +90,13 @@ class Picture:
 
 
 def scalars_of(content: Content) -> list[str]:
-    """Names of the errors with one number per sample, of all models."""
+    """Names of the errors with one number per sample, ``(n,)``, of all models."""
     members = [member for model in content.models for member in model.members.values()]
     return list(dict.fromkeys(name for member in members for name in member.scalars))
 
 
 def parts_of(content: Content) -> dict[str, list[str]]:
-    """Names of the parts of each error in parts, of all models."""
+    """Names of the parts of each error in parts, ``(n, parts)``, of all models."""
     found: dict[str, list[str]] = {}
     for model in content.models:
         for member in model.members.values():
@@ -114,7 +114,7 @@ def unit_of(spec: FieldSpec, metric: str) -> str:
 
 
 def chosen_samples(model: Model, metric: str) -> dict[str, int]:
-    """The samples with the smallest, the median and the largest error, averaged over the seeds; each once."""
+    """The samples with the smallest, median and largest error ``(n,)``, averaged over the seeds; each once."""
     order = np.argsort(model.means(metric), kind="stable")
     places = {"best": 0, "median": (len(order) - 1) // 2, "worst": len(order) - 1}
     chosen: dict[int, str] = {}
@@ -140,7 +140,7 @@ def learning_curves(content: Content) -> list[Picture]:
 
 
 def histogram(content: Content) -> Picture:
-    """Distribution of the relative L2 error over the samples."""
+    """Distribution of the relative L2 error ``(n,)`` over the samples."""
     metric = scalars_of(content)[0]
     errors = {model.label: model.means(metric) for model in content.models if metric in model.errors()}
     return Picture(lambda: draw_histogram(errors, metric, ""), f"Number of samples by their {spell(metric)} error")

@@ -67,7 +67,7 @@ def to_csv(history: History) -> str:
 
 
 def series_of(history: History, metric: str) -> dict[str, tuple[list[int], list[float]]]:
-    """Epochs, counted from 1, and values of a metric, for each split that logged it."""
+    """Epochs ``(n,)``, counted from 1, and values ``(n,)`` of a metric, for each split that logged it."""
     series = {}
     for prefix, split in SPLITS.items():
         key = f"{prefix}/{metric}"

@@ -23,7 +23,7 @@ AXES = ("x", "y", "z")
 
 
 class Reader(ABC):
-    """Decode the stored arrays of one sample.
+    """Decode the stored arrays of one sample to fields ``(*sites, c)``.
 
     A subclass takes its options in the constructor and opens no file. It says in :meth:`describe` which fields it makes, in
     :meth:`decode` how, and in :meth:`find_problem` which stored arrays it cannot take.
@@ -39,7 +39,7 @@ class Reader(ABC):
     parameters: tuple[str, ...] = ()
 
     def spec(self, store: Store) -> FieldSpec:
-        """The fields as this reader decodes them from ``store``.
+        """The fields ``(*sites, c)`` as this reader decodes them from ``store``.
 
         Raises:
             InputError: the reader cannot take the stored arrays; the message says which and why.
@@ -49,7 +49,7 @@ class Reader(ABC):
         return self.describe(store)
 
     def find_problem(self, store: Store) -> str | None:
-        """The first reason against the stored arrays of this reader, in words; None without one."""
+        """The first reason against the stored arrays and their shapes, in words; None without one."""
         for name in self.parameters:
             if (shape := store.fields[name].shape) != ():
                 return f"{name} of shape {shape} per sample; a parameter is one number"
@@ -57,7 +57,7 @@ class Reader(ABC):
 
     @abstractmethod
     def describe(self, store: Store) -> FieldSpec:
-        """The fields that the stored arrays contain, when nothing is wrong with these."""
+        """The fields ``(*sites, c)`` that the stored arrays contain, when nothing is wrong with these."""
 
     @abstractmethod
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
@@ -71,7 +71,7 @@ class Reader(ABC):
 
 
 def find_unequal_shapes(store: Store, names: Sequence[str], trailing: int = 0) -> str | None:
-    """Why stored arrays are no values at the same sites of a lattice, in words; None if they are.
+    """Why stored arrays are no values ``(*sites, ...)`` at the same sites of a lattice, in words; None if they are.
 
     Args:
         store: holds the arrays.
@@ -90,7 +90,7 @@ def find_unequal_shapes(store: Store, names: Sequence[str], trailing: int = 0) -
 
 
 def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
-    """A channel for each of these stored arrays."""
+    """A channel for each of these stored arrays ``(*sites,)``."""
     described = store.fields
     return tuple(Channel(name, described[name].unit) for name in names)
 

@@ -61,7 +61,7 @@ class FramesReader(Reader):
         return super().find_problem(store)
 
     def describe(self, store: Store) -> FieldSpec:
-        """The fields of one frame, and the number of frames."""
+        """The fields ``(*sites, c)`` of one frame, and the number of frames."""
         sites = self._select(np.empty(store.fields[self.targets[0]].shape, dtype=bool)).shape[:-1]
         fields = channels(store, self.targets)
         return FieldSpec(

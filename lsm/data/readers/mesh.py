@@ -54,7 +54,7 @@ class MeshReader(Reader):
         return find_unequal_shapes(store, [*self.inputs, *self.targets]) or super().find_problem(store)
 
     def describe(self, store: Store) -> FieldSpec:
-        """The coordinates are the first input channels."""
+        """Fields ``(*sites, c)``; the coordinates are the first input channels."""
         shape = store.fields[self.coordinates[0]].shape
         sites = select(np.empty(shape, dtype=bool), self.resolution).shape
         return FieldSpec(

@@ -52,7 +52,7 @@ class PointsReader(Reader):
         return super().find_problem(store)
 
     def describe(self, store: Store) -> FieldSpec:
-        """The coordinates of the points are the first input channels."""
+        """Fields ``(n, c)``; the coordinates of the points are the first input channels."""
         points = store.fields[self.points]
         positions = tuple(Channel(axis, points.unit) for axis in AXES[: points.shape[1]])
         return FieldSpec(

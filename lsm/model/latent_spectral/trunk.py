@@ -38,7 +38,7 @@ _MOST_PADDED_SITES, _MOST_PADDING = 1 << 20, 64
 
 
 def double_conv(rank: int, channels: int, out: int, mid: int) -> nn.Sequential:
-    """[3^d convolution without bias, batch norm, ReLU], twice: ``channels -> mid -> out``."""
+    """[3^d convolution without bias, batch norm, ReLU], twice: ``(b, channels, *n)`` to ``mid`` to ``out`` channels."""
     layers = _LAYERS[rank]
     return nn.Sequential(
         layers.conv(channels, mid, kernel_size=3, padding=1, bias=False),

@@ -144,7 +144,7 @@ def export(
         checkpoint: the solver and what is known of its training.
         folder: must be absent or empty.
         format: a name of :data:`FORMATS`; all folders hold the weights as safetensors.
-        metrics: errors on the test split, as ``lsm-evaluate`` writes them.
+        metrics: errors on the test split, as an evaluation summarises them, see :mod:`lsm.evaluation`.
         license: of the weights, as hubs abbreviate it.
     Raises:
         InputError: the folder holds files, the format is unknown, or a package is missing.

@@ -62,7 +62,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
     if not is_model_folder(folder):
         raise InputError(
             f"{folder} is a folder; name the checkpoint in it, such as checkpoints/best.ckpt of a run, or a folder with "
-            f"{CONFIG} that lsm-export wrote"
+            f"{CONFIG} that an export wrote"
         )
     config = _read_config(folder / CONFIG)
     state = _read_weights(folder / WEIGHTS, config.get("sha256"))

@@ -27,7 +27,7 @@ class Model:
 
     @property
     def digest(self) -> str:
-        """Digest of the ``(n,)`` samples on which all members were evaluated."""
+        """Digest of the samples on which all members were evaluated."""
         return next(iter(self.members.values())).digest
 
     def errors(self) -> dict[str, np.ndarray]:
@@ -42,7 +42,7 @@ class Model:
 
     @cached_property
     def summaries(self) -> dict[str, Summary]:
-        """Mean and deviation over the seeds of each error ``(n,)``, and the interval of the mean."""
+        """Mean and deviation over the seeds of each error ``(seeds, samples)``, and the interval of the mean."""
         return summarise_each(self.errors())
 
     def alone(self) -> list[Model]:
@@ -52,7 +52,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on the same ``(n,)`` samples: how their errors compare, by the name of the metric."""
+    """Two models on the same samples: how their errors ``(seeds, samples)`` compare, by the name of the metric."""
 
     first: str
     second: str
@@ -75,7 +75,7 @@ def models_of(groups: Mapping[str, Mapping[str, Evaluation]]) -> list[Model]:
 
 
 def compare_pairs(models: Sequence[Model]) -> tuple[list[Pair], list[str]]:
-    """Compare every two models, or the seeds of a single one, by the metrics with one number per sample.
+    """Compare every two models, or the seeds of a single one, by the errors ``(seeds, samples)`` with one number per sample.
 
     Returns:
         The pairs, and a sentence for each two that cannot be compared, since they were evaluated on different samples.

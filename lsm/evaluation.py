@@ -96,7 +96,7 @@ class Evaluation:
         return columns
 
     def summaries(self) -> dict[str, dict[str, Any] | None]:
-        """Statistics over the samples ``(n,)`` of each metric, see :func:`summary`; of one in parts those of each part.
+        """Statistics over the samples ``(n,)`` of each metric, see :func:`summary`; of one in parts those of each part by name.
 
         None stands for an error that is not defined for a sample.
         """

@@ -67,7 +67,7 @@ def scalar_metric(name: str) -> Metric:
 
 
 def has_interior(spec: FieldSpec) -> bool:
-    """Whether the sites form a lattice ``(n, ...)`` with at least three sites along each axis."""
+    """Whether the sites form a lattice ``(*sites)`` with at least three sites along each axis."""
     return spec.geometry != "points" and min(spec.sites) > 2
 
 

@@ -36,7 +36,7 @@ def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
 
 
 def predicted_arrays(spec: FieldSpec) -> dict[str, str]:
-    """Names of predicted arrays, ``(samples, *sites)`` each, and their units."""
+    """Names of predicted arrays, ``(samples, *sites)`` or ``(samples, *sites, frames)``, and their units."""
     return {channel.name: channel.unit for channel in spec.targets}
 
 
@@ -87,7 +87,7 @@ class InputFile:
 
     @property
     def sample_bytes(self) -> int:
-        """Size of one sample, ``(*sites, ...)`` of all arrays, in single precision."""
+        """Bytes of one sample of all arrays, in single precision."""
         sizes = [array.shape[1:] if self.has_samples else array.shape for array in self._arrays.values()]
         return 4 * sum(map(prod, sizes))
 
@@ -167,7 +167,7 @@ def _shape_text(shape: Sequence[int]) -> str:
 
 @dataclass
 class RangeCheck:
-    """Which inputs ``(samples, *sites)`` lie outside the range of the training data.
+    """Which inputs ``(b, *sites, c_in)`` and parameters ``(b, p)`` lie outside the range of the training data.
 
     Args:
         solver: whose ranges count.
@@ -211,7 +211,7 @@ class RangeCheck:
 
 @contextmanager
 def open_inputs(path: Path, spec: FieldSpec) -> Iterator[InputFile]:
-    """Open a file of inputs ``(samples, ...)``; see :class:`InputFile`."""
+    """Open a file of inputs; see :class:`InputFile`."""
     with open_arrays(path) as arrays:
         yield InputFile(arrays, spec, path)
 

@@ -50,7 +50,7 @@ def require_format(path: Path) -> None:
 
 @contextmanager
 def open_arrays(path: Path) -> Iterator[dict[str, ArrayInFile]]:
-    """Open the arrays ``(n, ...)`` of a file, which may come from anybody.
+    """Open the arrays of a file, of any shape; the file may come from anybody.
 
     Raises:
         FileNotFoundError: there is no such file.

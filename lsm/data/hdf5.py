@@ -108,7 +108,7 @@ def open_group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def open_dataset(path: Path, parent: h5py.Group, name: str, max_bytes: float) -> h5py.Dataset:
-    """An array of numbers ``(n, ...)`` that lies in the file itself and is complete.
+    """An array of numbers, of any shape, that lies in the file itself and is complete.
 
     Args:
         path: the file.
@@ -202,7 +202,7 @@ def require_true_size(path: Path, dataset: h5py.Dataset, corner: tuple[int, ...]
     Args:
         path: the file.
         dataset: an array of it.
-        corner: position of the chunk's first value, ``(i, j, ...)``.
+        corner: position of the chunk's first value, an index per axis of the array.
         max_bytes: amount of memory that does no harm.
     Raises:
         InputError: the chunk holds more, or is damaged.
@@ -219,7 +219,7 @@ def require_true_size(path: Path, dataset: h5py.Dataset, corner: tuple[int, ...]
 
 
 def require_true_sizes(path: Path, dataset: h5py.Dataset, max_bytes: float) -> None:
-    """Check all chunks of an array ``(n, ...)``; see :func:`require_true_size`."""
+    """Check all chunks of an array; see :func:`require_true_size`."""
     corners: list[tuple[int, ...]] = []
     if dataset.chunks is not None:
         with damage_reported(path):

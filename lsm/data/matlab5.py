@@ -39,7 +39,7 @@ _PIECE = 1 << 20
 
 
 class Mat5File:
-    """The variables of a file, arrays of any shape, by their headers.
+    """The variables of a file, by their headers.
 
     Args:
         path: a regular file.
@@ -64,7 +64,7 @@ class Mat5File:
         return [name for name, _, kind in self._described if kind in _NUMERIC]
 
     def array(self, name: str) -> Mat5Array:
-        """A variable, with its shape and type; its values are not read yet.
+        """A variable, of the shape that its header says; its values are not read yet.
 
         Raises:
             InputError: it is no dense array of numbers, or there are several of this name.

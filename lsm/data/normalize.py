@@ -34,7 +34,7 @@ class RangeMeter:
             yield batch
 
     def finish(self) -> list[list[float]]:
-        """Read what is left; return ``[low, high]`` of each channel of the fields ``(b, *sites, c)``."""
+        """Read what is left; return ``[low, high]`` of each channel of the batches ``(b, ..., c)``."""
         for _ in self:
             pass
         if self._low is None or self._high is None:

@@ -54,7 +54,7 @@ class Symmetry(Options):
     order: Count | None = 2
 
     def check(self, spec: FieldSpec) -> None:
-        """Compare the steps with the fields and their ``(*sites,)``.
+        """Compare the steps with the fields ``(*sites, c)``.
 
         Raises:
             InputError: an axis or field is unknown, axes that change places differ, or a shift is no whole number of sites.

@@ -37,7 +37,7 @@ class PreNormBlock(nn.Module):
 
 
 def repeat(count: int, make_block: Callable[[], nn.Module]) -> nn.Sequential:
-    """Several blocks ``(b, n, c) -> (b, n, c)`` one after the other, each with weights of its own."""
+    """Several blocks ``(b, *sites, c) -> (b, *sites, c)`` one after the other, each with weights of its own."""
     return nn.Sequential(*(make_block() for _ in range(count)))
 
 

@@ -26,7 +26,7 @@ def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float
     """A metric against the epoch, on a logarithmic scale; a dot marks the smallest value of the last series.
 
     Args:
-        series: for each split, epochs ``(n,)`` and values ``(n,)``, as :func:`lsm.training.history.series_of` returns.
+        series: for each split, at least one, epochs and values, ``(n,)`` each, see :func:`lsm.training.history.series_of`.
         metric: name of what is drawn, such as ``relative_l2``.
         title: headline.
     """

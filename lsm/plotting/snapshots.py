@@ -59,8 +59,8 @@ class Series:
 
     Args:
         label: name and unit of the quantity.
-        snapshots: its truth and prediction, ``(*sites,)`` each, at some times.
-        inputs: at most three fields ``(*sites,)`` that the model was given.
+        snapshots: its truth and prediction, ``(*sites)`` each, at some times.
+        inputs: at most three fields ``(*sites)`` that the model was given.
         continues_input: whether the input is the same quantity at an earlier time.
     """
 

@@ -121,7 +121,7 @@ class SolverModule(pl.LightningModule):
         )
 
     def on_validation_epoch_end(self) -> None:
-        """Log the mean of each metric, ``(n,)`` over the validation split.
+        """Log the mean of each metric over the errors ``(n,)`` of the validation split.
 
         Raises:
             InputError: a sample's error is not finite.

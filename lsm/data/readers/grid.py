@@ -74,7 +74,7 @@ class GridReader(Reader):
         return super().find_problem(store)
 
     def describe(self, store: Store) -> FieldSpec:
-        """A channel per stored array ``(*sites,)``, or per component of one ``(*sites, components)``.
+        """A channel per stored array ``(*sites)``, or per component of one ``(*sites, components)``.
 
         Raises:
             OptionError: the lattice has another number of axes than are named.

@@ -16,7 +16,7 @@ PROJECTIONS: Registry[Any] = Registry("projection", home="lsm.model.latent_spect
 
 
 class Projection(Protocol):
-    """Brings a field from its sites, ``(b, *sites, c)``, to the trunk's grid, ``(b, w, *n)``, and back."""
+    """Brings a field from its sites, ``(b, *sites, c)``, to the trunk's grid, ``(b, w, *grid)``, and back."""
 
     def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
         """Map ``(b, *sites, c_in)`` to ``(b, w, *grid)``, and what ``unproject`` needs to know of the sites."""

@@ -117,7 +117,7 @@ def _some(names: list[str]) -> str:
 
 
 def only_state(content: object, where: str) -> dict[str, Tensor]:
-    """Check that a file held nothing but a state dict, of tensors of any shape.
+    """Check that a file held nothing but a state dict.
 
     Raises:
         InputError: it held something else.

@@ -155,7 +155,7 @@ def export(
     solver = checkpoint.solver
     run = {"config": _published(checkpoint.run.get("config", {})), "overrides": None, "choices": {}}
     described = describe(solver, run, _without_places(checkpoint.data))
-    card = model_card(checkpoint, folder.resolve().name, format, metrics or {}, license)
+    card = _model_card(checkpoint, folder.resolve().name, format, metrics or {}, license)
     failed, remedy = (
         f"torch {torch.__version__} cannot write this solver as {format}",
         "choose another format, or version",
@@ -180,7 +180,7 @@ def _without_places(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
-def model_card(
+def _model_card(
     checkpoint: Checkpoint, name: str, format: str, metrics: Mapping[str, Any], license: str | None = None
 ) -> str:
     """The text of a model card; arguments as in :func:`export`, and the model's name."""
@@ -199,7 +199,7 @@ def model_card(
         arrays={key: shape for key, shape in shapes(solver.spec).items() if shape is not None},
         solver=solver.config,
         parameters=sum(parameter.numel() for parameter in solver.parameters()),
-        ranges=named_ranges(solver),
+        ranges=_named_ranges(solver),
         run=_without_places(run),
         epoch=checkpoint.epoch,
         data=_without_places(checkpoint.data),
@@ -208,7 +208,7 @@ def model_card(
     )
 
 
-def named_ranges(solver: NeuralSolver) -> list[tuple[str, str, float, float]]:
+def _named_ranges(solver: NeuralSolver) -> list[tuple[str, str, float, float]]:
     """Name, unit, smallest and largest value of each field and parameter in the training data; empty if not known."""
     channels = {"inputs": solver.spec.inputs, "parameters": solver.spec.parameters}
     found = []

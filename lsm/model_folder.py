@@ -30,7 +30,7 @@ from lsm.registry import Config, Index, check_value
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
-def is_model_folder(path: Path) -> bool:
+def _is_model_folder(path: Path) -> bool:
     """Whether a path is a folder of this layout."""
     return (path / CONFIG).is_file()
 
@@ -59,7 +59,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: it is no such folder, or one of its files is damaged.
     """
-    if not is_model_folder(folder):
+    if not _is_model_folder(folder):
         raise InputError(
             f"{folder} is a folder; name the checkpoint in it, such as checkpoints/best.ckpt of a run, or a folder with "
             f"{CONFIG} that an export wrote"

@@ -20,16 +20,16 @@ def describe_environment() -> dict[str, Any]:
     """Commit, versions and machine as plain data, to be stored beside results."""
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": git_commit(),
+        "commit": _git_commit(),
         "lsm": lsm.__version__,
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "machine": describe_machine(),
+        "machine": _describe_machine(),
         "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
     }
 
 
-def describe_machine() -> dict[str, Any]:
+def _describe_machine() -> dict[str, Any]:
     """Processor, threads and accelerator."""
     import torch
 
@@ -46,7 +46,7 @@ def count_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def git_commit() -> str | None:
+def _git_commit() -> str | None:
     """Commit of the source tree, with "+changes" if it has uncommitted ones; None outside a repository."""
     folder = Path(lsm.__file__).parent
     try:

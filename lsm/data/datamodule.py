@@ -65,7 +65,7 @@ class StoredSamples(Dataset[FieldBatch]):
         return self._decode(self.samples[0] + position) if self._held is None else self._held[position]
 
 
-class ResidentSamples(Dataset[FieldBatch]):
+class _ResidentSamples(Dataset[FieldBatch]):
     """Samples held on a device as one batch, from which a list of positions selects a smaller one ``(b, *sites, c)``.
 
     Args:
@@ -123,11 +123,11 @@ class FieldDataModule(pl.LightningDataModule):
         self.in_memory, self.memory_limit, self.on_device = in_memory, memory_limit, on_device
         self.max_sample_bytes = max_sample_bytes
         self._datasets: dict[str, StoredSamples] = {}
-        self._resident: dict[str, ResidentSamples] = {}
+        self._resident: dict[str, _ResidentSamples] = {}
         with Store(self.path, max_sample_bytes) as store:
             require_fields(store, reader.fields)
             self.spec: FieldSpec = reader.spec(store)
-            self.splits = check_splits(splits, store)
+            self.splits = _check_splits(splits, store)
             made = {name: value for name, value in store.provenance.items() if name != "redrawn"}
             self.display = store.display
             self._description = {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
@@ -185,7 +185,7 @@ class FieldDataModule(pl.LightningDataModule):
             return self._loader(split, sampler=sampler)
         if split not in self._resident:
             device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-            self._resident[split] = ResidentSamples(self.dataset(split), device)
+            self._resident[split] = _ResidentSamples(self.dataset(split), device)
         return DataLoader(self._resident[split], self.batch_size, sampler=sampler, collate_fn=_unchanged)
 
     def train_dataloader(self) -> DataLoader[FieldBatch]:
@@ -204,7 +204,7 @@ def _are_limits(limits: Any) -> bool:
     return pair and 0 <= limits[0] <= limits[1]
 
 
-def check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str, tuple[int, int]]:
+def _check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str, tuple[int, int]]:
     """Check that splits lie in a store and share no sample.
 
     Returns:

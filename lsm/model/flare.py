@@ -17,7 +17,7 @@ from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, sp
 from lsm.registry import Count, Index
 
 
-class ResidualMLP(nn.Module):
+class _ResidualMLP(nn.Module):
     """Linear layers on ``(..., c)`` with GELU between them, and a residual connection around each whose widths agree.
 
     Args:
@@ -73,8 +73,8 @@ class LatentRouting(nn.Module):
         super().__init__()
         self.heads = heads
         self.queries = nn.Parameter(0.1 * torch.randn(heads, num_latents, width // heads))
-        self.keys = ResidualMLP(width, width, width, depth)
-        self.values = ResidualMLP(width, width, width, depth)
+        self.keys = _ResidualMLP(width, width, width, depth)
+        self.values = _ResidualMLP(width, width, width, depth)
         self.out = nn.Linear(width, width)
 
     def forward(self, field: Tensor) -> Tensor:
@@ -125,14 +125,14 @@ class FLARE(nn.Module):
         require_heads(heads, width)
         self.positions = spec.geometry == "grid"
         in_channels = spec.in_channels + (len(spec.sites) if self.positions else 0)
-        self.lift = ResidualMLP(in_channels, width, width, outer_depth, residual_in=False)
+        self.lift = _ResidualMLP(in_channels, width, width, outer_depth, residual_in=False)
 
         def make_block() -> nn.Module:
             routing = LatentRouting(width, heads, num_latents, depth)
-            return PreNormBlock(width, routing, ResidualMLP(width, width, width, depth))
+            return PreNormBlock(width, routing, _ResidualMLP(width, width, width, depth))
 
         self.blocks = repeat(num_blocks, make_block)
-        head = ResidualMLP(width, width, spec.out_channels, outer_depth, residual_out=False)
+        head = _ResidualMLP(width, width, spec.out_channels, outer_depth, residual_out=False)
         self.head = nn.Sequential(nn.LayerNorm(width), head)
         start_small(self)
 

@@ -67,7 +67,7 @@ def waves_at(positions: Tensor, wave_numbers: Tensor) -> Complex:
     return Complex(phases.cos(), phases.sin())
 
 
-def lattice_waves(wave_numbers: Sequence[int], size: int, like: Tensor) -> Complex:
+def _lattice_waves(wave_numbers: Sequence[int], size: int, like: Tensor) -> Complex:
     """``exp(2 pi i k j / n)`` at the sites ``j = 0..n-1`` of a periodic lattice, ``(n, k)``.
 
     ``k j`` is reduced modulo ``n`` in integers, so that no phase loses digits.
@@ -88,10 +88,10 @@ def analyse(field: Tensor, modes: Sequence[int]) -> Complex:
         ``(..., *k)``: wave numbers of both signs along all axes but the last one, see :func:`signed_wave_numbers`.
     """
     *sizes, last = field.shape[-len(modes) :]
-    waves = lattice_waves(nonnegative_wave_numbers(modes[-1], last), last, field).conj()
+    waves = _lattice_waves(nonnegative_wave_numbers(modes[-1], last), last, field).conj()
     spectrum = Complex(field @ waves.real, field @ waves.imag)
     for axis, (size, mode) in enumerate(zip(sizes, modes, strict=False), start=-len(modes)):
-        waves = lattice_waves(signed_wave_numbers(mode, size), size, field).conj()
+        waves = _lattice_waves(signed_wave_numbers(mode, size), size, field).conj()
         spectrum = _along(axis, spectrum, waves)
     return spectrum
 
@@ -108,11 +108,11 @@ def synthesise(spectrum: Complex, sizes: Sequence[int], modes: Sequence[int]) ->
     """
     like = spectrum.real
     for axis, (size, mode) in enumerate(zip(sizes[:-1], modes, strict=False), start=-len(sizes)):
-        waves = lattice_waves(signed_wave_numbers(mode, size), size, like)
+        waves = _lattice_waves(signed_wave_numbers(mode, size), size, like)
         spectrum = _along(axis, spectrum, Complex(waves.real.T / size, waves.imag.T / size))
     last = sizes[-1]
     kept = nonnegative_wave_numbers(modes[-1], last)
-    waves = lattice_waves(kept, last, like)
+    waves = _lattice_waves(kept, last, like)
     # A real field's wave at -k is the conjugate of that at k; only 0 and n / 2 are their own mirror image.
     shares = torch.tensor([(1 if k in (0, last / 2) else 2) / last for k in kept], dtype=like.dtype, device=like.device)
     return spectrum.real @ (waves.real * shares).T - spectrum.imag @ (waves.imag * shares).T

@@ -21,7 +21,7 @@ _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 COLDEST, HOTTEST = 0.1, 5.0
 
 
-class SiteProjection(nn.Module):
+class _SiteProjection(nn.Module):
     """New channels at every site: from its neighbours by a convolution of three sites along each axis, or from it alone.
 
     It maps ``(b, *sites, c)`` to ``(b, *sites, c)``.
@@ -59,7 +59,7 @@ class PhysicsAttention(nn.Module):
     def __init__(self, width: int, heads: int, num_slices: int, rank: int) -> None:
         super().__init__()
         self.heads = heads
-        self.features, self.values = SiteProjection(width, rank), SiteProjection(width, rank)
+        self.features, self.values = _SiteProjection(width, rank), _SiteProjection(width, rank)
         self.slices = nn.Linear(width // heads, num_slices)
         self.temperature = nn.Parameter(torch.full((heads, 1, 1), 0.5))
         self.token_maps = nn.ModuleList(nn.Linear(width // heads, width // heads, bias=False) for _ in range(3))

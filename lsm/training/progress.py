@@ -28,7 +28,7 @@ class TrainingProgress(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Advance the bar."""
-        self._bar.update(self._task, completed=trainer.global_step, description=describe_epoch(trainer))
+        self._bar.update(self._task, completed=trainer.global_step, description=_describe_epoch(trainer))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start timing the epoch."""
@@ -36,7 +36,7 @@ class TrainingProgress(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Print the line of the epoch if there is no bar."""
-        line = describe_epoch(trainer)  # on every rank, since they average the errors together
+        line = _describe_epoch(trainer)  # on every rank, since they average the errors together
         if trainer.is_global_zero and not console.is_terminal:
             console.print(f"{line}  {time.perf_counter() - self._started:.1f} s", soft_wrap=True)
 
@@ -50,7 +50,7 @@ class TrainingProgress(Callback):
         self.on_train_end(trainer, module)
 
 
-def describe_epoch(trainer: pl.Trainer) -> str:
+def _describe_epoch(trainer: pl.Trainer) -> str:
     """The epoch and the monitored errors so far, such as ``epoch 3/20  train 0.0123  val 0.0145``."""
     monitor = trainer.lightning_module.monitor
     errors = [

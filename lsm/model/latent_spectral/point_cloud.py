@@ -79,7 +79,7 @@ class Deformation(nn.Module):
         return coords + coords * self.out(features)
 
 
-class FourierWeights(nn.Module):
+class _FourierWeights(nn.Module):
     """A complex channel mixing for each kept wave vector, ``k1`` in ``-m..m-1`` and ``k2`` in ``0..m-1``.
 
     The weights are two arrays ``(w, w, m, m)``. Rows are stored as the FFT orders them: ``k1 = 0..m-1, -m..-1``.
@@ -146,8 +146,8 @@ class FourierProjection(nn.Module):
         self.modes, self.resolution, self.rows = modes, resolution, rows
         self.lift = nn.Linear(spec.in_channels, width)
         self.deformation = Deformation(spec.code)
-        self.weights_in = FourierWeights(width, modes)
-        self.weights_out = FourierWeights(width, modes)
+        self.weights_in = _FourierWeights(width, modes)
+        self.weights_out = _FourierWeights(width, modes)
         self.grid_bias = nn.Linear(2, width)
         self.point_bias = nn.Linear(2, width)
         wave_numbers = torch.cat([torch.arange(modes), torch.arange(-modes, 0)]).to(torch.get_default_dtype())

@@ -119,6 +119,7 @@ def make_module(
     from lsm.data.symmetry import symmetries_of
     from lsm.losses import LOSSES
     from lsm.training.module import SolverModule
+    from lsm.training.unrolling import UNROLLINGS
 
     config = plain(cfg)
     make_scheduler = instantiate(cfg.scheduler.make)
@@ -128,6 +129,8 @@ def make_module(
         loss = LOSSES.make(config["loss"])
     with option_group("augmentation"):
         augment = AUGMENTATIONS.make(config["augmentation"], symmetries_of(config["benchmark"].get("symmetries")))
+    with option_group("unrolling"):
+        unroll = UNROLLINGS.make(config["unrolling"])
     return SolverModule(
         make_solver(config, data),
         loss=loss,
@@ -136,6 +139,7 @@ def make_module(
         schedule_interval=cfg.scheduler.interval,
         metrics=config["metrics"],
         augment=augment,
+        unroll=unroll,
         seed=cfg.seed,
         run=dict(run),
         data=data.describe(),

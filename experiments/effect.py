@@ -21,6 +21,7 @@ CALL_OPTIONS = ("resume", "run_dir", "time_limit", "plugins")
 #: What a training depends on.
 RUN_OPTIONS = (
     *("benchmark.name", "benchmark.reader", "benchmark.symmetries", "preset", "data", "model", "loss", "augmentation"),
+    *("unrolling",),
     *("optimizer", "scheduler", "trainer", "callbacks", "logger", "seed", "metrics", "compile", "checkpoint_interval"),
 )
 

@@ -52,6 +52,9 @@ STEPS = (
 )
 
 
+#: Parts of a configuration that older runs did not record, as they trained.
+_UNRECORDED = {"unrolling": {"name": "fed_back"}}
+
 _NO_TRAINING = "holds a solver without the state of a training"
 
 
@@ -134,7 +137,7 @@ def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[s
     if "optimizer_states" not in content or run.get("overrides") is None:
         told = "was written by an older version" if "optimizer_states" in content else _NO_TRAINING
         raise InputError(f"{path} {told}; it can be evaluated, but not resumed")
-    before, choices = require_config(path, run), run["choices"]
+    before, choices = {**_UNRECORDED, **require_config(path, run)}, run["choices"]
     typed = [option for text in overrides if (option := parse(text)).key_or_group not in CALL_OPTIONS]
     for option in typed:
         _require_same_choice(path, choices, option)

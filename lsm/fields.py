@@ -6,7 +6,7 @@ Owns names, units and shapes. It knows no model, no file and no benchmark.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal, get_args
 
 import torch
@@ -217,6 +217,11 @@ class FieldBatch:
         """The samples at ``positions`` ``(n,)``, integers on the batch's device, as a batch."""
         return self.map(lambda tensor: tensor.index_select(0, positions))
 
+    def every_site(self, stride: int) -> FieldBatch:
+        """Every ``stride``-th site along each axis of all fields and coordinates; code and parameters stay."""
+        changed = {name: getattr(self, name) for name in ("inputs", "targets", "coords")}
+        return replace(self, **{k: None if v is None else every_site(v, stride) for k, v in changed.items()})
+
     @staticmethod
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:
         """Collate single samples ``(*sites, c)`` into a batch ``(b, *sites, c)``.
@@ -244,6 +249,18 @@ class FieldBatch:
             found = None if value is None else tuple(value.shape)
             if shape is not None and found != shape:
                 raise InputError(f"{name} of a sample have shape {found}, expected {shape}; check the reader's options")
+
+
+def every_site(field: Tensor, stride: int) -> Tensor:
+    """Every ``stride``-th site along each axis, from the first one: ``(b, *sites, c)`` to ``(b, *ceil(sites / stride), c)``.
+
+    Example:
+        >>> every_site(torch.arange(5).reshape(1, 5, 1), 2).flatten()
+        tensor([0, 2, 4])
+    """
+    for axis in range(1, field.dim() - 1):
+        field = field[(slice(None),) * axis + (slice(None, None, stride),)]
+    return field
 
 
 def shapes(spec: FieldSpec) -> dict[str, tuple[int, ...] | None]:

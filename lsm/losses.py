@@ -5,17 +5,40 @@ A loss sees the whole batch and the specification, so it may use grid spacing, c
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.metrics import scalar_metric
+from lsm.metrics import has_interior, scalar_metric
 from lsm.registry import Positive, Registry
 
 LOSSES: Registry = Registry("loss")
+
+#: Loss of a prediction ``(b, *sites, c)`` in physical units, a scalar.
+Loss = Callable[[Tensor, FieldBatch, FieldSpec], Tensor]
+
+
+def loss_at_scales(
+    loss: Loss, predictions: Sequence[Tensor], batch: FieldBatch, spec: FieldSpec, weight: float
+) -> Tensor:
+    """Loss of predictions at several scales: that of the finest one, and ``weight`` times that of each coarser one.
+
+    Args:
+        loss: of one prediction.
+        predictions: ``(b, *sites_s, c)``, finest first; scale ``s`` has every ``2^s``-th site along each axis.
+        batch: the samples at all sites.
+        spec: the fields.
+        weight: of each coarser scale.
+    """
+    total = loss(predictions[0], batch, spec)
+    for scale, coarse in enumerate(predictions[1:], start=1):
+        part = replace(spec, sites=tuple(coarse.shape[1:-1]))
+        total = total + weight * loss(coarse, batch.every_site(2**scale), part)
+    return total
 
 
 @LOSSES.register("weighted_sum")
@@ -58,3 +81,25 @@ class WeightedSum:
         """
         errors = sum(weight * term(prediction, batch, spec) for weight, term in self._terms)
         return errors.sum() if self._reduction == "sum" else errors.mean()  # type: ignore[union-attr]
+
+
+@LOSSES.register("sobolev")
+class Sobolev:
+    """Relative L2 error plus a share of the relative error of the gradient, on lattices with three sites along each axis.
+
+    On clouds and smaller lattices, which have no such gradient, it is the relative L2 error alone. In a roll-out the L2 errors
+    of the frames are summed.
+
+    Args:
+        slope: weight of the gradient's error.
+        reduction: "sum" or "mean" over the samples.
+    """
+
+    def __init__(self, *, slope: Positive = 0.1, reduction: Literal["sum", "mean"] = "mean") -> None:
+        field = {"relative_l2_by_frame": 1.0}
+        self._field = WeightedSum(terms=field, reduction=reduction)
+        self._both = WeightedSum(terms={**field, "relative_h1": slope}, reduction=reduction)
+
+    def __call__(self, prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+        """Loss of a batch, a scalar; see :meth:`WeightedSum.__call__`."""
+        return (self._both if has_interior(spec) else self._field)(prediction, batch, spec)

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from lsm.data.normalize import BoundingBox, CoordinateNormalization, Normalization, Normalizer, RangeMeter, Ranges
 from lsm.device import best_device
 from lsm.errors import InputError, option_group
-from lsm.fields import FieldBatch, FieldSpec, shapes
-from lsm.model import MODELS
+from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
+from lsm.model import MODELS, MultiscaleModel
 from lsm.registry import check_options
 from lsm.rollout import rollout
 
@@ -143,12 +143,44 @@ class NeuralSolver(nn.Module):
         parameters: Tensor | None = None,
     ) -> Tensor:
         """One call of the model in physical units: ``(b, *sites, c_in)`` to ``(b, *sites, out_channels)``."""
-        outputs = self.target_normalizer.decode(self.model(*self.encode(inputs, coords, code, parameters)))
-        return outputs if self.spec.mask is None else outputs * inputs[..., self.spec.mask, None]
+        return self._decoded(self.model(*self.encode(inputs, coords, code, parameters)), inputs)
+
+    def _decoded(self, outputs: Tensor, inputs: Tensor, stride: int = 1) -> Tensor:
+        """Outputs of the model at every ``stride``-th site in physical units, and zero outside the mask."""
+        outputs = self.target_normalizer.decode(outputs, stride)
+        if self.spec.mask is None:
+            return outputs
+        return outputs * every_site(inputs[..., self.spec.mask, None], stride)
+
+    def step_at_scales(self, inputs: Tensor, *rest: Tensor | None) -> list[Tensor]:
+        """One call of the model as :meth:`step`, at every scale at which it predicts.
+
+        Returns:
+            ``(b, *sites_s, out_channels)`` for each scale ``s``, finest first, at every ``2^s``-th site along each axis.
+        """
+        if not isinstance(self.model, MultiscaleModel):
+            return [self.step(inputs, *rest)]
+        scales = self.model.at_scales(*self.encode(inputs, *rest))
+        return [self._decoded(outputs, inputs, 2**scale) for scale, outputs in enumerate(scales)]
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Predict all target channels, ``(b, *sites, c_out)``, in physical units; the batch's targets are not read."""
         return self.solve(batch.inputs, batch.coords, batch.code, batch.parameters)
+
+    def at_scales(self, batch: FieldBatch) -> list[Tensor]:
+        """Predict as :meth:`forward`, at every scale at which the model predicts; see :meth:`step_at_scales`."""
+        rest = (batch.coords, batch.code, batch.parameters)
+        if self.spec.frames is None:
+            return self.step_at_scales(batch.inputs, *rest)
+        steps: list[list[Tensor]] = []
+
+        def step(window: Tensor) -> Tensor:
+            steps.append(self.step_at_scales(window, *rest))
+            return steps[-1][0]
+
+        for _ in rollout(step, batch.inputs, num_steps=self.spec.frames.targets):
+            pass
+        return [torch.cat(frames, dim=-1) for frames in zip(*steps, strict=True)]
 
     def solve(self, inputs: Tensor, *rest: Tensor | None) -> Tensor:
         """Predict as :meth:`forward` from the tensors of a batch: inputs ``(b, *sites, c_in)``, coordinates, code, parameters."""

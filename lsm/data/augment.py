@@ -37,12 +37,15 @@ class Unchanged:
 class RandomSymmetry:
     """Replace a batch ``(b, *sites, c)`` by its image under a random element of the benchmark's symmetry group.
 
+    Args:
+        symmetries: generators of the group.
+        required: False leaves batches of a benchmark without symmetries as they are.
     Raises:
-        InputError: the benchmark has no symmetries.
+        InputError: the benchmark has no symmetries, and they are required.
     """
 
-    def __init__(self, symmetries: Sequence[Symmetry]) -> None:
-        if not symmetries:
+    def __init__(self, symmetries: Sequence[Symmetry], *, required: bool = True) -> None:
+        if required and not symmetries:
             raise InputError(
                 "this benchmark has no exact symmetries, so there is nothing to augment with; choose 'none'"
             )

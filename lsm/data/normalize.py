@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lsm.errors import InputError
+from lsm.fields import every_site
 
 Normalization = Literal["none", "channel", "site"]
 CoordinateNormalization = Literal["none", "box"]
@@ -128,10 +129,15 @@ class Normalizer(nn.Module):
         self._check(field)
         return field if self.kind == "none" else (field - self.mean) / self.deviation
 
-    def decode(self, field: Tensor) -> Tensor:
-        """Map normalised to physical units, ``(b, *sites, c)``."""
+    def decode(self, field: Tensor, stride: int = 1) -> Tensor:
+        """Map normalised to physical units, ``(b, *sites, c)``, at every ``stride``-th site along each axis."""
+        if self.kind == "none":
+            return field
+        if self.kind == "site" and stride > 1:
+            mean, deviation = (every_site(value[None], stride) for value in (self.mean, self.deviation))
+            return field * deviation + mean
         self._check(field)
-        return field if self.kind == "none" else field * self.deviation + self.mean
+        return field * self.deviation + self.mean
 
 
 class BoundingBox(nn.Module):

@@ -14,7 +14,7 @@ Channel counts, rank and sites come from the specification; keyword-only paramet
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -48,6 +48,23 @@ class Model(Protocol):
             code: ``(b, k)``, a vector that describes the whole sample.
         Returns:
             ``(b, *sites, spec.out_channels)``, normalised.
+        """
+
+
+@runtime_checkable
+class MultiscaleModel(Protocol):
+    """A model that can predict at several scales, so that training can compare each of them with the truth.
+
+    Attributes:
+        supervision: weight in training of the loss of each coarser scale.
+    """
+
+    supervision: float
+
+    def at_scales(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> list[Tensor]:
+        """Map ``(b, *sites, c_in)`` to predictions ``(b, *sites_s, c_out)``, finest first.
+
+        The sites of scale ``s`` are every ``2^s``-th site along each axis; the finest prediction is that of the model.
         """
 
 

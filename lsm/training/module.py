@@ -16,11 +16,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from lsm.checkpoint import describe
 from lsm.data.augment import Augmentation, Unchanged
 from lsm.errors import InputError, explained
-from lsm.fields import FieldBatch, FieldSpec
+from lsm.fields import FieldBatch
+from lsm.losses import Loss, loss_at_scales
 from lsm.metrics import describe_fault, scalar_metric
 from lsm.solver import NeuralSolver
+from lsm.training.unrolling import FedBack
 
-Loss = Callable[[Tensor, FieldBatch, FieldSpec], Tensor]
+Unrolling = Callable[[NeuralSolver, FieldBatch, float, torch.Generator], list[Tensor]]
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
 
@@ -39,6 +41,7 @@ class SolverModule(pl.LightningModule):
         schedule_interval: "epoch" or "step", when the schedule advances.
         metrics: names of the errors to log, as ``train/NAME`` and ``val/NAME``.
         augment: changes a training batch; see :mod:`lsm.data.augment`.
+        unroll: what a training step predicts of a roll-out; see :mod:`lsm.training.unrolling`.
         seed: random numbers of augmentations depend on it, on the epoch, the batch and the rank alone.
         run: the configuration of the whole run as plain data, kept in the checkpoint.
         data: description of the training data as plain data, kept in the checkpoint.
@@ -53,6 +56,7 @@ class SolverModule(pl.LightningModule):
         schedule_interval: str = "epoch",
         metrics: Sequence[str] = ("relative_l2",),
         augment: Augmentation | None = None,
+        unroll: Unrolling | None = None,
         seed: int = 0,
         run: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
@@ -62,7 +66,7 @@ class SolverModule(pl.LightningModule):
         self.make_optimizer, self.make_scheduler = make_optimizer, make_scheduler
         self.schedule_interval = schedule_interval
         self.metrics = {name: scalar_metric(name) for name in metrics}
-        self.augment = augment or Unchanged(())
+        self.augment, self.unroll = augment or Unchanged(()), unroll or FedBack()
         self.seed, self.run, self.data = seed, run or {}, data or {}
         self._errors: list[dict[str, Tensor]] = []
         self._first_bad: Tensor | None = None
@@ -78,14 +82,22 @@ class SolverModule(pl.LightningModule):
         Raises:
             InputError: the loss is not finite; the message says in which batch.
         """
-        batch = self.augment(batch, self.solver.spec, self._random(batch_index))
-        prediction = self.solver(batch)
-        loss = self.loss(prediction, batch, self.solver.spec)
+        random = self._random(batch_index)
+        batch = self.augment(batch, self.solver.spec, random)
+        predictions = self.unroll(self.solver, batch, self._done, random)
+        weight = getattr(self.solver.model, "supervision", 0.0)
+        loss = loss_at_scales(self.loss, predictions, batch, self.solver.spec, weight)
         self._check_loss(loss.detach(), batch, batch_index)
         for name, metric in self.metrics.items():
-            error = metric(prediction.detach(), batch, self.solver.spec).mean()
+            error = metric(predictions[0].detach(), batch, self.solver.spec).mean()
             self.log(f"train/{name}", error, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
+
+    @property
+    def _done(self) -> float:
+        """Share of the epochs that are done; 0 in a training without an end, or outside of one."""
+        epochs = self.trainer.max_epochs if self._trainer is not None else None
+        return self.current_epoch / epochs if epochs and epochs > 0 else 0.0
 
     def _random(self, batch_index: int) -> torch.Generator:
         numbers = np.random.SeedSequence([self.seed, self.current_epoch, batch_index, self.global_rank])

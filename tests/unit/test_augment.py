@@ -51,3 +51,8 @@ def test_without_symmetries_there_is_nothing_to_draw():
     with pytest.raises(InputError, match="no exact symmetries, so there is nothing to augment with; choose 'none'"):
         AUGMENTATIONS.make("symmetry", [])
     assert AUGMENTATIONS.make("none", []) is not None
+
+
+def test_symmetries_that_are_not_required_may_be_absent():
+    samples = batch(FIELDS)
+    assert drawn(AUGMENTATIONS.make({"name": "symmetry", "required": False}, []), 0, samples) is samples

@@ -203,6 +203,8 @@ FOREIGN = {
         moving(num_inputs=3, num_targets=2),
         {"model": {"name": "transolver", "width": 8, "num_layers": 1, "heads": 2, "num_slices": 3, "reference": 2}},
     ),
+    "lsm2": (spec(sites=(7, 6)), {"model": {"name": "lsm2", "width": 8, "num_scales": 2}}),
+    "lsm2 on a cloud": (spec("points", sites=(9,), inputs=2), {"model": {"name": "lsm2", "width": 8, "depth": 1}}),
     "flare": (
         spec("points", sites=(9,), inputs=2),
         {"model": {"name": "flare", "width": 8, "num_blocks": 1, "heads": 2, "num_latents": 3}},

@@ -6,7 +6,7 @@ from tiny import batch, moving, spec
 
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldBatch
-from lsm.losses import LOSSES
+from lsm.losses import LOSSES, loss_at_scales
 from lsm.metrics import METRICS, parts_of, relative_l2
 
 GRID = spec(sites=(7, 5), targets=2)
@@ -104,5 +104,31 @@ def test_unknown_names_are_listed():
         InputError, match="relative_l2_per_band has several numbers .* expected one of: max_error, relative"
     ):
         make({"relative_l2_per_band": 1.0})
-    with pytest.raises(InputError, match="loss 'mse' is unknown; choose one of: weighted_sum"):
+    with pytest.raises(InputError, match="loss 'mse' is unknown; choose one of: sobolev, weighted_sum"):
         LOSSES.make({"name": "mse"})
+
+
+def test_coarser_scales_are_compared_with_the_truth_at_their_sites():
+    fields = spec("mesh", sites=(9, 7), inputs=2, targets=2)
+    prediction, samples = case(fields)
+    coarse, coarsest = prediction[:, ::2, ::2] + 0.5, prediction[:, ::4, ::4]
+    loss = make({"relative_l2": 1.0, "relative_h1": 0.1})
+    half = FieldBatch(*(field[:, ::2, ::2] for field in (samples.inputs, samples.targets, samples.coords)))
+    expected = loss(prediction, samples, fields) + 0.3 * loss(coarse, half, spec("mesh", sites=(5, 4)))
+    found = loss_at_scales(loss, [prediction, coarse], samples, fields, 0.3)
+    torch.testing.assert_close(found, expected)
+    assert torch.equal(loss_at_scales(loss, [prediction], samples, fields, 0.3), loss(prediction, samples, fields))
+    sobolev = LOSSES.make("sobolev")
+    assert loss_at_scales(sobolev, [prediction, coarse, coarsest], samples, fields, 1.0).isfinite()
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_the_sobolev_loss_has_a_gradient_where_there_is_one(reduction):
+    loss = LOSSES.make({"name": "sobolev", "slope": 0.3, "reduction": reduction})
+    both = make({"relative_l2": 1.0, "relative_h1": 0.3}, reduction=reduction)
+    for fields, expected in (
+        (GRID, both),
+        (spec("points", sites=(9,), inputs=2), make({"relative_l2": 1.0}, reduction=reduction)),
+        (spec(sites=(9, 2)), make({"relative_l2": 1.0}, reduction=reduction)),
+    ):
+        torch.testing.assert_close(loss(*case(fields), fields), expected(*case(fields), fields))

@@ -13,9 +13,10 @@ def make(fields=None, **options):
 
 
 def test_the_families():
-    assert MODELS.names() == ["ffno", "flare", "fno", "lsm", "transolver", "unet", "vit"]
+    assert MODELS.names() == ["ffno", "flare", "fno", "lsm", "lsm2", "transolver", "unet", "vit"]
     with pytest.raises(
-        InputError, match="model 'os.system' is unknown; choose one of: ffno, flare, fno, lsm, transolver, unet, vit"
+        InputError,
+        match="model 'os.system' is unknown; choose one of: ffno, flare, fno, lsm, lsm2, transolver, unet, vit",
     ):
         MODELS.make({"name": "os.system"}, spec())
 
@@ -47,7 +48,9 @@ def test_an_option_that_is_null_keeps_its_default():
     assert model.projection.lift.out_features == 32
 
 
-@pytest.mark.parametrize(("part", "names"), [("projection", "fourier, grid"), ("block", "identity, neural_spectral")])
+@pytest.mark.parametrize(
+    ("part", "names"), [("projection", "fourier, grid"), ("block", "global_spectral, identity, neural_spectral")]
+)
 def test_an_unknown_name_lists_the_right_ones(part, names):
     with pytest.raises(InputError, match=f"{part} 'os.system' is unknown; choose one of: {names}"):
         MODELS.make(model_config() | {part: {"name": "os.system"}}, spec())

@@ -135,3 +135,11 @@ def test_a_box_travels_with_the_state():
     box.fit([cloud().float()])
     other.load_state_dict(box.state_dict())
     assert torch.equal(other.encode(cloud().float()), box.encode(cloud().float()))
+
+
+@pytest.mark.parametrize("kind", ["none", "channel", "site"])
+def test_every_second_site_is_decoded_with_its_own_statistics(kind):
+    normalizer = Normalizer(kind, SITES, 2)
+    normalizer.fit([fields()])
+    coarse = fields()[:, ::2, ::2]
+    assert torch.equal(normalizer.decode(coarse, stride=2), normalizer.decode(fields())[:, ::2, ::2])

@@ -18,7 +18,7 @@ import torch
 from commands import call, call_forked
 from conftest import ROOT, load_config, tiny_training
 from omegaconf import OmegaConf
-from training import EPOCHS, SCHEDULES, Stopped, assert_same_state, content, logged, options_of
+from training import EPOCHS, SCHEDULES, Stopped, assert_identical, assert_same_state, content, logged, options_of
 
 from experiments.mistakes import describe
 from experiments.train import TrainingResult
@@ -61,6 +61,26 @@ def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, unint
     assert_same_state(resumed.best, whole.best)
     assert resumed.metrics == whole.metrics
     assert logged(folder) == logged(whole.folder)
+
+
+@pytest.mark.parametrize("stop", [(2, 0), (1, 1)], ids=["boundary", "middle"])
+def test_a_resumed_run_with_averaged_weights_equals_the_uninterrupted_one(stop, train, darcy_store, tmp_path):
+    """Recipe modern and LSM-2: the average is what a checkpoint offers, the weights behind it are those that are trained."""
+    modern = ("model=lsm2", "recipe=modern", "batch=2", "augmentation=symmetry")
+
+    def options(folder):
+        listed = options_of(darcy_store, folder, *modern)
+        return [option for option in listed if not option.startswith("model.patch")]
+
+    whole = train(*options(tmp_path / "whole"))
+    train(*options(tmp_path / "run"), stop=stop)
+    torch.manual_seed(12345)
+    resumed = train(f"resume={tmp_path / 'run'}")
+    assert_same_state(resumed.last, whole.last)
+    assert_same_state(resumed.best, whole.best)
+    assert_identical(content(resumed.last)["current_model_state"], content(whole.last)["current_model_state"])
+    averaged, weights = content(whole.last)["state_dict"], content(whole.last)["current_model_state"]
+    assert any(not torch.equal(averaged[name], weights[name]) for name in averaged)
 
 
 def test_data_on_the_device_change_nothing(train, uninterrupted, darcy_store, tmp_path):

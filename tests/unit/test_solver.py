@@ -318,3 +318,25 @@ def test_arrays_that_do_not_fit_are_named(kind, spoil, told):
     solver = solver_of(fields, samples, **config)
     with pytest.raises(InputError, match=told):
         solver.predict(*spoil(samples.inputs, samples.coords, samples.code))
+
+
+@pytest.mark.parametrize(
+    "fields", [spec(sites=(7, 6), mask=0), moving(sites=(7, 6), fields=2)], ids=["mask", "roll-out"]
+)
+def test_each_scale_is_predicted_in_physical_units(fields):
+    """Coarse predictions are decoded, masked and fed back at every second site as the finest is at all sites."""
+    torch.manual_seed(0)
+    config = {"model": {"name": "lsm2", "width": 8, "num_scales": 2}, "normalization": {"targets": "site"}}
+    solver, samples = build_solver(config, fields).eval(), batch(fields)
+    solver.fit_normalizers(lambda: [samples])
+    model = solver.model
+    model.at_scales = lambda *inputs: [model(*inputs), model(*inputs)[:, ::2, ::2]]
+    fine, coarse = solver.at_scales(samples)
+    torch.testing.assert_close(fine, solver(samples))
+    torch.testing.assert_close(coarse, solver(samples)[:, ::2, ::2])
+
+
+def test_a_model_of_one_scale_predicts_at_that_one():
+    solver, samples = make_solver(moving()).eval(), batch(moving())
+    (found,) = solver.at_scales(samples)
+    assert torch.equal(found, solver(samples))

@@ -3,18 +3,23 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
 from synthetic import write_synthetic_store
 from tiny import batch, moving, spec
 
+from data_prep.airfoil.generator import AirfoilGenerator
 from data_prep.darcy import solver as darcy
+from data_prep.elasticity.generator import ElasticityGenerator
 from data_prep.navier_stokes import solver as navier_stokes
+from data_prep.pipe.generator import PipeGenerator
+from data_prep.plasticity.generator import PlasticityGenerator
 from experiments.app import plain
 from experiments.convert import layout
 from lsm.data.readers.base import make_reader
-from lsm.data.store import Store
+from lsm.data.store import Store, StoreWriter
 from lsm.data.symmetry import Symmetry, apply, draw, elements, symmetries_of, undo
 from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
@@ -139,6 +144,83 @@ def test_the_symmetries_of_navier_stokes_commute_with_the_solver(compose):
         # The scheme commutes exactly; rounding errors of 1e-16 grow for three time units, to 1e-15 as found.
         found = solved(image.inputs[..., 0])
         assert (found - image.targets).norm() < 1e-11 * found.norm()
+
+
+class Drawn:
+    """Random numbers that are given, in the places where a generator draws them."""
+
+    def __init__(self, **values):
+        self._values = {name: np.asarray(value) for name, value in values.items()}
+
+    def uniform(self, low, high, size):
+        return low + (high - low) * self._values["uniform"].reshape(-1)[:size]
+
+    def normal(self, mean, std, size):
+        return mean + std * self._values["normal"]
+
+    def integers(self, high):
+        return int(self._values["integers"])
+
+
+def mirrored_section():
+    """Displacements whose first and last corner are fixed, and those of the section reflected in the chord."""
+    shares = np.array([0.9, 0.2, 0.6, 0.8, 0.1, 0.3, 0.5])
+    mirrored = np.array([*(1.0 - shares[-2::-1]), 0.5])
+    return Drawn(uniform=shares), Drawn(uniform=mirrored)
+
+
+def mirrored_pipe():
+    shares = np.random.default_rng(0).random(9)
+    return Drawn(uniform=shares), Drawn(uniform=1.0 - shares)
+
+
+def mirrored_die():
+    shares = np.random.default_rng(0).random(7)
+    return Drawn(uniform=shares, integers=1), Drawn(uniform=shares[::-1], integers=5)
+
+
+def mirrored_void():
+    """``r(phi)`` and ``r(pi - phi)``: signs of the coefficients of ``cos k phi`` and ``sin k phi``."""
+    modes = np.random.default_rng(0).standard_normal(10)
+    orders = np.arange(1, 6)
+    signs = np.stack([(-1.0) ** orders, -((-1.0) ** orders)], axis=1).ravel()
+    return Drawn(normal=modes), Drawn(normal=signs * modes)
+
+
+#: Generator, parameters and mirrored ones, and the largest relative difference of the targets.
+MIRRORS = {
+    # The flow has converged to 1e-6 of the free-stream residual.
+    "airfoil": (AirfoilGenerator(coarsening=2, tolerance=1e-6), mirrored_section, 1e-4),
+    # Stored in single precision.
+    "pipe": (PipeGenerator(resolution=17), mirrored_pipe, 1e-6),
+    "plasticity": (PlasticityGenerator(columns=20, frames=2), mirrored_die, 1e-6),
+    # The mesh of the cell is not symmetric: found are TOLERANCE.
+    "elasticity_g": (ElasticityGenerator(), mirrored_void, 0.1),
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "elasticity_g" else pytest.mark.slow) for name in MIRRORS]
+)
+def test_the_mirror_image_of_a_sample_is_the_sample_of_the_mirrored_parameters(name, compose, tmp_path):
+    """Inputs, coordinates and the solver's fields; a sample is not its own image."""
+    generator, parameters, tolerance = MIRRORS[name]
+    solved = [generator.solve(drawn).fields for drawn in parameters()]
+    config = plain(compose("train", f"benchmark={name}"))["benchmark"]
+    reader, (symmetry,) = make_reader(config["reader"]), symmetries_of(config["symmetries"])
+    with StoreWriter(tmp_path / "store.h5", name, generator.fields, 2, {"source": "test"}) as writer:
+        writer.write(slice(0, 2), {key: np.stack([fields[key] for fields in solved]) for key in solved[0]})
+    with Store(tmp_path / "store.h5") as store:
+        fields = reader.spec(store)
+    sample, expected = (FieldBatch.stack([reader.decode(arrays)]) for arrays in solved)
+    image = symmetry.apply(sample, fields)
+
+    def difference(one, other):
+        return ((one - other).norm() / other.norm()).item()
+
+    assert difference(image.inputs, expected.inputs) < 1e-6
+    assert difference(image.targets, expected.targets) < tolerance
+    assert difference(sample.targets, expected.targets) > 3 * tolerance
 
 
 SQUARE = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0], [7.0, 8.0, 9.0]])

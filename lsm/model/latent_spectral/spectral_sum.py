@@ -110,3 +110,36 @@ class SpectralSum(nn.Module):
         """Map ``(..., c)`` to ``(..., c)``, in the wider type of tokens and weights."""
         common = torch.promote_types(tokens.dtype, self.weights.dtype)
         return tokens + _Series.apply(tokens.to(common), self.weights.to(common))
+
+
+class LearnedSpectralSum(nn.Module):
+    """A learned sum of sines and cosines with learned frequencies, applied to every scalar of a channel.
+
+    ``t -> t + sum_{k=1..N} [ A_k sin(w_k t) + B_k cos(w_k t) ]`` with amplitudes ``A, B`` and frequencies ``w`` of each channel,
+    ``(c, N)`` each; the frequencies begin at ``k pi / N``.
+
+    Args:
+        channels: number of channels ``c``.
+        num_basis: number of basis functions ``N``.
+        learned: False keeps the initial frequencies.
+
+    Example:
+        >>> layer = LearnedSpectralSum(channels=1, num_basis=2)
+        >>> _ = layer.sines.data.copy_(torch.tensor([[1.0, 0.0]]))  # sin(pi t / 2)
+        >>> _ = layer.cosines.data.zero_()
+        >>> layer(torch.tensor([[0.0], [1.0]])).detach()
+        tensor([[0.],
+                [2.]])
+    """
+
+    def __init__(self, channels: int, num_basis: int, learned: bool = True) -> None:
+        super().__init__()
+        frequencies = math.pi / num_basis * torch.arange(1, num_basis + 1).repeat(channels, 1)
+        self.frequencies = nn.Parameter(frequencies, requires_grad=learned)
+        self.sines = nn.Parameter(torch.randn(channels, num_basis) / (2 * num_basis))
+        self.cosines = nn.Parameter(torch.randn(channels, num_basis) / (2 * num_basis))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map ``(..., c)`` to ``(..., c)``."""
+        phases = tokens.unsqueeze(-1) * self.frequencies
+        return tokens + (self.sines * phases.sin() + self.cosines * phases.cos()).sum(dim=-1)

@@ -1,0 +1,189 @@
+"""LSM-2: lift, solve at several scales with global spectral blocks, read out every scale."""
+
+from __future__ import annotations
+
+from math import log2
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lsm.errors import option_group
+from lsm.fields import FieldSpec, every_site
+from lsm.model import ANY_GEOMETRY, MODELS
+from lsm.model.grid import make_feedforward, unit_coordinates
+from lsm.model.latent_spectral.parts import BLOCKS
+from lsm.model.lsm2.pyramid import Pyramid
+from lsm.registry import Config, Count, Index, Scales, Share
+
+#: Channels that are chosen for a lattice of each rank, and for a cloud.
+_WIDTHS, _CLOUD_WIDTH = {1: 32, 2: 32, 3: 16}, 64
+
+#: Rounds through the latent space that are chosen for a cloud.
+_CLOUD_DEPTH = 4
+
+#: The coarsest scale that is chosen has at least so many sites along each axis.
+_FEWEST_SITES = 2.5
+
+
+class Stream(nn.Module):
+    """Rounds on the points of a cloud: a block that lets them exchange information, then a residual feedforward layer.
+
+    Args:
+        width: channels.
+        depth: number of rounds.
+        make_block: maps a number of channels to a block on points ``(b, n, c)``.
+    """
+
+    def __init__(self, width: int, depth: int, make_block: Any) -> None:
+        super().__init__()
+        self.channels = [width]
+        self.blocks = nn.ModuleList(make_block(width) for _ in range(depth))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+        self.feedforward = nn.ModuleList(make_feedforward(width, 2 * width, width) for _ in range(depth))
+
+    def forward(self, field: Tensor) -> list[Tensor]:
+        """Map ``(b, w, n)`` to the features ``(b, w, n)`` of the only scale."""
+        points = field.movedim(1, -1)
+        for block, norm, feedforward in zip(self.blocks, self.norms, self.feedforward, strict=True):
+            points = block(points)
+            points = points + feedforward(norm(points))
+        return [points.movedim(-1, 1)]
+
+
+def waves_of(positions: Tensor, count: int) -> Tensor:
+    """Sines and cosines of positions at doubling frequencies ``pi, 2 pi, 4 pi, ..``: ``(..., d)`` to ``(..., 2 d count)``.
+
+    Example:
+        >>> waves_of(torch.tensor([[0.5]]), 2).round().tolist()
+        [[1.0, 0.0, 0.0, -1.0]]
+    """
+    frequencies = torch.pi * 2.0 ** torch.arange(count, device=positions.device, dtype=positions.dtype)
+    phases = (positions.unsqueeze(-1) * frequencies).flatten(-2)
+    return torch.cat([phases.sin(), phases.cos()], dim=-1)
+
+
+@MODELS.register("lsm2")
+class LatentSpectralModel2(nn.Module):
+    """Predict a field from a field by global spectral blocks: in a pyramid on lattices, in a stream of points on clouds.
+
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In a roll-out it predicts
+    the change from the last frame. In training every scale of the pyramid predicts the field at its sites (:meth:`at_scales`);
+    a prediction alone (:meth:`forward`) does not compute the coarse ones.
+
+    Args:
+        spec: the fields; of meshes and clouds the first inputs are the positions.
+        width: channels at the finest scale; None for a number that fits the geometry.
+        num_scales: number of scales of a lattice; None for as many as its sites allow, at most 5.
+        depth: residual convolutions at each scale of a lattice, or rounds on a cloud; None for 1, on a cloud 4.
+        latent_scales: number of coarsest scales that have spectral blocks.
+        block: spectral block: a name of :data:`BLOCKS` and its options; by default ``global_spectral``.
+        periodic: whether the axes of the lattice are periodic.
+        modes: wave numbers of a factorised Fourier layer beside each convolution; 0 for none.
+        position_waves: frequencies of sines and cosines of the positions that are added to the inputs of meshes and clouds.
+        supervision: weight in training of the loss of each coarser scale; 0 for predictions of the finest scale alone.
+        head_width: channels inside the head.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> spec = FieldSpec("grid", (21, 30), ("x", "y"), (Channel("a"),), (Channel("u"),))
+        >>> model = LatentSpectralModel2(spec, width=8)
+        >>> model(torch.zeros(4, 21, 30, 1)).shape
+        torch.Size([4, 21, 30, 1])
+        >>> [tuple(prediction.shape[1:3]) for prediction in model.at_scales(torch.zeros(4, 21, 30, 1))]
+        [(21, 30), (11, 15), (6, 8), (3, 4)]
+    """
+
+    geometries = ANY_GEOMETRY
+
+    def __init__(
+        self,
+        spec: FieldSpec,
+        *,
+        width: Count | None = None,
+        num_scales: Scales | None = None,
+        depth: Count | None = None,
+        latent_scales: Index = 2,
+        block: Config | None = None,
+        periodic: bool = False,
+        modes: Index = 0,
+        position_waves: Index = 4,
+        supervision: Share = 0.5,
+        head_width: Count = 64,
+    ) -> None:
+        super().__init__()
+        self.spec, self.periodic, self.supervision = spec, periodic, supervision
+        on_cloud, rank = spec.geometry == "points", len(spec.sites)
+        self.position_waves = 0 if spec.geometry == "grid" else position_waves
+        chosen = {"name": "global_spectral", **(block or {})}
+
+        def make_block(channels: int) -> nn.Module:
+            with option_group("block"):
+                return BLOCKS.make(chosen, channels)
+
+        if on_cloud:
+            width = width or _CLOUD_WIDTH
+            self.body: nn.Module = Stream(width, depth or _CLOUD_DEPTH, make_block)
+        else:
+            width, num_scales = width or _WIDTHS[rank], num_scales or fitting_scales(spec.sites)
+            self.body = Pyramid(rank, width, num_scales, depth or 1, make_block, latent_scales, periodic, modes)
+        self.lift = nn.Linear(spec.in_channels + self._num_positions(spec), width)
+        channels = self.body.channels[: None if supervision else 1]
+        self.heads = nn.ModuleList(
+            make_feedforward(count, head_width, spec.out_channels)
+            if scale == 0
+            else nn.Linear(count, spec.out_channels)
+            for scale, count in enumerate(channels)
+        )
+
+    def _num_positions(self, spec: FieldSpec) -> int:
+        lattice = 0 if spec.geometry == "points" else (1 + self.periodic) * len(spec.sites)
+        return lattice + 2 * self.position_waves * spec.space_dim
+
+    def _features(self, inputs: Tensor) -> Tensor:
+        """Inputs and positions, lifted: ``(b, *sites, c_in)`` to ``(b, w, *sites)``."""
+        parts = [inputs]
+        if self.spec.geometry != "points":
+            parts.append(self._lattice_positions(inputs).expand(*inputs.shape[:-1], -1))
+        if self.position_waves:
+            parts.append(waves_of(inputs[..., : self.spec.space_dim], self.position_waves))
+        return self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
+
+    def _lattice_positions(self, inputs: Tensor) -> Tensor:
+        """Coordinates of the sites in the lattice, ``(*sites, d)``; on a periodic one ``(*sites, 2 d)``, sines and cosines."""
+        sizes = tuple(inputs.shape[1:-1])
+        if not self.periodic:
+            return unit_coordinates(sizes, inputs)
+        last = inputs.new_tensor([(size - 1) / size for size in sizes])
+        return waves_of(2 * last * unit_coordinates(sizes, inputs), 1)
+
+    def _read_out(self, scale: int, features: Tensor, inputs: Tensor) -> Tensor:
+        """Prediction of one scale: ``(b, c, *n)`` to ``(b, *n, c_out)``."""
+        outputs = self.heads[scale](features.movedim(1, -1))
+        return outputs if self.spec.frames is None else outputs + every_site(self._last_frame(inputs), 2**scale)
+
+    def _last_frame(self, inputs: Tensor) -> Tensor:
+        end = self.spec.input_channels
+        return inputs[..., end - self.spec.out_channels : end]
+
+    def at_scales(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> list[Tensor]:
+        """Predictions of every scale: ``(b, *sites, c_in)`` to ``(b, *ceil(sites / 2^s), c_out)``, finest first.
+
+        The sites of scale ``s`` are every ``2^s``-th site along each axis.
+        """
+        scales = self.body(self._features(inputs))[: len(self.heads)]
+        return [self._read_out(scale, features, inputs) for scale, features in enumerate(scales)]
+
+    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
+        return self._read_out(0, self.body(self._features(inputs))[0], inputs)
+
+
+def fitting_scales(sites: tuple[int, ...]) -> int:
+    """Number of scales for a lattice, at most 5, of which the coarsest has about three sites or more along each axis.
+
+    Example:
+        >>> [fitting_scales(sites) for sites in ((43, 43), (41, 13, 10), (4,))]
+        [5, 3, 1]
+    """
+    return min(max(int(log2(min(sites) / _FEWEST_SITES)), 0) + 1, 5)

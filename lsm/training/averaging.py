@@ -1,0 +1,31 @@
+"""Exponential average of the weights during training, which validation and checkpoints use in place of the last weights."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from annotated_types import Interval
+from pytorch_lightning.callbacks import WeightAveraging
+from torch import Tensor
+
+from lsm.registry import check_value
+
+
+class ExponentialAverage(WeightAveraging):
+    """``average <- d average + (1 - d) weights`` after each step ``t``, with ``d = min(decay, (1 + t) / (10 + t))``.
+
+    The smaller decay at the beginning makes the average follow short trainings, too. A checkpoint keeps both: the average as the
+    solver, the weights to continue from.
+
+    Args:
+        decay: the largest ``d``.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        check_value("decay", decay, Annotated[float, Interval(ge=0, lt=1)])
+
+        def average(averaged: Tensor, current: Tensor, step: Tensor | int) -> Tensor:
+            share = min(decay, (1 + int(step)) / (10 + int(step)))
+            return averaged.lerp(current, 1 - share)
+
+        super().__init__(use_buffers=False, avg_fn=average)

@@ -1,0 +1,288 @@
+"""LSM-2: the global spectral block against its equations, the pyramid's geometry, and predictions of every scale."""
+
+import pytest
+import torch
+from tiny import batch, lively, moving, scalars, spec
+from torch import nn
+
+from lsm.errors import OptionError
+from lsm.fields import every_site
+from lsm.model import MODELS, MultiscaleModel
+from lsm.model.latent_spectral.global_block import GainedResidual, GlobalSpectralBlock
+from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum, SpectralSum
+from lsm.model.lsm2.pyramid import ResidualConvolution, refine
+
+pytestmark = pytest.mark.numerics
+
+SMALL = {"name": "lsm2", "width": 8, "head_width": 10, "block": {"heads": 2, "num_tokens": 3, "num_basis": 4}}
+KINDS = {
+    "line": spec(sites=(9,), targets=2),
+    "plane": spec(sites=(7, 6), inputs=2, targets=3),
+    "space": spec(sites=(5, 6, 7), parameters=scalars("mach")),
+    "mesh": spec("mesh", sites=(7, 6), inputs=2),
+    "cloud": spec("points", sites=(11,), inputs=3, space=3),
+    "roll-out": moving(sites=(8, 8), fields=2),
+}
+
+
+def make(fields, **options):
+    torch.manual_seed(0)
+    return MODELS.make({**SMALL, **options}, fields)
+
+
+def draw(*shape):
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def close(found, expected):
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fields_of_every_kind(kind):
+    fields = KINDS[kind]
+    model, inputs = make(fields), torch.randn(3, *fields.sites, fields.in_channels)
+    scales = model.at_scales(inputs)
+    assert isinstance(model, MultiscaleModel)
+    assert len(scales) == (1 if kind == "cloud" else 2)
+    for scale, prediction in enumerate(scales):
+        assert prediction.shape == (*every_site(inputs, 2**scale).shape[:-1], fields.out_channels)
+    assert torch.equal(scales[0], model(inputs))
+    sum(prediction.square().sum() for prediction in scales).backward()
+    used = [name for name, value in model.named_parameters() if value.grad is not None]
+    assert len(used) == len(list(model.parameters()))
+
+
+def test_a_prediction_does_not_compute_the_coarse_ones():
+    fields = spec(sites=(12, 12))
+    model, called = make(fields, num_scales=3), []
+    for scale, head in enumerate(model.heads):
+        head.register_forward_hook(lambda *_, scale=scale: called.append(scale))
+    model(batch(fields).inputs)
+    assert called == [0]
+    model.at_scales(batch(fields).inputs)
+    assert called == [0, 0, 1, 2]
+    assert len(make(fields, num_scales=3, supervision=0.0).heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "sites"),
+    [
+        (spec(sites=(16, 16)), [(16, 16), (11, 7), (5, 4), (1, 2)]),
+        (spec("points", sites=(11,), inputs=2), [(7,), (1,)]),
+    ],
+    ids=["lattice", "cloud"],
+)
+def test_other_sites_than_in_training(fields, sites):
+    model = make(fields)
+    for other in sites:
+        assert model(torch.randn(2, *other, fields.in_channels)).shape == (2, *other, 1)
+
+
+@pytest.mark.parametrize(
+    "fields", [spec(sites=(7, 6)), spec("points", sites=(11,), inputs=2)], ids=["lattice", "cloud"]
+)
+def test_a_site_hears_of_every_other(fields):
+    model = make(fields).double()
+    inputs = batch(fields, size=1).inputs.double().requires_grad_()
+    model(inputs).flatten()[0].backward()
+    assert (inputs.grad != 0).all()
+
+
+def test_points_have_no_order():
+    model = make(spec("points", sites=(11,), inputs=2)).double()
+    inputs, order = draw(2, 11, 2), torch.randperm(11, generator=torch.Generator().manual_seed(2))
+    close(model(inputs[:, order]), model(inputs)[:, order])
+
+
+def attention(queries, keys, values):
+    return (queries @ keys.T / keys.shape[-1] ** 0.5).softmax(dim=-1) @ values
+
+
+def test_the_block_is_its_equations():
+    block = lively(GlobalSpectralBlock(6, heads=2, num_tokens=4, num_basis=3)).double()
+    points = draw(1, 5, 6)
+    keys, values, queries = block.maps(block.norm(points[0])).chunk(3, dim=-1)
+    heads = [slice(0, 3), slice(3, 6)]
+    read = []
+    for head, own in enumerate(heads):
+        tokens = block.tokens[head]
+        asking = tokens + block.token_gain[head] * attention(tokens, keys[:, own], values[:, own])
+        read.append(attention(asking, keys[:, own], values[:, own]))
+    series, channels, tokens = block.solve
+    solved = channels(series(torch.cat(read, dim=-1)))
+    mixed = tokens.layer(tokens.norm(solved)[None])[0]
+    solved = solved + tokens.gain * mixed
+    write_keys = block.write_keys(solved)
+    written = [attention(queries[:, own], write_keys[:, own], solved[:, own]) for own in heads]
+    close(block(points)[0], points[0] + block.out(torch.cat(written, dim=-1)))
+
+
+def test_gained_layers_are_the_identity_at_the_start():
+    """So a block begins as one whose tokens neither see the field nor mix."""
+    tokens = draw(2, 5, 8)
+    layer = GainedResidual(8, nn.Linear(8, 8)).double()
+    assert torch.equal(layer(tokens), tokens)
+    layer(tokens).sum().backward()
+    assert (layer.gain.grad != 0).all()
+    torch.manual_seed(0)
+    whole = GlobalSpectralBlock(8, heads=2).double()
+    plain = GlobalSpectralBlock(8, heads=2, field_tokens=False, mix_channels=False, mix_tokens=False).double()
+    plain.load_state_dict(whole.state_dict(), strict=False)
+    close(whole(tokens), plain(tokens))
+
+
+@pytest.mark.parametrize(
+    ("option", "missing"),
+    [
+        ("spectral", ["sines", "cosines", "frequencies"]),
+        ("field_tokens", ["token_gain"]),
+        ("mix_channels", ["layer.2"]),
+        ("mix_tokens", ["layer.maps"]),
+    ],
+)
+def test_an_ablation_leaves_out_its_part(option, missing):
+    names = str(list(GlobalSpectralBlock(8).state_dict()))
+    without = str(list(GlobalSpectralBlock(8, **{option: False}).state_dict()))
+    assert all(name in names for name in missing)
+    assert not any(name in without for name in missing)
+
+
+def test_learned_frequencies_begin_as_the_published_ones():
+    learned, published = LearnedSpectralSum(5, 4).double(), SpectralSum(5, 5).double()
+    with torch.no_grad():
+        published.weights.zero_()
+        learned.frequencies.copy_(torch.arange(1, 5).double() * torch.pi / 5)
+        published.weights[:, 1:5], published.weights[:, 6:] = learned.sines, learned.cosines
+    tokens = draw(3, 5)
+    close(learned(tokens), published(tokens))
+    assert learned.frequencies.requires_grad
+    assert not LearnedSpectralSum(5, 4, learned=False).frequencies.requires_grad
+
+
+@pytest.mark.parametrize("sites", [(9,), (9, 5), (5, 9, 3)])
+def test_refining_keeps_fields_that_are_linear(sites):
+    """Also shows that a coarse site is every second fine one."""
+    field = sum(
+        (axis + 1) * torch.arange(size).double().reshape([-1 if other == axis else 1 for other in range(len(sites))])
+        for axis, size in enumerate(sites)
+    )[None, ..., None]
+    coarse = every_site(field, 2).movedim(-1, 1)
+    close(refine(coarse, torch.Size(sites), periodic=False), field.movedim(-1, 1))
+
+
+def test_refining_an_even_number_of_sites():
+    coarse = torch.tensor([[[1.0, 3.0]]])
+    assert refine(coarse, torch.Size([4]), periodic=False).tolist() == [[[1.0, 2.0, 3.0, 3.0]]]
+    assert refine(coarse, torch.Size([4]), periodic=True).tolist() == [[[1.0, 2.0, 3.0, 2.0]]]
+
+
+def test_a_shifted_periodic_field_gives_the_shifted_output():
+    """By as many sites as lie between those of the coarsest scale, and without the positions that tell sites apart."""
+    fields = spec(sites=(8, 12), inputs=2)
+    inputs, shift = batch(fields).inputs.double(), {"shifts": (4, -4), "dims": (1, 2)}
+
+    def without_positions(**options):
+        model = make(fields, num_scales=3, **options)
+        with torch.no_grad():
+            model.lift.weight[:, 2:] = 0
+        return model.double()
+
+    model = without_positions(periodic=True, modes=2)
+    close(model(inputs.roll(**shift)), model(inputs).roll(**shift))
+    bounded = without_positions()
+    assert (bounded(inputs.roll(**shift)) - bounded(inputs).roll(**shift)).abs().max() > 1e-3
+
+
+def test_periodic_positions_are_those_of_a_circle():
+    model = make(spec(sites=(4, 2)), periodic=True)
+    found = model._lattice_positions(torch.zeros(1, 4, 2, 1, dtype=torch.float64))
+    assert found.shape == (4, 2, 4)
+    torch.testing.assert_close(found[1, 1], torch.tensor([1.0, 0.0, 0.0, -1.0], dtype=torch.float64))
+
+
+def test_a_residual_convolution_by_hand():
+    layer = lively(ResidualConvolution(2, 1, periodic=False, modes=2)).double()
+    field = draw(3, 2, 7)
+    normed = (field - field.mean(dim=(1, 2), keepdim=True)) / (field.var(dim=(1, 2), correction=0) + 1e-5)[
+        :, None, None
+    ].sqrt()
+    normed = normed * layer.norm.weight[:, None] + layer.norm.bias[:, None]
+    first, _, second = layer.update
+    expected = field + second(nn.functional.gelu(first(normed))) + layer.gain * layer.waves(normed)
+    close(layer(field), expected)
+
+
+def test_a_roll_out_predicts_the_change_from_the_last_frame():
+    fields = moving(3, fields=2, sites=(8, 8), parameters=scalars("viscosity"))
+    model = make(fields)
+    with torch.no_grad():
+        for head in model.heads:
+            last = head[-1] if isinstance(head, nn.Sequential) else head
+            last.weight.zero_(), last.bias.zero_()
+    inputs = torch.randn(2, 8, 8, fields.in_channels)
+    for scale, prediction in enumerate(model.at_scales(inputs)):
+        assert torch.equal(prediction, every_site(inputs[..., 4:6], 2**scale))
+
+
+@pytest.mark.parametrize(
+    ("fields", "num_inputs"),
+    [
+        (spec(sites=(16, 16)), 1 + 2),
+        (spec("mesh", sites=(16, 16), inputs=3), 3 + 2 + 4 * 2 * 2),
+        (spec("points", (9,), inputs=3, space=3, parameters=scalars("mach")), 3 + 1 + 4 * 2 * 3),
+    ],
+    ids=["lattice", "mesh", "cloud"],
+)
+def test_positions_are_among_the_inputs(fields, num_inputs):
+    assert make(fields).lift.in_features == num_inputs
+
+
+def test_number_of_parameters_on_a_lattice():
+    """Two scales of 8 and 16 channels, one block at the coarser one."""
+    model = make(spec(sites=(8, 8), inputs=2, targets=3), num_scales=2, latent_scales=1)
+    convolutions = [2 * (9 * c * c + c) + 2 * c for c in (8, 16, 8)]
+    between = (9 * 8 * 16 + 16) + (16 * 8 + 8)
+    heads = (8 * 10 + 10) + (10 * 3 + 3) + (16 * 3 + 3)
+    expected = (4 + 1) * 8 + sum(convolutions) + between + block_parameters(16) + heads
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+def test_number_of_parameters_on_a_cloud():
+    model = make(spec("points", (9,), inputs=2), depth=2, position_waves=3)
+    feedforward = 2 * 8 + (8 * 16 + 16) + (16 * 8 + 8)
+    expected = (2 + 12 + 1) * 8 + 2 * (block_parameters(8) + feedforward) + (8 * 10 + 10) + (10 + 1)
+    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+
+
+def block_parameters(c):
+    """Of two heads, three tokens and four basis functions."""
+    maps = 2 * c + (c * 3 * c + 3 * c) + 2 * (c * c + c)
+    tokens, gain, series = 3 * c, c, 3 * 4 * c
+    mixed_channels = 3 * c + (c * 2 * c + 2 * c) + (2 * c * c + c)
+    mixed_tokens = 3 * c + (c * 3 * c + 3 * c) + (c * c + c)
+    return maps + tokens + gain + series + mixed_channels + mixed_tokens
+
+
+def test_sizes_that_are_not_given_follow_from_the_data():
+    def sizes(fields):
+        model = MODELS.make("lsm2", fields)
+        return model.lift.out_features, len(getattr(model.body, "down", model.body.channels))
+
+    assert sizes(spec(sites=(43, 43))) == (32, 5)
+    assert sizes(spec(sites=(41, 13, 10))) == (16, 3)
+    assert sizes(spec("points", (20,), inputs=2)) == (64, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_scales": 0}, "num_scales is 0, expected a whole number from 1 to 16"),
+        ({"supervision": 2.0}, "supervision is 2.0, expected a finite number from 0 to 1"),
+        ({"block": {"heads": 3}}, "block.heads is 3, which does not divide 8 channels; give a width that it divides"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(options, message):
+    with pytest.raises(OptionError) as caught:
+        make(spec(), **options)
+    assert str(caught.value) == message

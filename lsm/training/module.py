@@ -96,7 +96,7 @@ class SolverModule(pl.LightningModule):
     @property
     def _done(self) -> float:
         """Share of the epochs that are done; 0 in a training without an end, or outside of one."""
-        epochs = self.trainer.max_epochs if self._trainer is not None else None
+        epochs = None if self._trainer is None else self._trainer.max_epochs
         return self.current_epoch / epochs if epochs and epochs > 0 else 0.0
 
     def _random(self, batch_index: int) -> torch.Generator:

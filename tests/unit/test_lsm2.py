@@ -286,3 +286,21 @@ def test_options_that_do_not_fit_are_named(options, message):
     with pytest.raises(OptionError) as caught:
         make(spec(), **options)
     assert str(caught.value) == message
+
+
+def test_a_compiled_model_trains_compiled():
+    """Training calls :meth:`at_scales`, which is not what torch compiles of a module."""
+    fields = spec(sites=(8, 8))
+    model, called = make(fields), []
+
+    def backend(graph, _):
+        called.append(graph)
+        return graph.forward
+
+    inputs = batch(fields).inputs
+    expected = model.at_scales(inputs)
+    model.compile(backend=backend)
+    found = model.at_scales(inputs)
+    assert called
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)

@@ -1,6 +1,7 @@
 """The training module: what a step computes, when a loss that is not finite stops it, and what the optimiser receives."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from lsm.evaluation import measure
 from lsm.fields import FieldBatch
 from lsm.losses import LOSSES
 from lsm.metrics import METRICS
+from lsm.solver import build_solver
 from lsm.training.module import CHECK_INTERVAL, SolverModule
 
 FIELDS = spec(sites=(6, 6))
@@ -56,6 +58,31 @@ def test_a_step_returns_the_loss_and_logs_every_metric():
     assert list(logged(module)) == ["train/rmse", "train/relative_h1"]
     torch.testing.assert_close(logged(module)["train/rmse"], METRICS["rmse"](prediction, samples, FIELDS).mean())
     assert module.monitor == "rmse"
+
+
+def test_coarser_scales_add_to_the_loss_with_the_weight_of_the_model():
+    module, samples = make(), batch(FIELDS)
+    module.solver = build_solver({"model": {"name": "lsm2", "width": 8, "num_scales": 2, "supervision": 0.25}}, FIELDS)
+    fine, coarse = module.solver.at_scales(samples)
+    half = FieldBatch(samples.inputs[:, ::2, ::2], samples.targets[:, ::2, ::2])
+    error = METRICS["relative_l2"]
+    expected = error(fine, samples, FIELDS).sum() + 0.25 * error(coarse, half, spec(sites=(3, 3))).sum()
+    torch.testing.assert_close(module.training_step(samples, 0), expected)
+    torch.testing.assert_close(logged(module)["train/relative_l2"], error(fine, samples, FIELDS).mean())
+
+
+@pytest.mark.parametrize(("epochs", "done"), [(None, 0.0), (-1, 0.0), (8, 0.25)])
+def test_an_unrolling_is_told_how_much_of_the_training_is_done(epochs, done):
+    received = []
+
+    def unroll(solver, samples, share, random):
+        received.append(share)
+        return [solver(samples)]
+
+    module = make(at(2), unroll=unroll)
+    module.__dict__["_trainer"] = SimpleNamespace(max_epochs=epochs)
+    module.training_step(batch(FIELDS), 0)
+    assert received == [done]
 
 
 class Recording:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 from conftest import tiny_training
 
+from experiments.runs import essence
+from experiments.tables.plan import make_plan
 from lsm.checkpoint import load
+from lsm.fields import Channel, FieldSpec
+from lsm.model import MODELS
 from lsm.model.latent_spectral.spectral_block import IdentityBlock
 
 ABLATIONS = {
@@ -27,3 +31,24 @@ def test_one_override_is_the_ablation(override, command, darcy_store, tmp_path):
     options = [option for option in options[:-1] if option.split("=")[0] != key] + [override]
     command("train", *options)
     assert ABLATIONS[override](load(tmp_path / "checkpoints/last.ckpt").solver.model)
+
+
+@pytest.mark.slow
+def test_every_row_of_the_ablations_of_lsm2_changes_one_part(compose):
+    plan = make_plan(compose("table", "table=lsm2_ablation", "benchmarks=[darcy]"))
+    configs = {experiment.row.name: essence(experiment.config) for experiment in plan.experiments}
+    whole = configs.pop("lsm2")
+    changed = {
+        name: [key for key in {**whole, **other} if whole.get(key) != other.get(key)] for name, other in configs.items()
+    }
+    assert all(changed.values())
+    parts = {name: {key.split(".")[0] for key in keys} for name, keys in changed.items() if name != "quick_recipe"}
+    assert all(len(part) == 1 for part in parts.values()), parts
+    fields = FieldSpec("grid", (12, 12), ("x", "y"), (Channel("a"),), (Channel("u"),))
+    sizes = {}
+    for experiment in plan.experiments:
+        model = MODELS.make({**experiment.config["model"], "width": 8}, fields)
+        sizes[experiment.row.name] = sum(parameter.numel() for parameter in model.parameters())
+    of_model = [name for name, part in parts.items() if part == {"model"} and name != "fixed_frequencies"]
+    assert len(of_model) == 9
+    assert all(sizes[name] != sizes["lsm2"] for name in of_model)

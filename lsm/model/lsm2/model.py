@@ -136,6 +136,10 @@ class LatentSpectralModel2(nn.Module):
             for scale, count in enumerate(channels)
         )
 
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """Compile the body, which predictions and training both call."""
+        self.body.compile(*arguments, **options)
+
     def _num_positions(self, spec: FieldSpec) -> int:
         lattice = 0 if spec.geometry == "points" else (1 + self.periodic) * len(spec.sites)
         return lattice + 2 * self.position_waves * spec.space_dim

@@ -6,7 +6,7 @@ Owns names, units and shapes. It knows no model, no file and no benchmark.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Annotated, Any, Literal, get_args
 
 import torch
@@ -219,8 +219,9 @@ class FieldBatch:
 
     def every_site(self, stride: int) -> FieldBatch:
         """Every ``stride``-th site along each axis of all fields and coordinates; code and parameters stay."""
-        changed = {name: getattr(self, name) for name in ("inputs", "targets", "coords")}
-        return replace(self, **{k: None if v is None else every_site(v, stride) for k, v in changed.items()})
+        coords = None if self.coords is None else every_site(self.coords, stride)
+        inputs, targets = (every_site(field, stride) for field in (self.inputs, self.targets))
+        return FieldBatch(inputs, targets, coords, self.code, self.parameters)
 
     @staticmethod
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:

@@ -63,7 +63,7 @@ class Muon(Optimizer):
         super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One step; ``closure`` computes loss and gradients."""
         with torch.enable_grad():
             loss = None if closure is None else closure()
@@ -72,23 +72,23 @@ class Muon(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.sub_(group["lr"] * update(parameter, group))
+                    parameter.sub_(group["lr"] * update(parameter, parameter.grad, group))
         return loss
 
-    def _orthogonal_update(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
+    def _orthogonal_update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> Tensor:
         state, momentum = self.state[parameter], group["betas"][0]
         mean = state.setdefault("momentum", torch.zeros_like(parameter))
-        mean.lerp_(parameter.grad, 1 - momentum)  # type: ignore[arg-type]
-        matrix = torch.lerp(parameter.grad, mean, momentum).flatten(1)  # type: ignore[arg-type]
+        mean.lerp_(gradient, 1 - momentum)
+        matrix = torch.lerp(gradient, mean, momentum).flatten(1)
         return _STEP_SIZE * max(matrix.shape) ** 0.5 * orthogonalise(matrix).reshape(parameter.shape)
 
-    def _adam_update(self, parameter: nn.Parameter, group: dict[str, Any]) -> Tensor:
+    def _adam_update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> Tensor:
         state, (first, second) = self.state[parameter], group["betas"]
         mean = state.setdefault("momentum", torch.zeros_like(parameter))
         squares = state.setdefault("squares", torch.zeros_like(parameter))
         # The schedule changes the momentum: the weights of past gradients sum to these shares.
         state["share"] = state.get("share", 0.0) * first + 1 - first
         state["square_share"] = state.get("square_share", 0.0) * second + 1 - second
-        mean.lerp_(parameter.grad, 1 - first)  # type: ignore[arg-type]
-        squares.lerp_(parameter.grad.square(), 1 - second)  # type: ignore[union-attr]
+        mean.lerp_(gradient, 1 - first)
+        squares.lerp_(gradient.square(), 1 - second)
         return mean / state["share"] / ((squares / state["square_share"]).sqrt() + group["eps"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log2
 from typing import Any
 
@@ -35,7 +36,7 @@ class Stream(nn.Module):
         make_block: maps a number of channels to a block on points ``(b, n, c)``.
     """
 
-    def __init__(self, width: int, depth: int, make_block: Any) -> None:
+    def __init__(self, width: int, depth: int, make_block: Callable[[int], nn.Module]) -> None:
         super().__init__()
         self.channels = [width]
         self.blocks = nn.ModuleList(make_block(width) for _ in range(depth))
@@ -123,7 +124,7 @@ class LatentSpectralModel2(nn.Module):
 
         if on_cloud:
             width = width or _CLOUD_WIDTH
-            self.body: nn.Module = Stream(width, depth or _CLOUD_DEPTH, make_block)
+            self.body: Stream | Pyramid = Stream(width, depth or _CLOUD_DEPTH, make_block)
         else:
             width, num_scales = width or _WIDTHS[rank], num_scales or fitting_scales(spec.sites)
             self.body = Pyramid(rank, width, num_scales, depth or 1, make_block, latent_scales, periodic, modes)

@@ -55,7 +55,7 @@ class ResidualConvolution(nn.Module):
         """Map ``(b, c, *n)`` to ``(b, c, *n)``."""
         normed = self.norm(field)
         field = field + self.update(normed)
-        return field if self.waves is None else field + self.gain * self.waves(normed)
+        return field if self.waves is None or self.gain is None else field + self.gain * self.waves(normed)
 
 
 class OnLattice(nn.Module):

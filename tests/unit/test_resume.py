@@ -66,7 +66,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, unint
 @pytest.mark.parametrize("stop", [(2, 0), (1, 1)], ids=["boundary", "middle"])
 def test_a_resumed_run_with_averaged_weights_equals_the_uninterrupted_one(stop, train, darcy_store, tmp_path):
     """Recipe modern and LSM-2: the average is what a checkpoint offers, the weights behind it are those that are trained."""
-    modern = ("model=lsm2", "recipe=modern", "batch=2", "augmentation=symmetry")
+    modern = ("model=lsm2", "recipe=modern", "augmentation=symmetry")
 
     def options(folder):
         listed = options_of(darcy_store, folder, *modern)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from einops import pack, unpack
@@ -26,7 +27,7 @@ _WIDEST = 4
 
 def convolution(channels: int, out: int, rank: int, periodic: bool, stride: int = 1) -> nn.Module:
     """A convolution with three weights along each axis that keeps every ``stride``-th site."""
-    mode = "circular" if periodic else "zeros"
+    mode: Literal["circular", "zeros"] = "circular" if periodic else "zeros"
     return _CONVOLUTIONS[rank](channels, out, kernel_size=3, padding=1, stride=stride, padding_mode=mode)
 
 

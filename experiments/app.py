@@ -95,7 +95,12 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 
 
 #: Keys of a benchmark's file that single commands need.
-_NEEDED = {"generate": ("generator",), "convert": ("published", "generator")}
+_NEEDED = {
+    "generate": ("generator",),
+    "convert": ("published", "generator"),
+    "profile": ("reader",),
+    "import": ("reader",),
+}
 
 
 def check(name: str, cfg: DictConfig) -> None:
@@ -140,7 +145,7 @@ def check_benchmark(cfg: DictConfig, *needed: str) -> None:
 def _find_problem(cfg: DictConfig, needed: Sequence[str]) -> str | None:
     """What a benchmark's file lacks, in words; None without a fault."""
     for key in ("name", "reader", "sets", *needed):
-        if key not in cfg.benchmark:
+        if key not in cfg.benchmark or (key in needed and cfg.benchmark[key] is None):
             return f"{key} in its file, which this command needs"
     if cfg.set not in cfg.benchmark.sets:
         return f"set of data {cfg.set!r}; choose one by set=: {', '.join(cfg.benchmark.sets)}"

@@ -178,8 +178,9 @@ def make_trainer(
         time_limit: seconds after which to stop, at the end of an epoch; None for no limit.
         resumed: content of the checkpoint from which the run continues, which is then not read again.
     """
-    from lsm.training.callbacks import BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
+    from lsm.training.callbacks import BatchNormStatistics, BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
     from lsm.training.cost import TrainingCost
+    from lsm.training.progress import Forecast
 
     check_value("trainer.max_epochs", cfg.trainer.max_epochs, Annotated[int, Ge(1)] | Literal[-1] | None)
     where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": True}
@@ -187,6 +188,8 @@ def make_trainer(
     callbacks = [
         *(instantiate(callback) for callback in cfg.callbacks.values()),
         TrainingCost(),
+        Forecast(_advice(cfg)),
+        *([] if cfg.batch_norm_batches is None else [BatchNormStatistics(cfg.batch_norm_batches)]),
         *([] if time_limit is None else [StopInTime(time_limit)]),
         BestCheckpoint(filename="best", monitor=monitor, mode="min", **where),
         LastCheckpoint(filename="last", interval=cfg.checkpoint_interval, **where),
@@ -195,3 +198,10 @@ def make_trainer(
     plugins = [*instantiate(cfg.trainer.get("plugins", [])), WholeCheckpoints(resumed)]
     more = {"callbacks": callbacks, "logger": loggers, "plugins": plugins, "default_root_dir": folder}
     return instantiate(cfg.trainer, **more)
+
+
+def _advice(cfg: DictConfig) -> str:
+    """What makes a training of hours shorter, as options."""
+    ways = ["preset=quick takes minutes"] if cfg.preset == "paper" and "quick" in cfg.benchmark.sets else []
+    ways += ["trainer.max_epochs= sets the number of epochs", "time_limit=SECONDS stops in time, to be resumed"]
+    return ", ".join(ways)

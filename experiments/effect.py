@@ -23,6 +23,7 @@ RUN_OPTIONS = (
     *("benchmark.name", "benchmark.reader", "benchmark.symmetries", "preset", "data", "model", "loss", "augmentation"),
     *("unrolling",),
     *("optimizer", "scheduler", "trainer", "callbacks", "logger", "seed", "metrics", "compile", "checkpoint_interval"),
+    "batch_norm_batches",
 )
 
 #: What commands read; those that are not listed read the options of their schema and nothing else.
@@ -36,6 +37,7 @@ READ = {
         *RUN_OPTIONS,
         *("benchmark.generator", "compare", "device", "warmup", "repeats", "run_dir", "plugins"),
     ),
+    "inspect": ("file", "sample", "picture", "dpi", "data"),
     "generate": (
         *("benchmark.name", "benchmark.generator", "store", "num_samples", "seed", "workers", "max_attempts"),
         *("device", "batch_size", "shard", "num_shards", "merge", "check"),

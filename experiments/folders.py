@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,11 @@ def _folder_name(options: str) -> str:
     return name if len(name.encode()) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 4]}_{digest}"
 
 
+def data_name(file: str | None) -> str:
+    """What own data are called: as their file, without characters that need quoting."""
+    return re.sub(r"[^\w-]", "_", Path(file).stem).strip("_") or "custom" if file else "custom"
+
+
 def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf."""
     resolvers = {
@@ -166,6 +172,7 @@ def register_resolvers() -> None:
         "lsm.checked_folder": _checked_folder,
         "lsm.variant": _variant,
         "lsm.folder_name": _folder_name,
+        "lsm.data_name": data_name,
     }
     for name, resolver in resolvers.items():
         OmegaConf.register_new_resolver(name, resolver, replace=True)

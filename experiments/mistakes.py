@@ -39,6 +39,11 @@ OPTION_NAMES = {
     "patch": "model.patch",
     "deformation": "deformation=FILE",
     "animate": "animate=false",
+    "arrays": "data.inputs=[NAME,..] data.targets=[NAME,..] data.channels_last=true|false",
+    "coords": "data.coords=NAME",
+    "kind": "data.kind=points",
+    "names": "data.names={ARRAY:[NAME,..]}",
+    "fractions": "data.fractions",
     "output": "output=",
 }
 

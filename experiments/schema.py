@@ -25,6 +25,7 @@ class TrainOptions:
     metrics: Names
     compile: str | None
     checkpoint_interval: Annotated[float, Ge(0)]
+    batch_norm_batches: Count | None
     time_limit: Positive | None
     plugins: Sequence[str]
 
@@ -158,6 +159,15 @@ class PredictOptions:
     plugins: Sequence[str]
 
 
+class InspectOptions:
+    """Options of ``lsm-inspect`` besides those of the arrays."""
+
+    file: str
+    sample: Index
+    picture: str | None
+    dpi: Count
+
+
 class ExportOptions:
     """Options of ``lsm-export``."""
 
@@ -178,6 +188,7 @@ SCHEMAS: dict[str, type] = {
     "import": ImportOptions,
     "predict": PredictOptions,
     "export": ExportOptions,
+    "inspect": InspectOptions,
     "profile": ProfileOptions,
     "table": TableOptions,
 }

@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from experiments import own_data
 from experiments.app import command, plain
 from experiments.assemble import make_datamodule, make_module, make_trainer, require_store
 from experiments.effect import CALL_OPTIONS
@@ -150,15 +151,18 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
         InputError: a sweep was given one folder for all its runs.
     """
     hydra = HydraConfig.get()
-    overrides = list(hydra.overrides.task)
+    overrides, choices = list(hydra.overrides.task), dict(hydra.runtime.choices)
     _refuse_shared_folder(hydra.mode, overrides)
     folder = Path(hydra.runtime.output_dir)
     with _claim(folder):
         checkpoint = find_checkpoint(cfg.resume, folder)
         _protect(folder, cfg.resume, checkpoint)
+        if own_data.is_asked(cfg):
+            cfg, overrides, chosen = own_data.complete(cfg, overrides)
+            choices |= chosen
         if checkpoint is None:
-            return _report(run(cfg, folder, Start(record_of(cfg, overrides, hydra.runtime.choices)), cfg.time_limit))
-        return _report(_resume(checkpoint, cfg, folder))
+            return _report(run(cfg, folder, Start(record_of(cfg, overrides, choices)), cfg.time_limit))
+        return _report(_resume(checkpoint, cfg, overrides, folder))
 
 
 @contextmanager
@@ -187,11 +191,11 @@ def _claim(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _resume(checkpoint: Path, call: DictConfig, folder: Path) -> TrainingResult:
+def _resume(checkpoint: Path, call: DictConfig, overrides: Sequence[str], folder: Path) -> TrainingResult:
     from lsm.checkpoint import read
 
     content = read(checkpoint)
-    cfg, options = resumed_config(checkpoint, content, HydraConfig.get().overrides.task)
+    cfg, options = resumed_config(checkpoint, content, overrides)
     cfg.update({name: call[name] for name in CALL_OPTIONS} | {"run_dir": str(folder)})
     if 0 < (cfg.trainer.max_epochs or 0) <= content["epoch"] + 1:
         return _nothing_left(cfg, run_of(checkpoint))

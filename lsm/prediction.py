@@ -3,8 +3,9 @@
 The file holds one array per input field, by its name: ``(samples, *sites)``, in a roll-out ``(samples, *sites, frames)``; also
 ``code`` ``(samples, k)``, and a scalar parameter by its name ``(samples,)``. Or it holds the arrays that
 :meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
-``inputs`` alone. A field that is the same along the last axes may lack them. VTK files number their points with the first axis
-fastest.
+``inputs`` alone. Or it is laid out as a file of training data, see :mod:`lsm.data.layout`: ``inputs`` without the coordinates,
+which are ``coords``, and without an axis of channels if there is one. A field that is the same along the last axes may lack them.
+VTK files number their points with the first axis fastest.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class InputFile:
 
     def __init__(self, arrays: Mapping[str, ArrayInFile], spec: FieldSpec, path: Path) -> None:
         self.spec, self.path = spec, path
+        arrays = _by_name(arrays, spec)
         packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None
         needed = shapes(spec) if self._packed else expected_arrays(spec)
@@ -148,6 +150,68 @@ class InputFile:
             scalars = [read[channel.name].reshape(-1) for channel in self.spec.parameters]
             given["parameters"] = np.stack(scalars, axis=-1)
         return given
+
+
+class _LastBlock:
+    """An array in a file whose last block is kept, since several channels are cut out of each."""
+
+    def __init__(self, array: ArrayInFile) -> None:
+        self._array, self._key, self._values = array, "", np.empty(0)
+        self.shape = array.shape
+
+    def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
+        if self._key != repr(block):
+            self._key, self._values = repr(block), self._array[block]
+        return self._values
+
+
+class _Channel:
+    """One channel of an array in a file, which looks like an array in a file.
+
+    Args:
+        array: ``(samples, ..., channels)``, or ``(..., channels)`` if samples share it.
+        index: of the channel.
+        shared: number of samples that share the array; None if it has an axis of samples.
+    """
+
+    def __init__(self, array: _LastBlock, index: int, shared: int | None = None) -> None:
+        self._array, self._index, self._shared = array, index, shared
+        self.shape = (*(() if shared is None else (shared,)), *array.shape[:-1])
+
+    def __getitem__(self, block: Any) -> np.ndarray:
+        if self._shared is None:
+            return self._array[block][..., self._index]
+        values = self._array[:][..., self._index]
+        return np.broadcast_to(values, (len(range(self._shared)[block]), *values.shape))
+
+
+def _by_name(arrays: Mapping[str, ArrayInFile], spec: FieldSpec) -> Mapping[str, Any]:
+    """The arrays of a file that is laid out as one of training data, by the names of fields; any others as they are."""
+    inputs, rank = arrays.get("inputs"), len(spec.sites)
+    whole = inputs is not None and len(inputs.shape) in (rank + 1, rank + 2) and inputs.shape[-1] == spec.input_channels
+    if whole or spec.frames:
+        return arrays
+    num_positions = 0 if spec.geometry == "grid" else spec.space_dim
+    names = [channel.name for channel in spec.inputs]
+    found: dict[str, Any] = {name: array for name, array in arrays.items() if name != "inputs"}
+    if inputs is not None:
+        found |= _channels_of(inputs, names[num_positions:], rank)
+    if num_positions and (coords := arrays.get("coords")) is not None:
+        shared = inputs.shape[0] if inputs is not None and len(coords.shape) == rank + 1 else None
+        found |= _channels_of(coords, names[:num_positions], rank, shared)
+    if (scalars := arrays.get("parameters")) is not None:
+        found |= _channels_of(scalars, [channel.name for channel in spec.parameters], 0)
+    return found if all(name in found for name in expected_arrays(spec)) else arrays
+
+
+def _channels_of(array: ArrayInFile, names: Sequence[str], rank: int, shared: int | None = None) -> dict[str, Any]:
+    """The channels of an array by name, if it has as many; one channel needs no axis."""
+    if len(names) == 1 and len(array.shape) == rank + 1:
+        return {names[0]: array}
+    if array.shape[-1:] != (len(names),):
+        return {}
+    kept = _LastBlock(array)
+    return {name: _Channel(kept, index, shared) for index, name in enumerate(names)}
 
 
 def _as_vector(path: Path, name: str, numbers: ArrayInFile) -> np.ndarray:

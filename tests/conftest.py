@@ -26,7 +26,18 @@ from toy_sets import expected_content
 
 from data_prep.generation import pool
 from data_prep.generation.job import Job
-from experiments import convert, evaluate, export, generate, import_reference, predict, report, train, visualize
+from experiments import (
+    convert,
+    evaluate,
+    export,
+    generate,
+    import_reference,
+    inspect,
+    predict,
+    report,
+    train,
+    visualize,
+)
 from experiments.app import check, compose_config, config_dir
 
 torch.set_num_threads(1)
@@ -43,7 +54,11 @@ RUNS = {
     "import": import_reference.run,
     "predict": predict.run,
     "export": export.run,
+    "inspect": inspect.run,
 }
+
+#: The benchmarks that have data of their own.
+BENCHMARKS = sorted({path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml")} - {"custom"})
 
 #: Darcy data of seconds: solved on 25 x 25 sites.
 TINY_DARCY = ("benchmark=darcy", "preset=quick", "benchmark.sets.quick.solver_resolution=25")

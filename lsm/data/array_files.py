@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lsm.data import vtk_files
-from lsm.data.hdf5 import member_names, open_dataset, open_group, open_hdf5, require_true_sizes
+from lsm.data.hdf5 import member_names, open_dataset, open_group, open_hdf5, read_attribute, require_true_sizes
 from lsm.data.matlab5 import Mat5File
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
@@ -36,6 +36,8 @@ FORMATS = (".npz", ".npy", ".h5", ".mat", *vtk_files.SUFFIXES)
 
 #: More arrays than this in one archive are refused.
 _MOST_MEMBERS = 1000
+
+_LONGEST_UNIT = 100
 
 
 def require_format(path: Path) -> None:
@@ -80,6 +82,13 @@ class ArrayInFile:
     def __init__(self, path: Path, name: str, array: Any) -> None:
         self.path, self.name, self.values = path, name, array
         self.shape: tuple[int, ...] = tuple(array.shape)
+
+    @property
+    def unit(self) -> str:
+        """Unit of the values, as an HDF5 file says it in the attribute ``unit``; "1" if none is said."""
+        dataset = getattr(self.values, "dataset", self.values)
+        unit = read_attribute(self.path, dataset, "unit") if isinstance(dataset, h5py.Dataset) else None
+        return unit if isinstance(unit, str) and unit.isprintable() and 0 < len(unit) <= _LONGEST_UNIT else "1"
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
         """Values of some samples, or of an array without axes by ``()``.

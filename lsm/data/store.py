@@ -252,6 +252,19 @@ class Store:
             return {name: dataset[:] for name, dataset in self._records.items()}
 
 
+def is_store(path: Path) -> bool:
+    """Whether a file says that it is a store.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it cannot be read.
+    """
+    if path.suffix != ".h5":
+        return False
+    with open_hdf5(path) as file:
+        return read_attribute(path, file, "schema") == SCHEMA
+
+
 class StoreWriter:
     """Write a store of arrays ``(samples, ...)`` so that the file appears whole or not at all.
 

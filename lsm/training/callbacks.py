@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch.optim.swa_utils import update_bn
 
 from lsm.checkpoint import write
 
@@ -81,6 +83,33 @@ class LastCheckpoint(ModelCheckpoint):
         if trainer.strategy.reduce_boolean_decision(due, all=False):
             super().on_train_epoch_end(trainer, module)
             self._written = time.monotonic()
+
+
+class BatchNormStatistics(Callback):
+    """Re-estimate the running statistics of batch norm before each validation, for these lag behind in a short training.
+
+    They are averages over the first training batches, in the order of the data, of the model as it is; without a validation
+    split they are estimated at the end of each epoch.
+
+    Args:
+        num_batches: how many batches.
+    """
+
+    def __init__(self, num_batches: int) -> None:
+        self._num_batches = num_batches
+
+    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Estimate them for the validation, and for the checkpoints that follow it."""
+        self._estimate(trainer, module)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Estimate them for the checkpoints, unless the validation has."""
+        if not trainer.datamodule.has_validation:  # type: ignore[attr-defined]
+            self._estimate(trainer, module)
+
+    def _estimate(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        batches = islice(trainer.datamodule.batches("train"), self._num_batches)  # type: ignore[attr-defined]
+        update_bn(batches, module.solver, module.device)  # type: ignore[arg-type]
 
 
 class StopInTime(Callback):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.callbacks import Callback
 
 from lsm.progress import console, progress_bar
@@ -48,6 +50,64 @@ class TrainingProgress(Callback):
     def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """Restore the terminal."""
         self.on_train_end(trainer, module)
+
+
+class Forecast(Callback):
+    """Measure the first steps and say when the training will end, if that is not within a minute.
+
+    Args:
+        advice: what to do if it takes hours, in words.
+    """
+
+    #: Steps that are not measured, since they allocate and compile; and steps that are.
+    warmup, measured = 2, 10
+
+    def __init__(self, advice: str = "") -> None:
+        self._advice = advice
+        self._done, self._started = 0, 0.0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Count the step; print the forecast after the last one that is measured."""
+        self._done += 1
+        if self._done == self.warmup:
+            self._started = _time_when_done(trainer)
+        elif self._done == self.warmup + self.measured:
+            step = (_time_when_done(trainer) - self._started) / self.measured
+            seconds = step * _steps_left(trainer)
+            if trainer.is_global_zero and seconds >= 60:
+                console.print(describe_forecast(seconds, time.time(), self._advice), soft_wrap=True)
+
+
+def _time_when_done(trainer: pl.Trainer) -> float:
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize(trainer.strategy.root_device)
+    return time.perf_counter()
+
+
+def _steps_left(trainer: pl.Trainer) -> float:
+    """Training steps to come; one of validation, without gradients, counts as a third. None are known of an endless run."""
+    if not trainer.max_epochs or trainer.max_epochs < 0:
+        return 0.0
+    validation = sum(batches for batches in trainer.num_val_batches if batches < inf)
+    per_epoch = trainer.num_training_batches + validation / 3
+    left = per_epoch * (trainer.max_epochs - trainer.current_epoch) - trainer.fit_loop.batch_idx
+    return left if left < inf else 0.0
+
+
+def describe_forecast(seconds: float, now: float, advice: str = "") -> str:
+    """When a training will end, such as ``expected end: Thu 14:05, in 3.2 hours``.
+
+    Args:
+        seconds: how long it takes.
+        now: the present time, as of :func:`time.time`.
+        advice: added if it takes more than an hour.
+    """
+    units = {"days": 86_400, "hours": 3_600, "minutes": 60}
+    unit = next(name for name, length in units.items() if seconds >= 1.5 * length or name == "minutes")
+    day = "%Y-%m-%d" if seconds > 5 * 86_400 else "%a"
+    end = time.strftime(f"{day} %H:%M", time.localtime(now + seconds))
+    line = f"expected end: {end}, in {seconds / units[unit]:.2g} {unit}"
+    return f"{line}; {advice}" if advice and seconds > 3_600 else line
 
 
 def _describe_epoch(trainer: pl.Trainer) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import BENCHMARKS
 from synthetic import write_synthetic_store
 from tiny import batch, moving, spec
 
@@ -23,8 +23,6 @@ from lsm.data.store import Store, StoreWriter
 from lsm.data.symmetry import Symmetry, apply, draw, elements, symmetries_of, undo
 from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
-
-BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 
 #: Small sites of each benchmark's rank: equal where axes change places, a multiple of four on the torus.
 SITES = {

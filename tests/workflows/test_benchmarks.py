@@ -16,7 +16,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, TINY_DARCY
+from conftest import BENCHMARKS, TINY_DARCY
 from omegaconf import OmegaConf
 from PIL import Image
 from synthetic import write_synthetic_store
@@ -30,8 +30,6 @@ from lsm.data.store import Store
 from lsm.errors import InputError
 from lsm.model import MODELS
 from lsm.solver import build_solver
-
-BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 
 #: Training, validation and test samples.
 SPLITS = {"train": (0, 4), "validation": (4, 6), "test": (6, 9)}

@@ -7,7 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT, TINY_DARCY
+from conftest import BENCHMARKS, TINY_DARCY
 from hydra.utils import instantiate
 from synthetic import write_synthetic_store
 
@@ -20,7 +20,6 @@ from lsm.data.readers.base import make_reader
 from lsm.data.store import Store, StoreWriter
 from lsm.errors import InputError
 
-BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 DARCY = (*TINY_DARCY, "check=true")
 ELASTICITY = ("benchmark=elasticity_p", "preset=quick")
 ELASTICITY_G = ("benchmark=elasticity_g", "preset=quick")

@@ -24,7 +24,7 @@ import lsm
 from lsm.data.store import Store
 from lsm.errors import InputError
 
-COMMANDS = ("generate", "convert", "train", "evaluate", "report", "visualize", "predict", "export")
+COMMANDS = ("generate", "convert", "train", "evaluate", "report", "visualize", "predict", "export", "inspect")
 
 _SPLITS = ",".join(f"{name}:{limits}" for name, limits in SPLITS.items())
 TINY = (
@@ -251,7 +251,7 @@ def test_help_is_worth_reading(name, finished):
     if name in ("generate", "convert", "train"):
         benchmarks = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
         assert f"benchmark: {', '.join(benchmarks)}" in told.output
-        assert "preset: paper, quick" in told.output
+        assert "preset: own, paper, quick" in told.output
 
 
 @pytest.mark.parametrize("name", BY_CHECK)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import BENCHMARKS
 from hydra.utils import get_class, instantiate
 from synthetic import write_synthetic_store
 
@@ -28,7 +28,6 @@ pytestmark = [
     pytest.mark.skipif(DEVICE == "cuda" and not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 
-BENCHMARKS = sorted(path.stem for path in (ROOT / "conf/benchmark").glob("*.yaml"))
 SPLITS = {"train": (0, 4), "validation": (4, 6), "test": (6, 9)}
 
 

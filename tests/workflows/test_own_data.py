@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,34 @@ def test_a_store_and_a_yaml_are_enough(folder):
     metrics = json.loads((folder / "run/evaluation/test/metrics.json").read_text())
     assert metrics["relative_l2"]["num_samples"] == 4
     assert (folder / "run/figures/test_0000.png").is_file()
+
+
+def test_from_two_arrays_to_a_drawn_prediction(tmp_path, monkeypatch):
+    """The README's tutorial, of fewer samples and one epoch of a small model."""
+    monkeypatch.chdir(tmp_path)
+    exec(readme_block("python", "np.savez").replace("200", "20"), {})
+    lines = [line for line in readme_block("bash", "lsm-inspect heat.npz").splitlines() if line]
+    steps = [shlex.split(line, comments=True) for line in lines]
+    assert [words[0] for words in steps] == [f"lsm-{name}" for name in TUTORIAL]
+    commands = [(name, *words[1:], *TUTORIAL[name]) for name, words in zip(TUTORIAL, steps, strict=True)]
+    finished = dict(zip(TUTORIAL, call_forked(tmp_path, commands), strict=True))
+    for done in finished.values():
+        assert done.code == 0, done.errors
+    assert "20 samples, taken as a grid of 32 x 32 sites: input -> target" in finished["inspect"].output
+    assert "heat.npz is taken as a grid of 32 x 32 sites" in finished["train"].output
+    assert (tmp_path / "heat.png").is_file()
+    assert (tmp_path / "runs/heat/figures/test_0000.png").is_file()
+    assert np.load(tmp_path / "predictions.npz")["target"].shape == (20, 32, 32)
+
+
+#: The commands of the tutorial, and what makes them quick.
+TUTORIAL = {
+    "inspect": ("dpi=40",),
+    "train": ("model.width=8", "model.num_scales=2", "trainer.max_epochs=1", "trainer.accelerator=cpu"),
+    "evaluate": ("metrics=[relative_l2]", "device=cpu"),
+    "visualize": ("samples=[0]", "dpi=40", "device=cpu"),
+    "predict": ("device=cpu",),
+}
 
 
 def test_what_a_yaml_lacks_and_what_own_data_cannot_do_is_said(folder):

@@ -140,7 +140,10 @@ class FourierProjection(nn.Module):
     ) -> None:
         super().__init__()
         if spec.space != 2:
-            raise InputError(f"the Fourier projection serves clouds in the plane, not in {spec.space} dimensions")
+            raise InputError(
+                f"the Fourier projection serves clouds in the plane, not in {spec.space} dimensions; "
+                "flare, transolver and vit act on the points themselves"
+            )
         if modes > resolution // 2:
             raise OptionError("modes", f"is {modes}, expected 1 to half the resolution, {resolution // 2}")
         self.modes, self.resolution, self.rows = modes, resolution, rows

@@ -1,0 +1,167 @@
+"""Own data: a file of arrays becomes a store, and the options that a user would otherwise write become part of the run.
+
+The file says what the data are; what is found (the reader, the splits, sizes) is typed, so to speak, by :func:`complete`, and
+recorded with the run, which afterwards depends on the store and no longer on the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from experiments.app import compose_config, plain
+from experiments.effect import lies_in
+from experiments.recorded import parse
+from lsm.errors import InputError, option_group
+from lsm.files import sha256
+from lsm.progress import console, progress_bar
+from lsm.registry import Index, Share, check_value
+
+if TYPE_CHECKING:
+    from lsm.data.layout import Layout, Roles
+    from lsm.data.own_file import OwnFile
+
+#: Options about a file, which are no part of a run that was made from it.
+_FILE_OPTIONS = ("data.file", "data.fractions", "data.split_seed")
+
+#: Groups that :func:`complete` chooses.
+_GROUPS = ("preset",)
+
+#: What is chosen without being named.
+_UNSAID = (*_GROUPS, "benchmark.name", "benchmark.reader")
+
+
+def is_asked(cfg: DictConfig) -> bool:
+    """Whether a training is to start from a file of arrays.
+
+    Raises:
+        InputError: the benchmark of own data is chosen without a file, and there is no run to resume.
+    """
+    if "file" not in cfg.data:
+        return False
+    if cfg.data.file is None and cfg.resume in (None, "auto") and cfg.benchmark.reader is None:
+        raise InputError("benchmark=custom takes a file of arrays: add data.file=FILE (.npz, .h5 or .mat)")
+    return cfg.data.file is not None
+
+
+def complete(cfg: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str], dict[str, str]]:
+    """Make the store of a file, unless it exists, and add what was found of it to the options.
+
+    Args:
+        cfg: the configuration with ``data.file``.
+        overrides: the options as typed.
+    Returns:
+        The whole configuration, the options that make it, and those of them that choose groups.
+    """
+    from lsm.data.own_file import open_own_file, split_sizes
+
+    path, roles = Path(cfg.data.file), roles_of(cfg)
+    typed = {option.key_or_group: text for text in overrides if (option := parse(text))}
+    in_order = any(key == "data.splits" or key.startswith("data.splits.") for key in typed)
+    check_value("data.fractions", list(cfg.data.fractions), Sequence[Share])
+    check_value("data.split_seed", cfg.data.split_seed, Index | None)
+    with open_own_file(path, roles) as file:
+        sizes = split_sizes(file.layout.num_samples, cfg.data.fractions)
+        store = _store_of(cfg, file, roles, None if in_order else cfg.data.split_seed)
+        found = {**_data_options(cfg, file.layout, store, sizes), **_size_options(cfg, file.layout, sizes[0])}
+    own = [f"data.{field.name}" for field in fields(roles)]
+    kept = {key: text for key, text in typed.items() if not lies_in(key, (*_FILE_OPTIONS, *own))}
+    added = {key: value for key, value in found.items() if not any(_overlap(key, other) for other in kept)}
+    options = [*kept.values(), *(f"{key}={as_option(value)}" for key, value in added.items())]
+    _tell(path, file.layout, added)
+    groups = {key: str(value) for key, value in added.items() if key in _GROUPS}
+    return compose_config("train", *options), options, groups
+
+
+def _overlap(key: str, other: str) -> bool:
+    """Whether one of two options is the other or a part of it; the choice of a group leaves its options free."""
+    return key == other or ("." in key and "." in other and (lies_in(key, [other]) or lies_in(other, [key])))
+
+
+def roles_of(cfg: DictConfig) -> Roles:
+    """What the options ``data.ROLE`` say about the arrays of a file."""
+    from lsm.data.layout import Roles
+
+    data = plain(cfg.data)
+    given = {field.name: data.get(field.name) for field in fields(Roles)}
+    given["coords"] = [given["coords"]] if isinstance(given["coords"], str) else given["coords"]
+    given["frames"] = None if given["frames"] is None else tuple(given["frames"])
+    with option_group("data"):
+        return Roles(**given)
+
+
+def _store_of(cfg: DictConfig, file: OwnFile, roles: Roles, seed: int | None) -> Path:
+    """The store of a file, made if it does not exist; its name contains a digest of the file and of how it is read."""
+    from lsm.data.own_file import write_store
+
+    order = _order(file.layout.num_samples, seed)
+    made_from = {"sha256": sha256(file.path), "roles": asdict(roles), "split_seed": seed}
+    digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:8]
+    store = Path(cfg.data_dir) / f"{cfg.benchmark.name}_{digest}.h5"
+    if store.exists():
+        return store
+    provenance = {"source": "file", "file": file.path.name, **made_from, "reader": file.layout.reader}
+    with progress_bar() as progress:
+
+        def track(blocks: Iterable[Any]) -> Iterable[Any]:
+            return progress.track(blocks, total=None, description="reading")
+
+        write_store(file, store, order, provenance, track)
+    return store
+
+
+def _order(num_samples: int, seed: int | None) -> list[int]:
+    """Place of each sample of the file in the store: random, or the same without a seed."""
+    import numpy as np
+
+    if seed is None:
+        return list(range(num_samples))
+    return np.random.default_rng(seed).permutation(num_samples).tolist()
+
+
+def _data_options(cfg: DictConfig, layout: Layout, store: Path, sizes: tuple[int, int, int]) -> dict[str, Any]:
+    train, validation, _ = sizes
+    held_out = train + validation
+    limits = {"train": [0, train], "validation": [train, held_out], "test": [held_out, layout.num_samples]}
+    return {
+        "preset": "own",
+        "benchmark.name": cfg.benchmark.name,
+        "benchmark.reader": layout.reader,
+        "data.path": str(store),
+        "data.splits": limits,
+    }
+
+
+def _size_options(cfg: DictConfig, layout: Layout, num_samples: int) -> dict[str, Any]:
+    from lsm.sizing import Machine, suggest
+
+    sizes = suggest(cfg.model.name, layout.sites, layout.kind == "points", num_samples, Machine.present())
+    options = {f"model.{name}": value for name, value in sizes.model.items()}
+    return {**options, "data.batch_size": sizes.batch_size, "trainer.max_epochs": sizes.max_epochs}
+
+
+def _tell(path: Path, layout: Layout, added: Mapping[str, Any]) -> None:
+    """Say as what the file is taken and what was chosen."""
+    console.print(
+        f"{path} is taken as {layout.describe()}; {layout.num_samples} samples (data.kind, data.inputs, .. change it)",
+        soft_wrap=True,
+    )
+    if chosen := [f"{key}={as_option(value)}" for key, value in added.items() if key not in _UNSAID]:
+        console.print(f"chosen: {' '.join(chosen)}", soft_wrap=True)
+
+
+def as_option(value: Any) -> str:
+    """A value as it is typed on the command line."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{as_option(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(as_option, value)) + "]"
+    if isinstance(value, str) and not value.isidentifier():
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)

@@ -1,0 +1,406 @@
+"""Which arrays of a file are what, found from their names and shapes: a layout names the sites, the fields and their reader.
+
+Arrays have the samples on their first axis. By name, ``inputs`` and ``targets`` are the fields, ``coords`` says where the sites
+lie, ``parameters`` are scalars and ``code`` a vector of each sample; :class:`Roles` gives these roles to other arrays. Fields are
+``(samples, *sites)`` or ``(samples, *sites, channels)``, coordinates ``(samples, *sites, d)``, or ``(*sites, d)`` if all samples
+share them. Knows no file format.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, Literal
+
+import numpy as np
+
+from lsm.data.readers.base import AXES
+from lsm.errors import InputError
+from lsm.registry import Count, Names, Options
+
+Kind = Literal["grid", "mesh", "points", "frames"]
+
+Shape = tuple[int, ...]
+
+#: A last axis of at most so many values, fewer than the sites along any other axis, is one of channels.
+_MOST_CHANNELS = 4
+
+#: Frames from which a time series is predicted, unless they are given.
+_FIRST_FRAMES = 10
+
+#: Arguments that the remedies of this module change.
+_ARRAYS = ("arrays",)
+
+
+@dataclass(frozen=True)
+class Roles(Options):
+    """What a user says about the arrays of a file; None leaves it to their names and shapes.
+
+    Args:
+        inputs: arrays of the fields given to the model.
+        targets: arrays of the fields to predict, or of a time series ``(samples, *sites, frames)``.
+        coords: one array of positions, or one array per coordinate.
+        parameters: arrays of scalars of a sample, ``(samples,)`` or ``(samples, p)``.
+        code: the array of a vector that describes each sample, ``(samples, k)``.
+        kind: of the sites.
+        frames: numbers of frames from which a time series is predicted, and that are predicted.
+        channels_last: whether the last axis of inputs and targets is one of channels.
+        names: names of the channels of an array, by the name of the array.
+        units: by the name of a field.
+    """
+
+    inputs: Names | None = None
+    targets: Names | None = None
+    coords: Names | None = None
+    parameters: Names | None = None
+    code: str | None = None
+    kind: Kind | None = None
+    frames: tuple[Count, Count] | None = None
+    channels_last: bool | None = None
+    names: Mapping[str, Names] | None = None
+    units: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """An array of the file, or one of its channels.
+
+    Args:
+        array: its name.
+        channel: index on the last axis; None for the whole array.
+        shared: whether the array lacks the axis of samples.
+    """
+
+    array: str
+    channel: int | None = None
+    shared: bool = False
+
+    def of(self, blocks: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+        """The values of ``count`` samples, from blocks of the arrays by name."""
+        values = blocks[self.array] if self.channel is None else blocks[self.array][..., self.channel]
+        return np.broadcast_to(values, (count, *values.shape)) if self.shared else values
+
+
+@dataclass(frozen=True)
+class Column:
+    """One array to be stored.
+
+    Args:
+        name: its name.
+        shape: of one sample.
+        parts: where its values come from; several are stacked along a last axis.
+        unit: of its values.
+    """
+
+    name: str
+    shape: Shape
+    parts: tuple[Part, ...]
+    unit: str = "1"
+
+    def values(self, blocks: Mapping[str, np.ndarray], count: int) -> np.ndarray:
+        """``(count, *shape)`` in single precision, from blocks of the file's arrays by name."""
+        parts = [part.of(blocks, count) for part in self.parts]
+        whole = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
+        return whole.reshape(count, *self.shape).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the arrays of a file are read.
+
+    Args:
+        kind: of the sites.
+        sites: number of sites along each axis.
+        num_samples: how many samples there are.
+        columns: what is to be stored.
+        reader: configuration of the reader of these columns.
+    """
+
+    kind: Kind
+    sites: Shape
+    num_samples: int
+    columns: tuple[Column, ...]
+    reader: dict[str, Any]
+
+    @property
+    def dimensions(self) -> int:
+        """Of the lattice, or of the space in which a cloud lies."""
+        points = [column.shape[1] for column in self.columns if column.name == self.reader.get("points")]
+        return points[0] if points else len(self.sites)
+
+    def describe(self) -> str:
+        """As what the arrays are taken, such as ``a grid of 64 x 64 sites: conductivity -> temperature (K)``."""
+        sites = " x ".join(map(str, self.sites))
+        what = {
+            "grid": f"a grid of {sites} sites",
+            "mesh": f"a structured mesh of {sites} sites",
+            "points": f"clouds of {sites} points in {self.dimensions} dimensions",
+            "frames": f"a time series on a grid of {sites} sites",
+        }[self.kind]
+        targets = ", ".join(map(self._label, self.reader["targets"]))
+        if self.kind == "frames":
+            first, last = self.reader["num_inputs"], self.reader["num_targets"]
+            return f"{what}: {targets}, {first} frames -> the next {last}{self._more()}"
+        given = [*self.reader.get("coordinates", ()), *filter(None, [self.reader.get("points")])]
+        given += [*(self.reader.get("inputs") or ())]
+        return f"{what}: {', '.join(map(self._label, given))} -> {targets}{self._more()}"
+
+    def _label(self, name: str) -> str:
+        (unit,) = [column.unit for column in self.columns if column.name == name]
+        return name if unit == "1" else f"{name} ({unit})"
+
+    def _more(self) -> str:
+        more = [f"the scalar {self._label(name)}" for name in self.reader.get("parameters", ())]
+        more += [
+            f"a code of {column.shape[0]} numbers" for column in self.columns if column.name == self.reader.get("code")
+        ]
+        return f"; with {', '.join(more)}" if more else ""
+
+
+def find_layout(shapes: Mapping[str, Shape], roles: Roles, units: Mapping[str, str] | None = None) -> Layout:
+    """Find how arrays are to be read.
+
+    Args:
+        shapes: of the arrays of a file, by name.
+        roles: what the user says of them.
+        units: of arrays, by name, where the file says them.
+    Raises:
+        InputError: arrays are missing or do not fit together; the message says which.
+
+    Example:
+        >>> layout = find_layout({"inputs": (100, 64, 64), "targets": (100, 64, 64, 2)}, Roles())
+        >>> layout.describe()
+        'a grid of 64 x 64 sites: input -> target_1, target_2'
+    """
+    return _Search(shapes, roles, units or {}).find()
+
+
+class _Search:
+    """The arrays of each role, and what their shapes say."""
+
+    def __init__(self, shapes: Mapping[str, Shape], roles: Roles, units: Mapping[str, str]) -> None:
+        self.shapes, self.roles = shapes, roles
+        self.units = {**units, **(roles.units or {})}
+        self.inputs, self.targets, self.coords, self.parameters = (
+            self._arrays_of(role) for role in ("inputs", "targets", "coords", "parameters")
+        )
+        codes = self._named("code", [roles.code] if roles.code else [name for name in ("code",) if name in shapes])
+        self.code = codes[0] if codes else None
+        if not self.targets:
+            raise InputError(
+                f"no array is called targets; the arrays are {', '.join(shapes)}: say which are inputs and targets",
+                options=_ARRAYS,
+            )
+        self.num_samples = shapes[self.targets[0]][0] if shapes[self.targets[0]] else 0
+
+    def _arrays_of(self, role: str) -> list[str]:
+        given = getattr(self.roles, role)
+        return self._named(role, given if given is not None else [role] if role in self.shapes else [])
+
+    def _named(self, role: str, names: Sequence[str]) -> list[str]:
+        missing = [name for name in names if name not in self.shapes]
+        if missing:
+            raise InputError(f"{role}: no array is called {missing[0]}; the arrays are {', '.join(self.shapes)}")
+        return list(names)
+
+    def find(self) -> Layout:
+        kind = self.roles.kind or self._kind()
+        if kind == "frames":
+            sites, columns, reader = self._frames()
+        elif kind == "grid":
+            sites, columns, reader = self._grid()
+        else:
+            sites, columns, reader = self._placed(kind)
+        scalars = [column for name in self.parameters for column in self._scalars(name)]
+        reader |= {"parameters": [column.name for column in scalars]} if scalars else {}
+        columns += scalars
+        if self.code is not None and kind == "points":
+            columns.append(Column("code", self._of_sample(self.code), (Part(self.code),), self._unit(self.code)))
+            reader["code"] = "code"
+        elif self.code is not None:
+            raise InputError(f"{self.code} is a code, which only clouds take; make its numbers parameters")
+        return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader)
+
+    def _kind(self) -> Kind:
+        if not self.coords:
+            return "grid" if self.inputs and self.roles.frames is None else "frames"
+        return "points" if len(self._sites_of_coords()) == 1 else "mesh"
+
+    def _grid(self) -> tuple[Shape, list[Column], dict[str, Any]]:
+        if not self.inputs:
+            raise InputError("a grid needs inputs; the arrays say only what the targets are", options=_ARRAYS)
+        sites = self._lattice()
+        inputs, targets = (self._fields(names, sites) for names in (self.inputs, self.targets))
+        reader = {"name": "grid", "inputs": _names(inputs), "targets": _names(targets)}
+        return sites, [*inputs, *targets], reader
+
+    def _lattice(self) -> Shape:
+        """The sites of a grid: the axes of the first target without one of channels."""
+        whole = self._of_sample(self.targets[0])
+        candidates = [whole, whole[:-1]]
+        if self.roles.channels_last is not None:
+            candidates = [whole[:-1] if self.roles.channels_last else whole]
+        elif len(whole) > 1 and (whole[-1] <= _MOST_CHANNELS and whole[-1] < min(whole[:-1])):
+            candidates.reverse()
+        for sites in candidates:
+            if 1 <= len(sites) <= len(AXES) and all(self._fits(name, sites) for name in (*self.inputs, *self.targets)):
+                return sites
+        raise InputError(
+            f"inputs and targets share no grid of 1 to {len(AXES)} axes: {self._listed(*self.inputs, *self.targets)}; "
+            "expected are (samples, *sites) or (samples, *sites, channels)",
+            options=_ARRAYS,
+        )
+
+    def _fits(self, name: str, sites: Shape) -> bool:
+        shape = self._of_sample(name)
+        repeated = name in self.inputs and 0 < len(shape) < len(sites) and shape == sites[: len(shape)]
+        return shape == sites or shape[:-1] == sites or repeated
+
+    def _placed(self, kind: Kind) -> tuple[Shape, list[Column], dict[str, Any]]:
+        """Fields on a mesh or a cloud."""
+        lattice = self._sites_of_coords()
+        positions = self._positions(lattice)
+        if kind == "mesh" and (len(lattice) != len(positions) or len(lattice) < 2):
+            raise InputError(
+                f"a structured mesh needs as many coordinates as axes of sites, found are {len(positions)} coordinates of "
+                f"{lattice} sites; take the sites as points",
+                options=("kind",),
+            )
+        sites = lattice if kind == "mesh" else (prod(lattice),)
+        inputs = self._fields(self.inputs, lattice, sites)
+        targets = self._fields(self.targets, lattice, sites)
+        unit = self._unit(self.coords[0])
+        if kind == "mesh":
+            axes = [Column(axis, sites, (part,), unit) for axis, part in zip(AXES, positions, strict=False)]
+            reader: dict[str, Any] = {"name": "mesh", "coordinates": _names(axes)}
+        else:
+            axes = [Column("points", (*sites, len(positions)), tuple(positions), unit)]
+            reader = {"name": "points", "points": "points"}
+        reader |= {"targets": _names(targets)} | ({"inputs": _names(inputs)} if inputs else {})
+        return sites, [*axes, *inputs, *targets], reader
+
+    def _sites_of_coords(self) -> Shape:
+        """The sites at which coordinates are given, which are those of the targets, too."""
+        if not self.coords:
+            raise InputError("a mesh or cloud needs coordinates of its sites", options=("coords",))
+        target = self._of_sample(self.targets[0])
+        for shared in (False, True):
+            shape = self.shapes[self.coords[0]][0 if shared else 1 :]
+            sites = shape[:-1] if len(self.coords) == 1 else shape
+            right = shared or self.shapes[self.coords[0]][:1] == (self.num_samples,)
+            if right and sites and sites == target[: len(sites)] and len(target) <= len(sites) + 1:
+                return sites
+        raise InputError(
+            f"coordinates and targets share no sites: {self._listed(*self.coords, self.targets[0])}; expected are "
+            "coordinates (samples, *sites, d) or (*sites, d), and fields (samples, *sites) or (samples, *sites, channels)",
+            options=_ARRAYS,
+        )
+
+    def _positions(self, sites: Shape) -> list[Part]:
+        first = self.shapes[self.coords[0]]
+        trailing = 1 if len(self.coords) == 1 else 0
+        shared = len(first) == len(sites) + trailing
+        if len(self.coords) > 1:
+            parts = [Part(name, None, shared) for name in self.coords]
+            if {self.shapes[name] for name in self.coords} != {first}:
+                raise InputError(f"coordinates differ in shape: {self._listed(*self.coords)}", options=("coords",))
+        else:
+            parts = [Part(self.coords[0], channel, shared) for channel in range(first[-1])]
+        if not 1 <= len(parts) <= len(AXES):
+            raise InputError(f"{len(parts)} coordinates in {self._listed(*self.coords)}, expected 1 to {len(AXES)}")
+        return parts
+
+    def _frames(self) -> tuple[Shape, list[Column], dict[str, Any]]:
+        """Time series ``(samples, *sites, frames)``, one array per field."""
+        whole = self._of_sample(self.targets[0])
+        if (self.inputs and self.inputs != self.targets) or self.coords or not 2 <= len(whole) <= len(AXES) + 1:
+            raise InputError(
+                f"a time series is an array (samples, *sites, frames) for each field, on 1 to {len(AXES)} axes of sites, without "
+                f"inputs and coordinates: {self._listed(*self.inputs, *self.targets, *self.coords)}",
+                options=_ARRAYS,
+            )
+        first, last = self.roles.frames or _split_frames(whole[-1])
+        columns = [self._column(name, None, whole) for name in self.targets]
+        reader = {"name": "frames", "targets": _names(columns), "num_inputs": first, "num_targets": last}
+        return whole[:-1], columns, reader
+
+    def _fields(self, names: Sequence[str], lattice: Shape, sites: Shape | None = None) -> list[Column]:
+        """A column per channel of some arrays."""
+        return [column for name in names for column in self._channels(name, lattice, sites or lattice)]
+
+    def _channels(self, name: str, lattice: Shape, sites: Shape) -> Iterator[Column]:
+        shape = self._of_sample(name)
+        if shape == lattice or len(shape) < len(lattice):
+            yield self._column(name, None, sites if shape == lattice else shape)
+        elif shape[:-1] == lattice:
+            for channel in range(shape[-1]):
+                yield self._column(name, channel, sites)
+        else:
+            raise InputError(
+                f"{self._listed(name)} is not known at the {lattice} sites of the targets", options=_ARRAYS
+            )
+
+    def _column(self, name: str, channel: int | None, shape: Shape) -> Column:
+        called = _plain(self._name(name, channel))
+        return Column(called, shape, (Part(name, channel),), self.units.get(called, self._unit(name)))
+
+    def _name(self, name: str, channel: int | None) -> str:
+        """Of a field: as given, else that of its array, with a number if the array has several channels."""
+        count = self.shapes[name][-1] if channel is not None else 1
+        given = (self.roles.names or {}).get(name)
+        if given is not None:
+            if len(given) != count:
+                raise InputError(f"{len(given)} names are given for the {count} channels of {name}", options=("names",))
+            return given[channel or 0]
+        single = {"inputs": "input", "targets": "target", "parameters": "parameter"}.get(name, name)
+        return single if count == 1 else f"{single}_{(channel or 0) + 1}"
+
+    def _scalars(self, name: str) -> Iterator[Column]:
+        shape = self._of_sample(name)
+        if len(shape) > 1:
+            raise InputError(f"{self._listed(name)}: expected are scalars, (samples,) or (samples, p)")
+        for channel in range(shape[0]) if shape else (None,):
+            yield self._column(name, channel, ())
+
+    def _of_sample(self, name: str) -> Shape:
+        shape = self.shapes[name]
+        if not shape or shape[0] != self.num_samples:
+            raise InputError(
+                f"{self._listed(name, self.targets[0])}: the first axis is that of the samples, of which all arrays "
+                "have the same number"
+            )
+        return shape[1:]
+
+    def _unit(self, name: str) -> str:
+        return self.units.get(name, "1")
+
+    def _listed(self, *names: str) -> str:
+        return ", ".join(f"{name} {self.shapes[name]}" for name in dict.fromkeys(names))
+
+
+def _split_frames(stored: int) -> tuple[int, int]:
+    first = min(_FIRST_FRAMES, stored // 2)
+    if first < 1:
+        raise InputError(f"{stored} frame is no time series; expected are (samples, *sites, frames)", options=_ARRAYS)
+    return first, stored - first
+
+
+def _names(columns: Sequence[Column]) -> list[str]:
+    return [column.name for column in columns]
+
+
+def _plain(name: str) -> str:
+    """A name that every format can store and every option can hold."""
+    return re.sub(r"[^\w ().+-]", "_", name).strip("_. ") or "field"
+
+
+def _each_once(columns: Sequence[Column]) -> Iterator[Column]:
+    known: dict[str, Column] = {}
+    for column in columns:
+        if column.name not in known:
+            yield column
+        elif known[column.name] != column:
+            raise InputError(f"two fields would be called {column.name}; name the channels", options=("names",))
+        known[column.name] = column

@@ -1,0 +1,149 @@
+"""A user's file of arrays: how it is laid out, and the store that is made of it, block by block.
+
+The samples of the store are those of the file in a random order, so that ranges of them are random splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsm.data import vtk_files
+from lsm.data.array_files import ArrayInFile, open_arrays
+from lsm.data.layout import Column, Layout, Roles, find_layout
+from lsm.data.store import StoredField, StoreWriter, first_not_finite
+from lsm.errors import InputError
+
+#: Bytes of the file that are read at once.
+_BLOCK_BYTES = 5e7
+
+#: Formats that hold arrays of many samples by name.
+SUFFIXES = (".npz", ".h5", ".mat")
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """An open file of arrays.
+
+    Args:
+        path: the file.
+        arrays: by name.
+        layout: how they are read.
+    """
+
+    path: Path
+    arrays: Mapping[str, ArrayInFile]
+    layout: Layout
+
+    def blocks(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """The samples in the order of the file: the first sample of each block, and the columns ``(b, ...)`` by name."""
+        sample_bytes = sum(8 * prod(column.shape) for column in self.layout.columns)
+        step = max(1, int(_BLOCK_BYTES) // max(sample_bytes, 1))
+        for start in range(0, self.layout.num_samples, step):
+            yield start, self.columns(start, min(start + step, self.layout.num_samples))
+
+    def columns(self, start: int, stop: int) -> dict[str, np.ndarray]:
+        """The columns ``(stop - start, ...)`` of some samples, by name."""
+        parts = {part.array: part for column in self.layout.columns for part in column.parts}
+        read = {
+            name: self.arrays[name][slice(None) if part.shared else slice(start, stop)] for name, part in parts.items()
+        }
+        return {column.name: column.values(read, stop - start) for column in self.layout.columns}
+
+
+def lay_out(path: Path, arrays: Mapping[str, ArrayInFile], roles: Roles) -> OwnFile:
+    """Find the layout of an open file.
+
+    Raises:
+        InputError: the arrays do not fit together.
+    """
+    shapes, units = ({name: getattr(array, what) for name, array in arrays.items()} for what in ("shape", "unit"))
+    try:
+        return OwnFile(path, arrays, find_layout(shapes, roles, units))
+    except InputError as error:
+        raise InputError(f"{path}: {error}", error.options) from error
+
+
+@contextmanager
+def open_own_file(path: Path, roles: Roles) -> Iterator[OwnFile]:
+    """Open a file and find its layout.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is damaged, of a format that does not hold arrays of many samples by name, or cannot be laid out.
+    """
+    if path.suffix not in SUFFIXES:
+        single = " holds one sample" if path.suffix in vtk_files.SUFFIXES else ""
+        raise InputError(f"{path}{single}; expected is a file {', '.join(SUFFIXES)} of arrays of many samples by name")
+    with open_arrays(path) as arrays:
+        yield lay_out(path, arrays, roles)
+
+
+def write_store(
+    file: OwnFile,
+    store: Path,
+    order: Sequence[int],
+    provenance: Mapping[str, Any],
+    track: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> None:
+    """Make a store of a file.
+
+    Args:
+        file: the open file.
+        store: the store to make.
+        order: place in the store of each sample of the file.
+        provenance: plain data.
+        track: wraps the blocks, to show progress.
+    Raises:
+        InputError: a value is not finite; the message names field and sample.
+    """
+    fields = {column.name: StoredField(column.shape, column.unit, _origin(column)) for column in file.layout.columns}
+    name = file.path.stem
+    with StoreWriter(store, name, fields, len(order), provenance, bookkeeping={"sample": "int64"}) as writer:
+        for start, columns in track(file.blocks()):
+            _require_finite(file.path, start, columns)
+            for position in range(len(next(iter(columns.values())))):
+                sample = {column: values[position] for column, values in columns.items()}
+                writer.write(order[start + position], sample, {"sample": start + position})
+
+
+def _origin(column: Column) -> str:
+    names = (part.array + ("" if part.channel is None else f"[..., {part.channel}]") for part in column.parts)
+    return "from " + ", ".join(names)
+
+
+def _require_finite(path: Path, start: int, columns: Mapping[str, np.ndarray]) -> None:
+    for name, values in columns.items():
+        bad = first_not_finite(values)
+        if bad is not None:
+            raise InputError(f"{path} holds {name} of sample {start + bad} with a value that is NaN or infinite")
+
+
+def split_sizes(num_samples: int, fractions: Sequence[float]) -> tuple[int, int, int]:
+    """Samples for training, validation and test; a split of a positive fraction has one at least.
+
+    Raises:
+        InputError: there are too few samples, or the fractions do not sum to 1.
+
+    Example:
+        >>> split_sizes(50, (0.8, 0.1, 0.1))
+        (40, 5, 5)
+    """
+    if len(fractions) != 3 or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+        raise InputError(
+            f"fractions of training, validation and test are {list(fractions)}, expected three that sum to 1",
+            options=("fractions",),
+        )
+    validation, test = (max(round(share * num_samples), 1) if share else 0 for share in fractions[1:])
+    train = num_samples - validation - test
+    if train < 1:
+        raise InputError(
+            f"{num_samples} samples are too few for the fractions {list(fractions)}", options=("fractions",)
+        )
+    return train, validation, test

@@ -1,0 +1,150 @@
+"""What arrays are, found from their names and shapes."""
+
+import numpy as np
+import pytest
+
+from lsm.data.layout import Column, Part, Roles, find_layout
+from lsm.errors import InputError
+
+N = 20
+
+
+def layout(roles=None, **shapes):
+    return find_layout(shapes, Roles(**(roles or {})))
+
+
+#: Shapes, roles, and the kind, sites and sentence that follow.
+CASES = {
+    "two fields on a plane": (
+        {"inputs": (N, 16, 12), "targets": (N, 16, 12)},
+        {},
+        ("grid", (16, 12), "a grid of 16 x 12 sites: input -> target"),
+    ),
+    "channels on the last axis": (
+        {"inputs": (N, 16, 12, 3), "targets": (N, 16, 12)},
+        {},
+        ("grid", (16, 12), "a grid of 16 x 12 sites: input_1, input_2, input_3 -> target"),
+    ),
+    "many channels, of which inputs and targets have different numbers": (
+        {"inputs": (N, 16, 10), "targets": (N, 16, 12)},
+        {},
+        ("grid", (16,), None),
+    ),
+    "a volume": ({"inputs": (N, 8, 9, 10), "targets": (N, 8, 9, 10)}, {}, ("grid", (8, 9, 10), None)),
+    "the same as channels": (
+        {"inputs": (N, 8, 9, 10), "targets": (N, 8, 9, 10)},
+        {"channels_last": True},
+        ("grid", (8, 9), None),
+    ),
+    "an input of the first axis": (
+        {"die": (N, 11), "u": (N, 11, 7, 5)},
+        {"inputs": ["die"], "targets": ["u"]},
+        ("grid", (11, 7, 5), "a grid of 11 x 7 x 5 sites: die -> u"),
+    ),
+    "other names, a scalar and a unit": (
+        {"k": (N, 16), "T": (N, 16), "heat": (N,)},
+        {"inputs": ["k"], "targets": ["T"], "parameters": ["heat"], "units": {"T": "K"}},
+        ("grid", (16,), "a grid of 16 sites: k -> T (K); with the scalar heat"),
+    ),
+    "a cloud with a code": (
+        {"coords": (N, 30, 2), "targets": (N, 30), "code": (N, 5)},
+        {},
+        ("points", (30,), "clouds of 30 points in 2 dimensions: points -> target; with a code of 5 numbers"),
+    ),
+    "a cloud in space that all samples share": (
+        {"coords": (30, 3), "inputs": (N, 30), "targets": (N, 30, 2)},
+        {"names": {"targets": ["u", "v"]}},
+        ("points", (30,), "clouds of 30 points in 3 dimensions: points, input -> u, v"),
+    ),
+    "a mesh": (
+        {"coords": (N, 9, 7, 2), "targets": (N, 9, 7)},
+        {},
+        ("mesh", (9, 7), "a structured mesh of 9 x 7 sites: x, y -> target"),
+    ),
+    "a mesh, each coordinate an array": (
+        {"X": (N, 9, 7), "Y": (N, 9, 7), "targets": (N, 9, 7)},
+        {"coords": ["X", "Y"]},
+        ("mesh", (9, 7), None),
+    ),
+    "the sites of a mesh as a cloud": (
+        {"coords": (N, 9, 7, 2), "targets": (N, 9, 7)},
+        {"kind": "points"},
+        ("points", (63,), None),
+    ),
+    "a time series": (
+        {"targets": (N, 16, 12, 30)},
+        {},
+        ("frames", (16, 12), "a time series on a grid of 16 x 12 sites: target, 10 frames -> the next 20"),
+    ),
+    "several fields in time": (
+        {"u": (N, 16, 6), "v": (N, 16, 6)},
+        {"targets": ["u", "v"], "frames": (2, 3)},
+        ("frames", (16,), "a time series on a grid of 16 sites: u, v, 2 frames -> the next 3"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_kind_and_sites_follow_from_the_shapes(name):
+    shapes, roles, (kind, sites, words) = CASES[name]
+    found = layout(roles, **shapes)
+    assert (found.kind, found.sites, found.num_samples) == (kind, sites, N)
+    assert words is None or found.describe() == words
+
+
+REFUSED = {
+    "no targets": ({"a": (N, 4), "b": (N, 4)}, {}, "no array is called targets; the arrays are a, b"),
+    "another number of samples": (
+        {"inputs": (N, 4), "targets": (N - 1, 4)},
+        {},
+        r"inputs \(20, 4\), targets \(19, 4\)",
+    ),
+    "other sites": ({"inputs": (N, 4, 5), "targets": (N, 6, 5)}, {}, "share no grid"),
+    "an array that is not there": ({"targets": (N, 4)}, {"inputs": ["k"]}, "inputs: no array is called k"),
+    "a surface": (
+        {"coords": (N, 4, 5, 3), "targets": (N, 4, 5)},
+        {},
+        "as many coordinates as axes of sites, found are 3",
+    ),
+    "too many coordinates": ({"coords": (N, 9, 4), "targets": (N, 9)}, {}, "4 coordinates in coords"),
+    "coordinates elsewhere": ({"coords": (N, 9, 2), "targets": (N, 8)}, {}, "share no sites"),
+    "two fields of one name": (
+        {"coords": (N, 9, 8, 2), "targets": (N, 9, 8), "x": (N, 9, 8)},
+        {"inputs": ["x"]},
+        "called x",
+    ),
+    "too few names": (
+        {"inputs": (N, 9, 2), "targets": (N, 9)},
+        {"names": {"inputs": ["u"]}},
+        "1 names .* 2 channels of inputs",
+    ),
+    "a code on a grid": (
+        {"inputs": (N, 9), "targets": (N, 9), "code": (N, 3)},
+        {},
+        "code is a code, which only clouds take",
+    ),
+    "a field as a scalar": ({"inputs": (N, 9), "targets": (N, 9), "parameters": (N, 3, 3)}, {}, "expected are scalars"),
+    "one frame": ({"targets": (N, 9, 1)}, {}, "1 frame is no time series"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_fit_is_named(name):
+    shapes, roles, words = REFUSED[name]
+    with pytest.raises(InputError, match=words):
+        layout(roles, **shapes)
+
+
+def test_columns_are_cut_out_of_their_arrays():
+    inputs, coords = np.random.default_rng(0).random((3, 4, 5, 2)), np.random.default_rng(1).random((4, 5, 2))
+    blocks = {"inputs": inputs, "coords": coords}
+    second = Column("v", (4, 5), (Part("inputs", 1),)).values(blocks, 3)
+    assert second.dtype == np.float32
+    assert np.array_equal(second, inputs[..., 1].astype("f4"))
+    points = Column("points", (20, 2), tuple(Part("coords", axis, shared=True) for axis in range(2))).values(blocks, 3)
+    assert np.array_equal(points, np.tile(coords.reshape(1, 20, 2), (3, 1, 1)).astype("f4"))
+
+
+def test_names_that_no_store_can_hold_are_changed():
+    found = layout({"inputs": ["a/b"], "targets": ["_T"]}, **{"a/b": (N, 9), "_T": (N, 9)})
+    assert (found.reader["inputs"], found.reader["targets"]) == (["a_b"], ["T"])

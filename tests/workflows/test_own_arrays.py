@@ -1,0 +1,165 @@
+"""``benchmark=custom``: from a file of arrays to a trained model, its errors, pictures and predictions."""
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from experiments.own_data import complete
+from lsm.data.store import Store
+from lsm.errors import InputError
+from lsm.training import callbacks
+
+QUICK = ("benchmark=custom", "trainer.accelerator=cpu", "trainer.max_epochs=1", "metrics=[relative_l2]")
+
+
+def smooth(rng, *sites, count=20):
+    """Random waves ``(count, *sites)`` of mean 2."""
+    axes = np.meshgrid(*(np.linspace(0, 1, size) for size in sites), indexing="ij", sparse=True)
+    waves = [sum(np.cos(3 * rng.random() * axis + rng.random()) for axis in axes) for _ in range(count)]
+    return 2 + np.stack(waves) / len(sites)
+
+
+def arrays_of(kind):
+    rng = np.random.default_rng(0)
+    if kind == "grid":
+        inputs = smooth(rng, 16, 12)
+        return {"inputs": inputs, "targets": inputs**2, "parameters": rng.random(20)}
+    if kind == "frames":
+        return {"targets": smooth(rng, 12, 12, 5)}
+    sites = (30,) if kind == "points" else (12, 10)
+    coords = rng.random((20, *sites, 2)) * 100 - 20
+    return {"coords": coords, "targets": 1 + coords.sum(axis=-1) ** 2, "inputs": smooth(rng, *sites)}
+
+
+SMALL = {
+    "grid": ("model.width=8",),
+    "mesh": ("model=unet", "model.width=4", "model.num_scales=2", "recipe=paper"),
+    "points": ("model.width=8", "model.num_scales=1", "model.projection.resolution=24"),
+    "frames": ("model.width=8", "model.num_scales=1", "data.frames=[2,2]"),
+}
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_from_a_file_to_predictions(kind, place, command, capsys):
+    arrays = arrays_of(kind)
+    np.savez("my data.npz", **arrays)
+    file = "data.file='my data.npz'"
+    result = command("train", *QUICK, file, *SMALL[kind], "run_dir=run")
+    told = capsys.readouterr().out
+    assert "my data.npz is taken as " in told
+    assert "data.splits={train:[0,16],validation:[16,18],test:[18,20]}" in told
+    config = torch.load(result.last, weights_only=True)["lsm"]["run"]["config"]
+    assert (config["preset"], config["benchmark"]["name"], config["trainer"]["max_epochs"]) == ("own", "my_data", 1)
+    (place / "my data.npz").unlink()  # the run no longer needs the file
+    if kind == "mesh":
+        assert command("train", "resume=run", "trainer.max_epochs=2").metrics
+    errors = command("evaluate", "checkpoint=run", "device=cpu", "metrics=[relative_l2]")
+    assert errors["relative_l2"]["num_samples"] == 2
+    assert np.isfinite(errors["relative_l2"]["mean"])
+    if kind == "frames":
+        arrays = {"target": arrays["targets"][..., :2]}
+    np.savez("new.npz", **{name: values for name, values in arrays.items() if name != "targets"})
+    output = command("predict", "checkpoint=run", "input=new.npz", "output=out.npz", "device=cpu")
+    predicted = np.load(output)["target"]
+    assert predicted.shape == (
+        (*arrays_of(kind)["targets"].shape[:-1], 2) if kind == "frames" else arrays["targets"].shape
+    )
+
+
+def test_samples_are_drawn_into_splits_by_seed(place, compose):
+    np.savez("my.npz", **arrays_of("grid"))
+    orders = []
+    for more in ((), (), ("data.split_seed=1",), ("data.splits={train:[0,10],validation:[10,12],test:[12,20]}",)):
+        options = ("benchmark=custom", "data.file=my.npz", *more)
+        cfg, found, _ = complete(compose("train", *options), options)
+        assert cfg == compose("train", *found), "what was found is what a user could have typed"
+        with Store(cfg.data.path) as store:
+            order = store.bookkeeping()["sample"].tolist()
+            assert np.array_equal(store.field("input")[3], arrays_of("grid")["inputs"][order[3]].astype("f4"))
+            orders.append(order)
+    assert sorted(orders[0]) == list(range(20)) != orders[0]
+    assert orders[0] == orders[1] != orders[2]
+    assert orders[3] == list(range(20)), "typed splits are those of the file"
+    assert cfg.data.splits.train == [0, 10]
+    assert len(list((place / "data").glob("my_*.h5"))) == 3
+
+
+def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch):
+    calls = []
+    monkeypatch.setattr(callbacks, "update_bn", lambda batches, *_: calls.append(len(list(batches))))
+    arrays = arrays_of("grid")
+    with h5py.File("my.h5", "w") as file:
+        file["k"], file["T"] = arrays["inputs"], arrays["targets"]
+        file["T"].attrs["unit"] = "K"
+    options = (*QUICK, "data.file=my.h5", "data.inputs=[k]", "data.targets=[T]", *SMALL["grid"], "run_dir=run")
+    options += ("recipe=paper", "batch_norm_batches=20")
+    result = command("train", *options, "resume=auto")
+    spec = torch.load(result.last, weights_only=True)["lsm"]["spec"]
+    assert calls == [4], "the statistics of batch norm are re-estimated, once an epoch, from all 16 training samples"
+    assert (spec["inputs"][0], spec["targets"][0]) == ({"name": "k", "unit": "1"}, {"name": "T", "unit": "K"})
+    assert command("train", *options, "resume=auto").metrics == {}, "nothing is left to do"
+    with h5py.File("my.h5", "a") as file:
+        file["T"][0] += 1
+    with pytest.raises(InputError, match="holds other data than"):
+        command("train", *options, "resume=auto", "trainer.max_epochs=2")
+
+
+REFUSED = {
+    "no file": ((), "benchmark=custom takes a file of arrays: add data.file=FILE"),
+    "a file that is not there": (("data.file=gone.npz",), "gone.npz does not exist"),
+    "one array": (("data.file=one.npy",), "expected is a file .npz, .h5, .mat"),
+    "other names": (("data.file=other.npz",), "other.npz: no array is called targets; the arrays are a"),
+    "a value that is missing": (("data.file=hole.npz",), "hole.npz holds target of sample 7 with a value that is NaN"),
+    "fractions": (("data.file=my.npz", "data.fractions=[0.5,0.1]"), "expected three that sum to 1"),
+    "a role of another kind": (("data.file=my.npz", "data.inputs=3"), "data.inputs is 3, expected a list"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_mistakes_are_named(name, place, command):
+    options, words = REFUSED[name]
+    arrays = arrays_of("grid")
+    np.savez("my.npz", **arrays)
+    np.savez("other.npz", a=arrays["inputs"])
+    np.save("one.npy", arrays["inputs"])
+    arrays["targets"][7, 3, 3] = np.nan
+    np.savez("hole.npz", **arrays)
+    with pytest.raises((InputError, FileNotFoundError), match=words):
+        command("train", *QUICK, *options, "run_dir=run")
+
+
+def test_a_file_is_inspected(place, command, capsys):
+    arrays = arrays_of("mesh")
+    arrays["inputs"][2, 0, :3] = np.nan
+    np.savez("my.npz", **arrays)
+    assert command("inspect", "file=my.npz").read_bytes()[1:4] == b"PNG"
+    told = capsys.readouterr().out
+    assert "20 samples, taken as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
+    (line,) = [line for line in told.splitlines() if line.startswith("inputs")]
+    assert line.split()[1:6] == ["20", "x", "12", "x", "10"]
+    assert line.endswith("3 NaN in 1 sample")
+    finite = arrays["inputs"][np.isfinite(arrays["inputs"])]
+    assert [float(word) for word in line.split()[7:10]] == pytest.approx(
+        [finite.min(), finite.mean(), finite.max()], rel=1e-5
+    )
+    assert command("inspect", "file=my.npz", "data.targets=[targets,inputs]", "data.inputs=[gone]") is None
+    assert (
+        "cannot be trained on without further options: my.npz: inputs: no array is called gone"
+        in capsys.readouterr().out
+    )
+
+
+def test_a_store_is_inspected(place, command, darcy_store, capsys):
+    assert command("inspect", f"file={darcy_store}", "sample=8").is_file()
+    told = capsys.readouterr().out
+    assert "store of darcy, 9 samples" in told
+    assert "permeability  9 x 25 x 25" in told
+    with pytest.raises(InputError, match="sample=9 is not in the file, which has 0 to 8"):
+        command("inspect", f"file={darcy_store}", "sample=9")

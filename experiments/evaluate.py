@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from experiments.app import command
+from experiments.bands import print_coverage
 from experiments.evaluations import Evaluated, evaluate_all, group_models
 from experiments.revision import code_revision
 from lsm.files import write_whole
@@ -65,7 +66,14 @@ def _report(one: Evaluated, folder: Path) -> None:
     for name, parts in one.evaluation.parts.items():
         means = (f"{part} {_mean(one.metrics[name][part])}" for part in parts)
         console.print(f"{name}: {', '.join(means)}", soft_wrap=True)
+    _report_bands(one)
     console.print(f"metrics: {folder / 'metrics.json'}\nsamples: {folder / 'samples.csv'}", soft_wrap=True)
+
+
+def _report_bands(one: Evaluated) -> None:
+    if one.coverage is not None:
+        fields = [channel.name for channel in one.data.spec.targets]
+        print_coverage(one.metrics["bands"], fields, one.coverage.num_samples)
 
 
 def _mean(summary: Mapping[str, Any] | None) -> str:
@@ -97,6 +105,8 @@ def _compare(evaluated: Mapping[str, Evaluated], split: str, folder: Path) -> di
     write_whole(folder / "comparison.json", json.dumps(comparison, indent=2) + "\n")
     write_whole(folder / "comparison.csv", _table_of(models, evaluated))
     _report_comparison(models, pairs, refused)
+    for one in evaluated.values():
+        _report_bands(one)
     console.print(f"comparison: {folder / 'comparison.json'}, {folder / 'comparison.csv'}", soft_wrap=True)
     return comparison
 

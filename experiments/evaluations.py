@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from omegaconf import DictConfig
 
+from experiments.bands import bands_file, calibrate_bands, coverage_if_calibrated, describe_coverage
 from experiments.device import choose_device
-from experiments.folders import find_checkpoints, labels_of
+from experiments.folders import ensemble_folder, find_checkpoints, labels_of
 from experiments.revision import code_revision
 from experiments.runs import NO_PART, difference, essence, load_run
 from lsm.errors import InputError
@@ -25,10 +26,15 @@ if TYPE_CHECKING:
 
     from lsm.checkpoint import Checkpoint
     from lsm.comparison import Model
+    from lsm.conformal import Coverage
     from lsm.data.datamodule import FieldDataModule, Split
     from lsm.evaluation import Evaluation
     from lsm.fields import FieldBatch
     from lsm.solver import NeuralSolver
+
+
+#: Label of the mean prediction of several checkpoints.
+ENSEMBLE = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Evaluated:
         data: its data.
         evaluation: errors of each sample.
         metrics: the content of ``metrics.json``.
+        coverage: of its bands, if they were calibrated.
     """
 
     path: Path
@@ -48,6 +55,7 @@ class Evaluated:
     data: FieldDataModule
     evaluation: Evaluation
     metrics: dict[str, Any]
+    coverage: Coverage | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -74,19 +82,55 @@ def evaluate_all(cfg: DictConfig) -> dict[str, Evaluated]:
     """Evaluate each checkpoint of ``checkpoint``, by its label.
 
     Args:
-        cfg: options as of :func:`experiments.runs.load_run`, and ``device``; perhaps ``metrics`` and ``transforms``.
+        cfg: options as of :func:`experiments.runs.load_run`, and ``device``; perhaps ``metrics``, ``transforms``, ``bands`` and
+            ``ensemble``, which adds the mean prediction of several checkpoints under this label.
     """
     paths = find_checkpoints(cfg.checkpoint)
-    return {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
+    evaluated = {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
+    if cfg.ensemble:
+        if len(evaluated) == 1 or ENSEMBLE in evaluated:
+            raise InputError(f"an ensemble needs several checkpoints, none of them called {ENSEMBLE}", ("ensemble",))
+        evaluated[ENSEMBLE] = _evaluate_together(cfg, list(evaluated.values()))
+    return evaluated
 
 
 def _evaluate(cfg: DictConfig, path: Path) -> Evaluated:
     one = cfg.copy()
     one.checkpoint = str(path)
     checkpoint, data = load_run(one)
-    errors = _measure(one, checkpoint, data)
+    return _evaluated(one, path, checkpoint, data, bands_file(str(path)))
+
+
+def _evaluate_together(cfg: DictConfig, members: Sequence[Evaluated]) -> Evaluated:
+    """The mean prediction of several checkpoints on the data of the first; it has neither seed nor epoch."""
+    from lsm.ensemble import Ensemble
+
+    first, path = members[0], ensemble_folder(cfg.checkpoint) / ENSEMBLE
+    solver = Ensemble([member.checkpoint.solver for member in members])
+    config = {**first.config, "model": {"name": ENSEMBLE, "members": len(members)}, "seed": None}
+    run = {**first.checkpoint.run, "config": config, "overrides": None}
+    checkpoint = replace(first.checkpoint, solver=solver, run=run, epoch=None, path=path)
+    return _evaluated(cfg, path, checkpoint, first.data, bands_file(cfg.checkpoint))
+
+
+def _evaluated(cfg: DictConfig, path: Path, checkpoint: Checkpoint, data: FieldDataModule, bands: Path) -> Evaluated:
+    errors = _measure(cfg, checkpoint, data)
     _require_finite(errors, data, cfg.split, cfg.get("metrics") or ["relative_l2"])
-    return Evaluated(path, checkpoint, data, errors, _describe(one, checkpoint, data, errors))
+    metrics = _describe(cfg, checkpoint, data, errors)
+    coverage = _coverage(cfg, checkpoint, data, bands)
+    if coverage is not None:
+        metrics["bands"] = describe_coverage(bands, coverage, [channel.name for channel in data.spec.targets])
+    return Evaluated(path, checkpoint, data, errors, metrics, coverage)
+
+
+def _coverage(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, path: Path) -> Coverage | None:
+    """Coverage of bands that are calibrated now, or with ``bands=null`` of those that were."""
+    if cfg.bands is False:
+        return None
+    if cfg.get("transforms"):
+        raise InputError("bands are those of plain predictions; leave out the transforms")
+    find = calibrate_bands if cfg.bands else coverage_if_calibrated
+    return find(checkpoint.solver, data, path, cfg.split, choose_device(cfg.device))
 
 
 def _measure(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Evaluation:

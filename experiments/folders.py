@@ -119,6 +119,11 @@ def _results_folder(checkpoint: str | Sequence[str], kind: str) -> str:
     return str(_shared_folder(paths) / "comparison" / _folder_name("+".join(labels_of(paths))))
 
 
+def ensemble_folder(checkpoint: str | Sequence[str]) -> Path:
+    """Where what belongs to several checkpoints together lies: ``comparison/A+B`` in the folder that their runs share."""
+    return Path(_results_folder(checkpoint, "comparison"))
+
+
 def require_place(name: str, place: Any) -> None:
     """Refuse a path that an unset shell variable left empty, which would be the root folder, and an unexpanded ``~``.
 

@@ -24,6 +24,12 @@ _TERMINATED = 143
 
 _ELSEWHERE = "choose another folder: data_dir=, run_dir=, or export= of lsm-convert"
 
+#: How to install the optional packages that bring some choices of a group.
+_EXTRAS = {
+    name: f'{name} comes with `pip install "latent-spectral-models[slurm]"`, from a checkout `pip install -e ".[slurm]"`'
+    for name in ("submitit_slurm", "submitit_local")
+}
+
 #: Options of the commands, by the names under which the library knows their values.
 OPTION_NAMES = {
     "batch_size": "data.batch_size",
@@ -45,6 +51,9 @@ OPTION_NAMES = {
     "names": "data.names={ARRAY:[NAME,..]}",
     "fractions": "data.fractions",
     "output": "output=",
+    "level": "level=",
+    "band": "band=site|field",
+    "ensemble": "ensemble=true",
 }
 
 
@@ -111,8 +120,9 @@ def _gpu_is_full(error: Exception) -> bool:
 
 def _describe_configuration(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
-        group, _, choice = str(error.missing_cfg_file).partition("/")
-        return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}"
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        missing = f"; {_EXTRAS[choice]}" if choice in _EXTRAS else ""
+        return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}{missing}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{str(error).splitlines()[0].rpartition(': ')[2]}= is missing; --help describes it"
     if isinstance(error, OverrideParseException):

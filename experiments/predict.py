@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 
 from experiments.app import command
+from experiments.bands import band_of, members_of
 from experiments.device import choose_device
+from experiments.folders import find_checkpoints
 from experiments.runs import load_trained
 from lsm.errors import InputError
 from lsm.files import require_free
@@ -25,7 +28,7 @@ def run(cfg: DictConfig) -> Path:
     Raises:
         InputError: input, output or template is missing, or the output exists.
     """
-    checkpoint = load_trained(cfg)
+    checkpoint = _load(cfg)
     if cfg.template is not None:
         return _write_template(checkpoint, Path(cfg.template), cfg.overwrite)
     if cfg.input is None or cfg.output is None:
@@ -35,11 +38,28 @@ def run(cfg: DictConfig) -> Path:
     return _predict(cfg, checkpoint, Path(cfg.input), Path(cfg.output))
 
 
+def _load(cfg: DictConfig) -> Checkpoint:
+    """The checkpoint; several as one that predicts their mean, and records where all of them lie."""
+    found = []
+    for path in find_checkpoints(cfg.checkpoint):
+        one = cfg.copy()
+        one.checkpoint = str(path)
+        found.append(load_trained(one))
+    if len(found) == 1:
+        return found[0]
+
+    from lsm.ensemble import Ensemble
+
+    together = ", ".join(str(checkpoint.path) for checkpoint in found)
+    solver = Ensemble([checkpoint.solver for checkpoint in found])
+    return replace(found[0], solver=solver, epoch=None, path=Path(together))
+
+
 def _write_template(checkpoint: Checkpoint, path: Path, overwrite: bool) -> Path:
     from lsm.prediction import write_template
 
     _protect(path, overwrite)
-    for name, shape in write_template(checkpoint.solver, path).items():
+    for name, shape in write_template(members_of(checkpoint.solver)[0], path).items():
         console.print(f"{name}: {' x '.join(map(str, shape))}")
     console.print(
         f"wrote {path}; the first axis is that of the samples, of which there may be any number", soft_wrap=True
@@ -59,6 +79,7 @@ def _predict(cfg: DictConfig, checkpoint: Checkpoint, source: Path, target: Path
             target,
             provenance_of(checkpoint),
             batch_size=cfg.batch_size,
+            band=band_of(cfg, solver),
             track=lambda starts: progress.track(starts, description="batches"),
         )
     for warning in check.warnings():

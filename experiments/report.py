@@ -56,7 +56,7 @@ def _run(one: Evaluated, cfg: DictConfig) -> Run:
     history = read_history(run_of(one.path))
     metric = monitored(history) if history else ""
     curves = series_of(history, metric) if history else {}
-    return Run(curves, metric, facts_of(one), essence(one.config), _painter(one, cfg))
+    return Run(curves, metric, facts_of(one), essence(one.config), _painter(one, cfg), one.coverage)
 
 
 def _painter(one: Evaluated, cfg: DictConfig) -> Callable[[int, str], Figure]:

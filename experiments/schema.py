@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lsm.registry import Count, Index, Names, Positive, Resolution, check_value
 
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
+Level = Annotated[float, Interval(gt=0, lt=1)]
 Split = Literal["train", "validation", "test"]
 
 
@@ -78,6 +79,8 @@ class EvaluateOptions(SplitOptions):
     batch_size: Count
     metrics: Names | None
     transforms: Sequence[str]
+    bands: bool | None
+    ensemble: bool
     run_dir: str
 
 
@@ -87,17 +90,25 @@ class ReportOptions(SplitOptions):
     checkpoint: str | Names
     batch_size: Count
     dpi: Count
+    bands: bool | None
+    ensemble: bool
     output: str
 
 
 class VisualizeOptions(SplitOptions):
     """Options of ``lsm-visualize``."""
 
-    checkpoint: str
+    checkpoint: str | Names
+    what: Literal["samples", "latents", "errors", "gallery"]
     samples: Sequence[Index] | None
+    format: Literal["png", "pdf", "svg", "vtk"]
     dpi: Count
+    level: Level | None
+    band: Literal["site", "field"]
     animate: bool
+    animation: Literal["gif", "mp4"]
     animation_dpi: Count
+    gallery_dpi: Count
     curve: bool
     run_dir: str
 
@@ -149,10 +160,12 @@ class TableOptions:
 class PredictOptions:
     """Options of ``lsm-predict``."""
 
-    checkpoint: str
+    checkpoint: str | Names
     input: str | None
     output: str | None
     template: str | None
+    level: Level | None
+    band: Literal["site", "field"]
     batch_size: Count
     device: str
     overwrite: bool

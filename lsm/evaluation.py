@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lsm.data.symmetry import Symmetry, apply, elements, undo
+from lsm.ensemble import Ensemble
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.metrics import METRICS, Metric, has_interior, parts_of
@@ -28,7 +29,9 @@ TRANSFORMS: Registry = Registry("transform")
 
 
 @TRANSFORMS.register("batch_statistics")
-def use_batch_statistics(predict: Predictor, solver: NeuralSolver, symmetries: Sequence[Symmetry]) -> Predictor:
+def use_batch_statistics(
+    predict: Predictor, solver: NeuralSolver | Ensemble, symmetries: Sequence[Symmetry]
+) -> Predictor:
     """Normalise by the statistics of each test batch ``(b, *sites, c)``, as the published Navier-Stokes script does."""
 
     def transformed(batch: FieldBatch) -> Tensor:
@@ -39,7 +42,9 @@ def use_batch_statistics(predict: Predictor, solver: NeuralSolver, symmetries: S
 
 
 @TRANSFORMS.register("symmetry_average")
-def average_over_symmetries(predict: Predictor, solver: NeuralSolver, symmetries: Sequence[Symmetry]) -> Predictor:
+def average_over_symmetries(
+    predict: Predictor, solver: NeuralSolver | Ensemble, symmetries: Sequence[Symmetry]
+) -> Predictor:
     """Average the predictions ``(b, *sites, c)`` for all images of a sample under the benchmark's symmetry group.
 
     Raises:
@@ -136,7 +141,7 @@ def summary(errors: np.ndarray, interval: tuple[float, float]) -> dict[str, Any]
 
 
 def measure(
-    solver: NeuralSolver,
+    solver: NeuralSolver | Ensemble,
     batches: Iterable[FieldBatch],
     device: torch.device,
     metrics: Sequence[str] | None = None,
@@ -146,7 +151,7 @@ def measure(
     """Errors of every sample, in evaluation mode and without gradients.
 
     Args:
-        solver: the solver; it is moved to the device.
+        solver: the solver, or several as one; it is moved to the device.
         batches: samples with their truth, ``(b, *sites, c)`` in physical units, at any resolution that the solver takes.
         device: where to compute.
         metrics: names of :data:`lsm.metrics.METRICS`; by default those of :func:`standard_metrics`.

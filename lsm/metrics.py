@@ -147,12 +147,12 @@ def _band_names(spec: FieldSpec) -> tuple[str, ...]:
     """The bands that hold wave numbers of the grid; a coarse one has no high ones."""
     if spec.geometry != "grid":
         return ()
-    largest = sum((spec.sites[axis] // 2) ** 2 for axis in _spatial(spec)) ** 0.5
+    largest = sum((spec.sites[axis] // 2) ** 2 for axis in spatial_axes(spec)) ** 0.5
     lowest = dict(zip(BANDS, [0.0, *BANDS.values()], strict=False))
     return tuple(name for name in BANDS if lowest[name] < largest)
 
 
-def _spatial(spec: FieldSpec) -> list[int]:
+def spatial_axes(spec: FieldSpec) -> list[int]:
     """Positions of the axes of the sites but that of time."""
     return [position for position, name in enumerate(spec.axes) if name != "time"]
 
@@ -173,17 +173,17 @@ def relative_l2_per_band(prediction: Tensor, batch: FieldBatch, spec: FieldSpec)
     if spec.geometry != "grid":
         raise InputError("only a regular grid has spectral bands; choose another error than relative_l2_per_band")
     _check_shapes(prediction, batch.targets)
-    axes = [1 + position for position in _spatial(spec)]
+    axes = [1 + position for position in spatial_axes(spec)]
     power = torch.fft.fftn(prediction - batch.targets, dim=axes).abs().square()
     total = torch.fft.fftn(batch.targets, dim=axes).abs().square().flatten(1).sum(dim=1)
-    numbers = _wave_numbers(batch.targets, axes)
+    numbers = wave_numbers(batch.targets, axes)
     ends = torch.tensor(list(BANDS.values()), device=numbers.device, dtype=numbers.dtype)
     band = torch.bucketize(numbers, ends).expand(power.shape)
     parts = [torch.where(band == index, power, 0.0).flatten(1).sum(dim=1) for index in range(len(_band_names(spec)))]
     return (torch.stack(parts, dim=1) / total[:, None]).sqrt()
 
 
-def _wave_numbers(field: Tensor, axes: list[int]) -> Tensor:
+def wave_numbers(field: Tensor, axes: list[int]) -> Tensor:
     """``|k|`` of each Fourier mode along some axes, with axes of length 1 elsewhere."""
     squares = torch.zeros((), device=field.device, dtype=torch.float64)
     for axis in axes:
@@ -208,7 +208,7 @@ def relative_l2_per_region(prediction: Tensor, batch: FieldBatch, spec: FieldSpe
         raise InputError("these sites have no boundary and interior; choose another error than relative_l2_per_region")
     _check_shapes(prediction, batch.targets)
     rim = torch.zeros(batch.targets.shape[1:-1], dtype=torch.bool, device=prediction.device)
-    for position in _spatial(spec):
+    for position in spatial_axes(spec):
         rim.movedim(position, 0)[[0, -1]] = True
     squares = (prediction - batch.targets).square()
     means = torch.stack([squares[:, region].flatten(1).mean(dim=1) for region in (rim, ~rim)], dim=1)

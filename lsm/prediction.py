@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from lsm.conformal import Band
 from lsm.data import vtk_files
 from lsm.data.array_files import NAMELESS, ArrayInFile, open_arrays, require_format, write_arrays, write_record
 from lsm.data.store import MAX_SAMPLE_BYTES
+from lsm.ensemble import Ensemble
 from lsm.errors import InputError
 from lsm.fields import FieldSpec, shapes
 from lsm.solver import NeuralSolver
@@ -36,9 +38,9 @@ def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
     return arrays | {channel.name: () for channel in spec.parameters}
 
 
-def predicted_arrays(spec: FieldSpec) -> dict[str, str]:
-    """Names of predicted arrays, ``(samples, *sites)`` or ``(samples, *sites, frames)``, and their units."""
-    return {channel.name: channel.unit for channel in spec.targets}
+def predicted_arrays(spec: FieldSpec, suffixes: Sequence[str] = ("",)) -> dict[str, str]:
+    """Names of predicted arrays, ``(samples, *sites[, frames])``, and their units; each field once for each suffix."""
+    return {channel.name + suffix: channel.unit for suffix in suffixes for channel in spec.targets}
 
 
 class InputFile:
@@ -239,7 +241,7 @@ class RangeCheck:
         found: smallest and largest value found, and those of the training data.
     """
 
-    solver: NeuralSolver
+    solver: NeuralSolver | Ensemble
     samples: dict[str, int] = field(default_factory=dict)
     found: dict[str, list[float]] = field(default_factory=dict)
 
@@ -281,43 +283,49 @@ def open_inputs(path: Path, spec: FieldSpec) -> Iterator[InputFile]:
 
 
 def predict_file(
-    solver: NeuralSolver,
+    solver: NeuralSolver | Ensemble,
     source: Path,
     target: Path,
     provenance: Mapping[str, Any],
     *,
     batch_size: int = 20,
+    band: Band | None = None,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> RangeCheck:
     """Predict the fields of all samples of a file, a block of samples in memory at a time.
 
     Args:
-        solver: in evaluation mode, on the device that computes.
+        solver: in evaluation mode, on the device that computes; of an ensemble the spread ``NAME_spread`` is written too.
         source: file of inputs.
         target: file to make, one array per predicted field, of the axes of the input arrays; in a ``.npy`` file one array
             ``prediction``, ``(samples, *sites, c)``. A VTK file is made from a VTK file.
         provenance: plain data to store with the fields.
         batch_size: samples in a block.
+        band: whose limits ``NAME_low`` and ``NAME_high`` are written too.
         track: wraps the first samples of the blocks, to show progress.
     Raises:
         InputError: a file is of another format, or its arrays do not fit.
     """
     require_format(target)
-    if problem := _find_conflict(source, target):
+    suffixes = _suffixes(solver, band)
+    if problem := _find_conflict(source, target, suffixes):
         raise InputError(problem)
     check = RangeCheck(solver)
-    record = {"fields": predicted_arrays(solver.spec), "input": source.name, **provenance}
+    record: dict[str, Any] = {"fields": predicted_arrays(solver.spec, suffixes), "input": source.name, **provenance}
+    record |= {} if band is None else {"band": band.describe()}
     with open_inputs(source, solver.spec) as inputs:
         # A block has at most as many bytes as one sample may have.
         batch_size = max(1, min(batch_size, int(MAX_SAMPLE_BYTES) // inputs.sample_bytes))
         starts = range(0, inputs.num_samples, batch_size)
-        blocks = _blocks(solver, inputs, track(starts), batch_size, check)
+        blocks = _blocks(solver, inputs, track(starts), batch_size, check, band)
         write = _write_vtk if target.suffix in vtk_files.SUFFIXES else _write_blocks
         write(solver.spec, source, target, inputs.num_samples, blocks, record, check)
     return check
 
 
-def _find_conflict(source: Path, target: Path) -> str | None:
+def _find_conflict(source: Path, target: Path, suffixes: Sequence[str]) -> str | None:
+    if target.suffix == ".npy" and len(suffixes) > 1:
+        return f"{target}: a .npy file holds one array, no band or spread beside it; choose another format"
     if source.resolve() == target.resolve():
         return f"{target} is the file of inputs; choose another output"
     if target.suffix in vtk_files.SUFFIXES and source.suffix not in vtk_files.SUFFIXES:
@@ -325,14 +333,40 @@ def _find_conflict(source: Path, target: Path) -> str | None:
     return None
 
 
+#: Arrays of one block by what is added to the name of a field.
+_Block = tuple[slice, dict[str, np.ndarray]]
+
+
+def _suffixes(solver: NeuralSolver | Ensemble, band: Band | None) -> list[str]:
+    spread, limits = isinstance(solver, Ensemble), band is not None
+    return ["", *(["_spread"] if spread else []), *(["_low", "_high"] if limits else [])]
+
+
+def _predict(solver: NeuralSolver | Ensemble, given: Mapping[str, Any], band: Band | None) -> dict[str, np.ndarray]:
+    """All target channels ``(b, *sites, c)`` by suffix: the prediction, the spread of an ensemble, the limits of a band."""
+    if isinstance(solver, Ensemble):
+        mean, spread = solver.predict_with_spread(**given)
+        found = {"": mean, "_spread": spread}
+    else:
+        found = {"": solver.predict(**given)}
+    if band is not None:
+        found["_low"], found["_high"] = band.limits(found[""])
+    return found
+
+
 def _blocks(
-    solver: NeuralSolver, inputs: InputFile, starts: Iterable[int], batch_size: int, check: RangeCheck
-) -> Iterator[tuple[slice, np.ndarray]]:
+    solver: NeuralSolver | Ensemble,
+    inputs: InputFile,
+    starts: Iterable[int],
+    batch_size: int,
+    check: RangeCheck,
+    band: Band | None,
+) -> Iterator[_Block]:
     for start in starts:
         stop = min(start + batch_size, inputs.num_samples)
         given = inputs.block(start, stop)
         check.add(given)
-        yield slice(start, stop), solver.predict(**given)
+        yield slice(start, stop), _predict(solver, given, band)
 
 
 def _by_field(spec: FieldSpec, values: np.ndarray) -> dict[str, np.ndarray]:
@@ -347,17 +381,20 @@ def _write_blocks(
     source: Path,
     target: Path,
     num_samples: int,
-    blocks: Iterator[tuple[slice, np.ndarray]],
+    blocks: Iterator[_Block],
     record: dict[str, Any],
     check: RangeCheck,
 ) -> None:
-    def named(values: np.ndarray) -> dict[str, np.ndarray]:
-        return {"prediction": values} if target.suffix == ".npy" else _by_field(spec, values)
+    def named(values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if target.suffix == ".npy":
+            return {"prediction": values[""]}
+        fields = {suffix: _by_field(spec, array) for suffix, array in values.items()}
+        return {name + suffix: array for suffix, each in fields.items() for name, array in each.items()}
 
     where, values = next(blocks)
     first = named(values)
     made = {name: (num_samples, *array.shape[1:]) for name, array in first.items()}
-    with write_arrays(target, made, predicted_arrays(spec), record) as arrays:
+    with write_arrays(target, made, record["fields"], record) as arrays:
         for name, array in first.items():
             arrays[name][where] = array
         for where, values in blocks:
@@ -371,13 +408,16 @@ def _write_vtk(
     source: Path,
     target: Path,
     num_samples: int,
-    blocks: Iterator[tuple[slice, np.ndarray]],
+    blocks: Iterator[_Block],
     record: dict[str, Any],
     check: RangeCheck,
 ) -> None:
     ((_, values),) = blocks
-    names = spec.target_names
-    fields = {name: values[0, ..., index].flatten(order="F") for index, name in enumerate(names)}
+    fields = {
+        name + suffix: array[0, ..., index].flatten(order="F")
+        for suffix, array in values.items()
+        for index, name in enumerate(spec.target_names)
+    }
     vtk_files.write_mesh(target, source, fields)
     write_record(target, {**record, "outside_training_range": check.warnings()})
 

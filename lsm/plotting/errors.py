@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
+from lsm.conformal import Coverage
 from lsm.plotting.curve import spell
 from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
 
@@ -91,6 +93,32 @@ def draw_frames(parts: Mapping[str, Mapping[str, Interval]], names: Sequence[str
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
     _label(axes, "frame", spell(metric.partition("_per_")[0]))
+    return figure
+
+
+def draw_reliability(coverage: Coverage, fields: Sequence[str], title: str) -> Figure:
+    """Share of test samples inside bands against the probability that the bands state.
+
+    Args:
+        coverage: of bands of several levels.
+        fields: names of the target fields.
+        title: headline.
+    """
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    axes.set_title(title, fontsize=TITLE_SIZE)
+    axes.fill_between(
+        coverage.levels, *np.transpose(coverage.expected()), color="0.88", linewidth=0, label="95 % range"
+    )
+    axes.plot([0, 1], [0, 1], color="0.5", linewidth=0.8)
+    for number, name in enumerate(fields):
+        of = f" of {name.replace('_', ' ')}" if len(fields) > 1 else ""
+        style: dict[str, Any] = {"color": f"C{number}", "linewidth": 1, "markersize": 4}
+        axes.plot(coverage.levels, coverage.site[:, number], marker="o", label=f"sites{of}", **style)
+        axes.plot(coverage.levels, coverage.field[:, number], "--", marker="s", label=f"whole field{of}", **style)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    _label(axes, "probability that the band states", "share of the test samples inside")
+    axes.legend(fontsize=TICK_SIZE, loc="upper left")
     return figure
 
 

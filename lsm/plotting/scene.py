@@ -2,34 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from lsm.conformal import Band
 from lsm.fields import Channel, FieldBatch, FieldSpec
 from lsm.plotting.display import Display
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One sample and its prediction in at most two dimensions of space; see :func:`scene_of`.
+    """One sample and its predictions in at most two dimensions of space; see :func:`scene_of`.
 
     Args:
         spec, display: as in :func:`lsm.plotting.draw_sample`.
         sample: inputs ``(*sites, c_in)`` and targets ``(*sites, c_out)``, in physical units.
-        prediction: ``(*sites, c_out)``.
+        predictions: ``(*sites, c_out)``, by the name of the model; a single one has an empty name.
         fields: index of each input that is a field; the others are coordinates of the sites.
         remark: which part of a volume this is, for the headline.
+        half_width: ``(*sites, c_out)`` of a band around the prediction, and what the band is called.
     """
 
     spec: FieldSpec
     display: Display
     sample: FieldBatch
-    prediction: Tensor
+    predictions: Mapping[str, Tensor]
     fields: tuple[int, ...]
     remark: str = ""
+    half_width: Tensor | None = None
+    band: str = ""
 
     @property
     def coords(self) -> np.ndarray | None:
@@ -48,7 +54,20 @@ class Scene:
         values = [] if self.sample.parameters is None else self.sample.parameters.tolist()
         parameters = [_in_words(*pair) for pair in zip(self.spec.parameters, values, strict=True)]
         first = title + self.remark + (f", {time}" if time else "")
-        return "\n".join([first, ", ".join(parameters)] if parameters else [first])
+        return "\n".join([first, *([", ".join(parameters)] if parameters else []), *self._inside()])
+
+    def _inside(self) -> list[str]:
+        """How many sites of the sample lie in the band, in words."""
+        if self.half_width is None:
+            return []
+        (prediction,) = self.predictions.values()
+        inside = ((prediction - self.sample.targets).abs() <= self.half_width).float().mean()
+        return [f"{self.band}: {100 * inside:.3g} % of the values are inside"]
+
+    def change(self, cut: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+        """Predictions and half-width with only some of their sites, as arguments of :class:`Scene`."""
+        width = None if self.half_width is None else cut(self.half_width)
+        return {"predictions": {name: cut(field) for name, field in self.predictions.items()}, "half_width": width}
 
 
 def _in_words(channel: Channel, value: float) -> str:
@@ -60,13 +79,22 @@ def masked(values: np.ndarray, drawn: np.ndarray | bool = True) -> np.ma.MaskedA
     return np.ma.masked_array(values, mask=~np.isfinite(values) | np.logical_not(drawn))
 
 
-def scene_of(spec: FieldSpec, display: Display, sample: FieldBatch, prediction: Tensor) -> Scene:
+def scene_of(
+    spec: FieldSpec,
+    display: Display,
+    sample: FieldBatch,
+    predictions: Tensor | Mapping[str, Tensor],
+    band: Band | None = None,
+) -> Scene:
     """What can be drawn of one sample ``(*sites, c)``, given as in :func:`lsm.plotting.draw_sample`.
 
     Of a volume, the sites in the middle of its third dimension are kept: one plane of a lattice or mesh, a thin slab of a
     cloud. The points of a cloud along a line are sorted.
     """
-    scene = Scene(spec, display.restricted_to(spec), sample, prediction, _field_inputs(spec, sample))
+    named = {"": predictions} if isinstance(predictions, Tensor) else predictions
+    width = None if band is None else torch.as_tensor(band.half_width).expand_as(sample.targets)
+    fields, shown = _field_inputs(spec, sample), display.restricted_to(spec)
+    scene = Scene(spec, shown, sample, named, fields, half_width=width, band=str(band or ""))
     if spec.geometry == "points":
         return _of_cloud(scene)
     space = [axis for axis, name in enumerate(spec.axes) if name != "time"]
@@ -95,8 +123,8 @@ def _middle_plane(scene: Scene, axis: int) -> Scene:
         scene,
         spec=replace(spec, sites=sites, axes=axes),
         sample=flat,
-        prediction=cut(scene.prediction),
         remark=remark,
+        **scene.change(cut),
     )
 
 
@@ -119,4 +147,4 @@ def _with_points(scene: Scene, coords: Tensor, which: Tensor) -> Scene:
     sample = scene.sample
     chosen = replace(sample, inputs=sample.inputs[which], targets=sample.targets[which], coords=coords[which])
     spec = replace(scene.spec, sites=(len(which),), space=coords.shape[1])
-    return replace(scene, spec=spec, sample=chosen, prediction=scene.prediction[which])
+    return replace(scene, spec=spec, sample=chosen, **scene.change(lambda values: values[which]))

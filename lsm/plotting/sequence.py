@@ -30,18 +30,16 @@ from lsm.plotting.painting import (
     colour_scale,
     draw_mesh,
     draw_tool,
-    error_scale,
     is_line,
     paint,
     spread_lines,
 )
+from lsm.plotting.panels import scales_of
 from lsm.plotting.scene import Scene
 from lsm.plotting.snapshots import InputSnapshot, Series, Snapshot, all_series, num_snapshots
 
 #: Most snapshots that a figure shows.
 MAX_SNAPSHOTS = 4
-
-ROWS = ("truth", "prediction", "absolute error")
 
 #: Size of the panels of a figure, which has many of them side by side.
 FIGURE_SCALE = 0.8
@@ -63,23 +61,20 @@ class SeriesPainter:
 
     def __init__(self, series: Series, view: View, lines: MeshLines | None) -> None:
         self.series, self.view, self.lines = series, view, lines
-        truths = [shot.truth for shot in series.snapshots]
-        if series.continues_input:
-            truths += [given.values for given in series.inputs if given.values is not None]
-        self.scale = colour_scale(truths, [shot.prediction for shot in series.snapshots])
-        self.error_scale = error_scale([shot.error for shot in series.snapshots])
+        more = [given.values for given in series.inputs if given.values is not None and series.continues_input]
+        self.scales = scales_of([panel for shot in series.snapshots for panel in shot.panels], more)
+
+    @property
+    def rows(self) -> list[str]:
+        """What the panels of a snapshot are called."""
+        return [panel.name for panel in self.series.snapshots[0].panels]
 
     def draw(self, axes: Sequence[Axes], snapshot: Snapshot) -> list[Any]:
-        """Truth, prediction and error of a snapshot in a panel each; returns what their colour bars need."""
-        rows = (
-            (snapshot.truth, snapshot.truth_at, self.scale),
-            (snapshot.prediction, snapshot.prediction_at, self.scale),
-            (snapshot.error, snapshot.truth_at, self.error_scale),
-        )
+        """The fields of a snapshot in a panel each; returns what their colour bars need."""
         drawn = []
-        for axis, (values, at, scale) in zip(axes, rows, strict=True):
-            drawn.append(paint(axis, values, at, scale, self.view.finest))
-            self._finish(axis, at, snapshot.tool, ON_COLOURS)
+        for axis, panel in zip(axes, snapshot.panels, strict=True):
+            drawn.append(paint(axis, panel.values, panel.at, self.scales.of(panel), self.view.finest))
+            self._finish(axis, panel.at, snapshot.tool, ON_COLOURS)
         return drawn
 
     @property
@@ -101,7 +96,7 @@ class SeriesPainter:
         if given.values is None:
             self._finish(axis, given.at, given.tool, ON_WHITE)
             return
-        scale = self.scale if self.series.continues_input else colour_scale([given.values])
+        scale = self.scales.field if self.series.continues_input else colour_scale([given.values])
         drawn = paint(axis, given.values, given.at, scale, self.view.finest)
         if self.view.line:
             axis.set_ylabel(given.label, fontsize=LABEL_SIZE)
@@ -123,7 +118,7 @@ def painters_of(scene: Scene, which: Sequence[int], scale: float = 1.0) -> list[
     """A painter for each predicted quantity, with the snapshots ``which``, in panels of size ``scale``."""
     blocks = all_series(scene, which)
     view = _view(scene, blocks[0], scale)
-    places = [*(given.at for given in blocks[0].inputs), blocks[0].snapshots[0].truth_at]
+    places = [*(given.at for given in blocks[0].inputs), blocks[0].snapshots[0].truth.at]
     lines = None
     if scene.display.positions and places[0] is not None:
         lines = spread_lines(places[0], MESH_SPACING * view.units_per_inch)
@@ -132,18 +127,18 @@ def painters_of(scene: Scene, which: Sequence[int], scale: float = 1.0) -> list[
 
 def _view(scene: Scene, series: Series, scale: float) -> View:
     """All true positions and the first underside of the tool; predicted positions far from there may lie outside."""
-    first = series.snapshots[0]
-    if is_line(first.truth, first.truth_at):
+    first = series.snapshots[0].truth
+    if is_line(first.values, first.at):
         return View(None, line=True, scale=scale)
     places = [*(given.at for given in series.inputs), *(given.tool for given in series.inputs)]
-    places += [shot.truth_at for shot in series.snapshots]
+    places += [shot.truth.at for shot in series.snapshots]
     return view_of(scene.display, [at for at in places if at is not None], scale)
 
 
 def draw_sequence(scene: Scene, title: str) -> Figure:
     """Draw one sample of fields in motion; see :func:`lsm.plotting.draw_sample`."""
     painters = painters_of(scene, _spread(scene.spec), FIGURE_SCALE)
-    row_gaps = ([BARE_GAP, BARE_GAP, TITLE_GAP] * len(painters))[:-1]
+    row_gaps = ([*[BARE_GAP] * (len(painters[0].rows) - 1), TITLE_GAP] * len(painters))[:-1]
     num_bare = len(painters[0].series.snapshots) - 1
     column_gaps = [max(painter.input_gap for painter in painters), *[BARE_GAP] * num_bare, painters[0].last_gap]
     figure, axes = lay_out(painters[0].view, row_gaps, column_gaps, scene.headline(title))
@@ -173,7 +168,7 @@ def _draw_snapshots(painter: SeriesPainter, axes: np.ndarray) -> None:
     for column, snapshot in zip(axes.T, painter.series.snapshots, strict=True):
         drawn = painter.draw(column, snapshot)
         set_title(column[0], snapshot.name)
-    for row, colours, name in zip(axes, drawn, ROWS, strict=True):
+    for row, colours, name in zip(axes, drawn, painter.rows, strict=True):
         if not painter.view.line:
             add_bar(row[-1], painter.view, colours, label)
         row[0].set_ylabel(f"{name}\n{label}" if painter.view.line else name, fontsize=LABEL_SIZE)

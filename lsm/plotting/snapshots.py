@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lsm.fields import Channel, FieldSpec
 from lsm.plotting.layout import label_of
+from lsm.plotting.panels import PREDICTION, Panel, panels_of
 from lsm.plotting.scene import Scene, masked
 
 
@@ -19,19 +20,19 @@ class Snapshot:
 
     Args:
         name: the time, such as "frame 3".
-        truth, prediction: ``(*sites)``, masked where nothing is drawn.
-        error: ``(*sites)``, absolute; of several channels the magnitude of their difference.
-        truth_at, prediction_at: ``(*sites, 2)``, where the sites lie; None on a regular grid.
+        panels: truth, predictions and errors; errors are absolute, of several channels the magnitude of their difference. All
+            are at the sites of the truth but for the prediction of a mesh that moves.
         tool: ``(n, 2)``, the underside of the tool, if there is one.
     """
 
     name: str
-    truth: np.ma.MaskedArray
-    prediction: np.ma.MaskedArray
-    error: np.ma.MaskedArray
-    truth_at: np.ndarray | None = None
-    prediction_at: np.ndarray | None = None
+    panels: list[Panel]
     tool: np.ndarray | None = None
+
+    @property
+    def truth(self) -> Panel:
+        """The true field."""
+        return self.panels[0]
 
 
 @dataclass(frozen=True)
@@ -113,21 +114,23 @@ def _quantities(scene: Scene) -> list[tuple[str, list[int]]]:
 
 
 def _snapshot(scene: Scene, channels: Sequence[int], index: int) -> Snapshot:
-    truth, predicted = (_at(scene, values, index) for values in (scene.sample.targets, scene.prediction))
     drawn = _on_lattice(scene, scene.has_target, index)
-    truth_at, predicted_at = (_coords_at(scene, fields, index) for fields in (truth, predicted))
-    if truth_at is not None and predicted_at is not None:
-        predicted_at = np.where(np.isfinite(predicted_at), predicted_at, truth_at)
-    error = np.linalg.norm(predicted[..., channels] - truth[..., channels], axis=-1)
-    return Snapshot(
-        name=scene.spec.frame_names[index],
-        truth=masked(_value(truth, channels), drawn),
-        prediction=masked(_value(predicted, channels), drawn),
-        error=masked(error, drawn),
-        truth_at=truth_at,
-        prediction_at=predicted_at,
-        tool=_tool_at(scene, index),
-    )
+    truth = _at(scene, scene.sample.targets, index)
+    at = _coords_at(scene, truth, index)
+    predictions: dict[str, Panel] = {}
+    errors: dict[str, np.ma.MaskedArray] = {}
+    for name, values in scene.predictions.items():
+        predicted = _at(scene, values, index)
+        place = _coords_at(scene, predicted, index)
+        if at is not None and place is not None:
+            place = np.where(np.isfinite(place), place, at)
+        predictions[name] = Panel(PREDICTION, masked(_value(predicted, channels), drawn), place)
+        errors[name] = masked(np.linalg.norm(predicted[..., channels] - truth[..., channels], axis=-1), drawn)
+    width = None
+    if scene.half_width is not None:
+        width = masked(_value(_at(scene, scene.half_width, index), channels), drawn)
+    panels = panels_of(Panel("truth", masked(_value(truth, channels), drawn), at), predictions, errors, width)
+    return Snapshot(scene.spec.frame_names[index], panels, _tool_at(scene, index))
 
 
 def _at(scene: Scene, values: Tensor, index: int) -> np.ndarray:

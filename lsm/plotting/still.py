@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from lsm.plotting.layout import (
     BAR_GAP,
@@ -22,11 +24,9 @@ from lsm.plotting.layout import (
     set_title,
     view_of,
 )
-from lsm.plotting.painting import abscissa, colour_scale, draw_mesh, error_scale, is_line, paint, spread_lines
+from lsm.plotting.painting import abscissa, colour_scale, draw_mesh, is_line, paint, spread_lines
+from lsm.plotting.panels import ERROR, HALF_WIDTH, PREDICTION, Panel, panels_of, scales_of
 from lsm.plotting.scene import Scene, masked
-
-#: Truth and prediction of one channel, ``(*sites)`` each.
-_Pair = tuple[np.ma.MaskedArray, np.ma.MaskedArray]
 
 #: Distance in inches of the lines of a mesh that is drawn as an input.
 MESH_SPACING = 0.05
@@ -34,33 +34,39 @@ MESH_SPACING = 0.05
 
 def draw_still(scene: Scene, title: str) -> Figure:
     """Draw one sample of fields at rest; see :func:`lsm.plotting.draw_sample`."""
-    drawn = scene.has_target
-    pairs = [
-        (masked(truth.numpy(), drawn), masked(predicted.numpy(), drawn))
-        for truth, predicted in zip(scene.sample.targets.unbind(-1), scene.prediction.unbind(-1), strict=True)
-    ]
-    draw = _draw_lines if is_line(drawn, scene.coords) else _draw_planes
-    return draw(scene, pairs, title)
+    rows = [_row(scene, channel) for channel in range(len(scene.spec.targets))]
+    draw = _draw_lines if is_line(scene.has_target, scene.coords) else _draw_planes
+    return draw(scene, rows, title)
 
 
-def _draw_planes(scene: Scene, pairs: Sequence[_Pair], title: str) -> Figure:
+def _row(scene: Scene, channel: int) -> list[Panel]:
+    """The panels of one target channel."""
+
+    def shown(values: Tensor) -> np.ma.MaskedArray:
+        return masked(values[..., channel].numpy(), scene.has_target)
+
+    truth = Panel("truth", shown(scene.sample.targets), scene.coords)
+    found = {name: Panel(PREDICTION, shown(values), scene.coords) for name, values in scene.predictions.items()}
+    errors = {name: np.ma.abs(panel.values - truth.values) for name, panel in found.items()}
+    return panels_of(truth, found, errors, None if scene.half_width is None else shown(scene.half_width))
+
+
+def _draw_planes(scene: Scene, rows: Sequence[Sequence[Panel]], title: str) -> Figure:
     coords = scene.coords
     view = view_of(scene.display, [] if coords is None else [coords])
-    columns = {
-        "input": BAR_GAP if scene.fields else BARE_GAP,
-        "truth": BARE_GAP,
-        "prediction": BAR_GAP,
-        "absolute error": BAR_GAP,
-    }
+    # Neighbours of one scale share the bar to the right of the last one.
+    has_bar = [panel.is_error != after.is_error for panel, after in pairwise(rows[0])] + [True]
+    gaps = [BAR_GAP if bar else BARE_GAP for bar in (bool(scene.fields), *has_bar)]
+    columns = dict(zip(["input", *(panel.name for panel in rows[0])], gaps, strict=True))
     figure, axes = _panels(scene, view, columns, title)
     _draw_inputs(scene, axes[:, 0], view)
     seen = scene.display.in_window(coords)
-    for (_, left, middle, right), channel, (truth, predicted) in zip(axes, scene.spec.targets, pairs, strict=False):
-        error = np.ma.abs(predicted - truth)
-        scale = colour_scale([truth[seen]], [predicted[seen]])
-        paint(left, truth, coords, scale, view.finest)
-        add_bar(middle, view, paint(middle, predicted, coords, scale, view.finest), label_of(channel))
-        add_bar(right, view, paint(right, error, coords, error_scale([error[seen]]), view.finest), label_of(channel))
+    for row, channel, panels in zip(axes[:, 1:], scene.spec.targets, rows, strict=False):
+        scales = scales_of(panels, seen=seen)
+        for axis, panel, bar in zip(row, panels, has_bar, strict=True):
+            drawn = paint(axis, panel.values, coords, scales.of(panel), view.finest)
+            if bar:
+                add_bar(axis, view, drawn, label_of(channel))
     for axis in figure.axes:
         view.apply(axis)
     return figure
@@ -92,23 +98,42 @@ def _draw_sites(axis: Axes, scene: Scene, coords: np.ndarray, view: View) -> Non
     draw_mesh(axis, coords, lines, colors="0.2", linewidths=0.3)
 
 
-def _draw_lines(scene: Scene, pairs: Sequence[_Pair], title: str) -> Figure:
+def _draw_lines(scene: Scene, rows: Sequence[Sequence[Panel]], title: str) -> Figure:
     x = abscissa(scene.has_target, scene.coords)
     view = View(None, line=True)
     columns = {"input": LABEL_GAP, "truth and prediction": LABEL_GAP, "absolute error": BARE_GAP}
     figure, axes = _panels(scene, view, columns, title)
     _draw_input_lines(scene, axes[:, 0], x)
-    for (_, both, right), channel, (truth, predicted) in zip(axes, scene.spec.targets, pairs, strict=False):
-        both.plot(x, truth, color="k", label="truth")
-        both.plot(x, predicted, color="C1", linestyle="--", label="prediction")
-        right.plot(x, np.ma.abs(predicted - truth), color="C3")
+    for number, (channel, panels) in enumerate(zip(scene.spec.targets, rows, strict=True)):
+        both, right = axes[number, 1:]
+        both.plot(x, panels[0].values, color="k", label="truth")
+        for place, (name, prediction) in enumerate(scene.predictions.items()):
+            _draw_line(both, right, x, panels[0], prediction[..., number].numpy(), name, f"C{place + 1}")
+        if scene.half_width is not None:
+            _draw_band(both, right, x, panels[1].values, panels[-1].values)
         right.set_ylim(bottom=0.0)
         for axis in (both, right):
             axis.set_ylabel(label_of(channel), fontsize=LABEL_SIZE)
-    axes[0, 1].legend(fontsize="small")
+    for axis in axes[0, 1:]:
+        if len(axis.get_legend_handles_labels()[1]) > 1:
+            axis.legend(fontsize="small")
     for axis in figure.axes:
         view.apply(axis)
     return figure
+
+
+def _draw_line(
+    both: Axes, right: Axes, x: np.ndarray, truth: Panel, predicted: np.ndarray, name: str, colour: str
+) -> None:
+    """A prediction beside the truth, and its error; of a single model the error has a colour of its own."""
+    both.plot(x, predicted, color=colour, linestyle="--", label=name or PREDICTION)
+    right.plot(x, np.ma.abs(predicted - truth.values), color=colour if name else "C3", label=name or ERROR)
+
+
+def _draw_band(both: Axes, right: Axes, x: np.ndarray, predicted: np.ndarray, half_width: np.ndarray) -> None:
+    limits = predicted - half_width, predicted + half_width
+    both.fill_between(x, *limits, color="C1", alpha=0.25, linewidth=0, label="band")
+    right.plot(x, half_width, color="0.5", linestyle=":", label=HALF_WIDTH)
 
 
 def _draw_input_lines(scene: Scene, column: np.ndarray, x: np.ndarray) -> None:

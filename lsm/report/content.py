@@ -10,9 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from lsm.comparison import Model, Pair
+from lsm.conformal import Coverage
 from lsm.fields import FieldSpec
 from lsm.plotting.curve import draw_learning_curve, spell
-from lsm.plotting.errors import Interval, draw_frames, draw_histogram, draw_parts
+from lsm.plotting.errors import Interval, draw_frames, draw_histogram, draw_parts, draw_reliability
 
 #: What the parts of an error mean, by the name of the metric.
 EXPLANATIONS = {
@@ -36,6 +37,7 @@ class Run:
         facts: what is known of it, as texts by name: where it lies, seed, commit, machine, data.
         config: its configuration, by dotted names.
         draw: draws a sample with the prediction, given its index and a title.
+        coverage: how often its bands hold the truth, if they were calibrated.
     """
 
     curves: Curves
@@ -43,6 +45,7 @@ class Run:
     facts: Mapping[str, str]
     config: Mapping[str, Any]
     draw: Callable[[int, str], Figure]
+    coverage: Coverage | None = None
 
 
 @dataclass(frozen=True)
@@ -148,29 +151,48 @@ def histogram(content: Content) -> Picture:
 
 def pictures_of_parts(content: Content) -> dict[str, Picture]:
     """A picture for each error in parts: a curve over the frames, bars otherwise."""
-    summaries = {model.label: model.summaries for model in content.models}
     pictures = {}
     for metric, names in parts_of(content).items():
-        means: dict[str, dict[str, Interval]] = {
-            label: {
-                name: (found[f"{metric} {name}"].mean, found[f"{metric} {name}"].low, found[f"{metric} {name}"].high)
-                for name in names
-                if f"{metric} {name}" in found
-            }
-            for label, found in summaries.items()
-        }
-        means = {label: parts for label, parts in means.items() if parts}
+        found = {model.label: intervals_of(model, metric, names) for model in content.models}
+        means = {label: parts for label, parts in found.items() if parts}
         if means:
-            pictures[metric] = _picture_of_parts(metric, names, means)
+            pictures[metric] = picture_of_parts(metric, names, means, "")
     return pictures
 
 
-def _picture_of_parts(metric: str, names: Sequence[str], means: Mapping[str, Mapping[str, Interval]]) -> Picture:
+def reliability(content: Content) -> dict[str, Picture]:
+    """Coverage of bands against the probability that they state, by the name of the checkpoint; empty without bands."""
+    fields = [channel.name for channel in content.spec.targets]
+    found = {label: run.coverage for label, run in content.runs.items() if run.coverage is not None}
+    several = len(content.runs) > 1
+    return {label: _reliability_of(coverage, fields, label if several else "") for label, coverage in found.items()}
+
+
+def _reliability_of(coverage: Coverage, fields: Sequence[str], label: str) -> Picture:
+    caption = f"Coverage of the bands on {coverage.num_samples} samples" + (f" ({label})" if label else "")
+    return Picture(
+        lambda: draw_reliability(coverage, fields, ""),
+        f"{caption}, calibrated on {coverage.calibration} others",
+        "A band states the probability with which it holds the truth: at each site, or of a whole field at once. "
+        "A valid band for whole fields lies in the grey range in 95 % of the draws of both splits.",
+    )
+
+
+def intervals_of(model: Model, metric: str, names: Sequence[str]) -> dict[str, Interval]:
+    """Mean and interval of each part of an error that is defined for the model's samples."""
+    found = {name: model.summaries[key] for name in names if (key := f"{metric} {name}") in model.summaries}
+    return {name: (summary.mean, summary.low, summary.high) for name, summary in found.items()}
+
+
+def picture_of_parts(
+    metric: str, names: Sequence[str], means: Mapping[str, Mapping[str, Interval]], title: str
+) -> Picture:
+    """An error in parts, of models by their names: a curve over the frames, bars otherwise."""
     draw = draw_frames if metric == "relative_l2_per_frame" else draw_parts
     of, _, per = metric.partition("_per_")
     caption = f"{spell(of)} error by {per.replace('_', ' ')}, with the 95 % interval of each mean"
     return Picture(
-        lambda: draw(means, names, metric, ""), caption[0].upper() + caption[1:], EXPLANATIONS.get(metric, "")
+        lambda: draw(means, names, metric, title), caption[0].upper() + caption[1:], EXPLANATIONS.get(metric, "")
     )
 
 

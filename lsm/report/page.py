@@ -25,6 +25,7 @@ from lsm.report.content import (
     parts_of,
     pictures_of_parts,
     pictures_of_samples,
+    reliability,
     scalars_of,
     unit_of,
 )
@@ -47,23 +48,37 @@ def render(content: Content, dpi: int = 110) -> bytes:
         content: what to show.
         dpi: resolution of pictures of fields.
     """
+    return fill_template(
+        "report.html.jinja",
+        dpi,
+        content=content,
+        metrics=scalars_of(content),
+        cards=cards_of(content),
+        errors=errors_of(content),
+        samples=samples_of(content),
+        pairs=[_describe(pair) for pair in content.pairs],
+        curves=[*learning_curves(content), histogram(content)],
+        parts=pictures_of_parts(content),
+        tables=tables_of_parts(content),
+        reliability=reliability(content),
+        fields=pictures_of_samples(content),
+        config=config_of(content),
+    )
+
+
+def fill_template(name: str, dpi: int, **shown: Any) -> bytes:
+    """A page from a template of this package, in UTF-8, with every text escaped and every picture inside.
+
+    Args:
+        name: of the template.
+        dpi: resolution of pictures of fields.
+        shown: what the template names.
+    """
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"spell": spell, "data": lambda picture: as_data(picture, dpi)}
-    template = environment.from_string(files(lsm.report).joinpath("report.html.jinja").read_text("utf-8"))
+    template = environment.from_string(files(lsm.report).joinpath(name).read_text("utf-8"))
     with rc_context(_STYLE):
-        text = template.render(
-            content=content,
-            metrics=scalars_of(content),
-            cards=cards_of(content),
-            errors=errors_of(content),
-            samples=samples_of(content),
-            pairs=[_describe(pair) for pair in content.pairs],
-            curves=[*learning_curves(content), histogram(content)],
-            parts=pictures_of_parts(content),
-            tables=tables_of_parts(content),
-            fields=pictures_of_samples(content),
-            config=config_of(content),
-        )
+        text = template.render(**shown)
     return text.encode("utf-8", "replace")  # a text of a file may hold half a surrogate pair
 
 

@@ -18,7 +18,7 @@ from lsm.fields import Channel, FieldBatch, Frames
 from lsm.plotting import Display, animation, check_in_motion, draw_sample, save_animation
 from lsm.plotting.display import Tool
 from lsm.plotting.painting import TOOL_COLOUR
-from lsm.plotting.sequence import MAX_SNAPSHOTS, ROWS
+from lsm.plotting.sequence import MAX_SNAPSHOTS
 
 FORGED = replace(
     spec(sites=(6, 5, 7), targets=4),
@@ -28,6 +28,10 @@ FORGED = replace(
 DIE = Display(positions=("x", "y"), tool=Tool(height="in0", span=(-3.0, 2.0), travel=0.25))
 
 VORTICITY, HEAT = Channel("vorticity", "1/s"), Channel("heat", "K")
+
+
+#: Rows of a figure, from top to bottom.
+ROWS = ("truth", "prediction", "absolute error")
 
 
 def frames_spec(inputs, targets, sites=(6, 5), fields=(VORTICITY,)):

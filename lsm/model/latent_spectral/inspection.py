@@ -41,6 +41,8 @@ class ScaleLatents:
         spreading: ``(b, h, m, *sites)``, the share of each token in what its patch's sites receive (tokens sum to one).
         sines, cosines: ``(c, N)``, weights of ``sin(i pi t / N)`` and ``cos(i pi t / N)``, ``i`` from 0; None if the block
             was built without its spectral sum.
+        patch: sites of a patch along each axis.
+        patches: patches along each axis, of the padded grid.
     """
 
     tokens: Tensor
@@ -49,6 +51,8 @@ class ScaleLatents:
     spreading: Tensor
     sines: Tensor | None
     cosines: Tensor | None
+    patch: tuple[int, ...]
+    patches: tuple[int, ...]
 
 
 @torch.no_grad()
@@ -100,4 +104,6 @@ def _inspect_block(block: Any, features: Tensor, patch: tuple[int, ...], sites: 
         spreading=on_grid(rearrange(seen.spreading, "n h p m -> n h m p")),
         sines=sines,
         cosines=cosines,
+        patch=tuple(patch),
+        patches=tuple(size // side for size, side in zip(padded, patch, strict=True)),
     )

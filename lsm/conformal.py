@@ -1,0 +1,335 @@
+"""Bands around a prediction that hold the truth with a stated probability: split conformal prediction.
+
+The absolute residuals ``r = |prediction - truth|`` of ``n`` calibration samples, which the solver was not trained on, give the
+half-width of a band. With ``k = ceil((n + 1) level)``, the k-th smallest of ``n`` scores is exceeded by that of a new sample with
+a probability of at most ``1 - level``, whatever the solver and the distribution are, if the new sample and the calibration
+samples are exchangeable, such as independent samples of one distribution. Two scores give two kinds of bands:
+
+``site``
+    The score at a site is the residual there. At each site, the band holds the truth of a new sample with probability ``level``;
+    of the sites of one sample about ``1 - level`` lie outside. On a point cloud, whose sites have no counterparts in other
+    samples, the half-width is the same at all points, and the statement is about a point drawn at random from a new sample:
+    each calibration sample has the weight ``1 / (n + 1)``, shared by its points. Points of one sample err together, which can
+    raise the probability by up to ``1 / (n + 1)``.
+``field``
+    The score of a field is the largest scaled residual, ``max_x r(x) / s(x)``, over all sites and, in motion, all frames. The
+    band ``+- q s(x)`` holds the whole field of a new sample with probability ``level``, each target field for itself. The scale
+    ``s`` is the root mean square of the residuals of training samples, at least :data:`FLOOR` of its mean square over the sites:
+    it does not depend on the calibration samples, as the guarantee requires.
+
+Both statements are about samples of all kinds together: on kinds that are harder than most, a band holds the truth less often. A
+validation split that also chose the best checkpoint is not exactly exchangeable with new samples, so the coverage is measured on
+the test split: :func:`measure_coverage`.
+
+Sources: Lei, G'Sell, Rinaldo, Tibshirani, Wasserman, Distribution-free predictive inference for regression, JASA 113 (2018);
+Diquigiovanni, Fontana, Vantini, Conformal prediction bands for multivariate functional data, J. Multivariate Analysis 189 (2022),
+for bands of whole fields; Lee, Barber, Willett, Distribution-free inference with hierarchical data, arXiv 2306.06342, for points
+of clouds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from scipy import stats
+
+from lsm.errors import InputError
+from lsm.evaluation import Predictor
+from lsm.fields import FieldBatch, FieldSpec
+
+Kind = Literal["site", "field"]
+
+#: Probabilities for which bands are made.
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+#: Least scale of residuals, in units of the root mean square over all sites: where training residuals vanish, as at a boundary,
+#: those of a new sample may not.
+FLOOR = 0.1
+
+#: Share of the tests in which a valid band has a coverage within the interval of :func:`expected_coverage`.
+CONFIDENCE = 0.95
+
+
+def rank(level: float, num_samples: int) -> int:
+    """Which of the sorted scores of the calibration samples bounds that of a new sample with probability ``level``, from 1.
+
+    A rank above ``num_samples`` means that no finite band has this level.
+
+    Example:
+        >>> rank(0.9, 99), rank(0.9, 9), rank(0.95, 9)
+        (90, 9, 10)
+    """
+    return math.ceil(round((num_samples + 1) * level, 9))
+
+
+def conformal_quantile(scores: np.ndarray, level: float) -> np.ndarray:
+    """The score that those of a new sample do not exceed with probability ``level``.
+
+    Args:
+        scores: ``(n, ...)``, of the calibration samples.
+        level: the probability.
+    Returns:
+        ``(...)``; infinite if there are too few samples.
+
+    Example:
+        >>> float(conformal_quantile(np.array([4.0, 1.0, 3.0, 2.0]), 0.5))
+        3.0
+    """
+    place = rank(level, len(scores))
+    if place > len(scores):
+        return np.full(scores.shape[1:], np.inf, dtype=scores.dtype)
+    return np.partition(scores, place - 1, axis=0)[place - 1]
+
+
+def pooled_quantile(scores: np.ndarray, level: float) -> np.ndarray:
+    """The score that a random one of a new sample does not exceed with probability ``level``.
+
+    Args:
+        scores: ``(n, m, ...)``, ``m`` of each calibration sample.
+        level: the probability.
+    Returns:
+        ``(...)``; infinite if there are too few samples.
+    """
+    num_samples, count = scores.shape[:2]
+    pooled = scores.reshape(num_samples * count, *scores.shape[2:])
+    place = math.ceil(round((num_samples + 1) * count * level, 9))
+    if place > len(pooled):
+        return np.full(pooled.shape[1:], np.inf, dtype=scores.dtype)
+    return np.partition(pooled, place - 1, axis=0)[place - 1]
+
+
+def largest_scaled(residuals: np.ndarray, scale: np.ndarray, num_fields: int) -> np.ndarray:
+    """The largest ``residual / scale`` of each field over sites and frames.
+
+    Args:
+        residuals: ``(n, *sites, c)``, absolute; channels ordered by frame, then by field.
+        scale: ``(*sites, c)``, or constant along the sites.
+        num_fields: target fields.
+    Returns:
+        ``(n, num_fields)``.
+    """
+    ratios = (residuals / scale).reshape(len(residuals), -1, num_fields)
+    return ratios.max(axis=1)
+
+
+def scale_of(squares: np.ndarray, num_fields: int) -> np.ndarray:
+    """Scale of residuals from their mean squares ``(*sites, c)`` over training samples, see the module.
+
+    A field that is predicted exactly has the scale 1.
+    """
+    by_field = squares.reshape(-1, num_fields)
+    whole = np.sqrt(by_field.mean(axis=0))
+    scale = np.maximum(np.sqrt(by_field), FLOOR * whole)
+    return np.where(whole > 0, scale, 1.0).reshape(squares.shape)
+
+
+def expected_coverage(level: float, calibration: int, tested: int) -> tuple[float, float]:
+    """Interval of the share of test samples inside a valid band, for :data:`CONFIDENCE` of the draws of both splits.
+
+    With scores that never tie, the number of test samples inside follows a beta-binomial distribution. The mean over the sites
+    of shares of the kind ``site`` varies no more than the share at one site.
+
+    Args:
+        level: probability that the band states.
+        calibration: number of calibration samples.
+        tested: number of test samples.
+    """
+    place = rank(level, calibration)
+    inside = stats.betabinom(tested, place, calibration + 1 - place)
+    low, high = inside.ppf([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) / tested
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Band:
+    """A band of one level and kind.
+
+    Args:
+        level: probability that it states.
+        kind: what the probability is about, see the module.
+        half_width: ``(*sites, c)``, on a point cloud ``(1, c)``, in units of the fields.
+        spec: the fields, with the sites of the calibration samples.
+        num_samples: calibration samples.
+    """
+
+    level: float
+    kind: Kind
+    half_width: np.ndarray
+    spec: FieldSpec
+    num_samples: int
+
+    def limits(self, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper limit of predictions ``(b, *sites, c)``.
+
+        Raises:
+            InputError: the prediction has other sites than the calibration samples; any number of points serves on a cloud.
+        """
+        require_same_sites(self.spec, prediction.shape[1:-1])
+        return prediction - self.half_width, prediction + self.half_width
+
+    def describe(self) -> dict[str, Any]:
+        """Level, kind and number of calibration samples, as plain data."""
+        return {"level": self.level, "kind": self.kind, "calibration_samples": self.num_samples}
+
+    def __str__(self) -> str:
+        return f"{100 * self.level:g} % band" + (" of the whole field" if self.kind == "field" else " at each site")
+
+
+def require_same_sites(calibrated: FieldSpec, sites: Sequence[int]) -> None:
+    """Check that samples have the sites of the calibration samples; any number of points serves on a cloud.
+
+    Raises:
+        InputError: they have others.
+    """
+    if calibrated.geometry != "points" and tuple(sites) != calibrated.sites:
+        raise InputError(
+            f"the bands were calibrated on {calibrated.sites} sites, the samples have {tuple(sites)}; "
+            "calibrate at their resolution, or predict without bands"
+        )
+
+
+@dataclass(frozen=True)
+class Bands:
+    """Half-widths of bands of several levels.
+
+    Args:
+        spec: the fields; ``sites`` are those of the calibration samples.
+        levels: probabilities.
+        num_samples: calibration samples.
+        site: ``(levels, *sites, c)``, half-widths of the kind ``site``; on a point cloud ``(levels, 1, c)``.
+        factors: ``(levels, fields)``, half-widths of the kind ``field`` in units of the scale.
+        scale: ``(*sites, c)``, on a point cloud ``(1, c)``.
+    """
+
+    spec: FieldSpec
+    levels: tuple[float, ...]
+    num_samples: int
+    site: np.ndarray
+    factors: np.ndarray
+    scale: np.ndarray
+
+    def at(self, level: float, kind: Kind) -> Band:
+        """The band of a level and kind.
+
+        Raises:
+            InputError: there is no band of this level or kind.
+        """
+        if kind not in get_args(Kind):
+            raise InputError(f"no band is of kind {kind!r}; choose one of {', '.join(get_args(Kind))}", ("band",))
+        if level not in self.levels:
+            known = ", ".join(f"{known:g}" for known in self.levels)
+            raise InputError(
+                f"no band has level {level:g}: {self.num_samples} calibration samples give {known}", ("level",)
+            )
+        place = self.levels.index(level)
+        factors = np.tile(self.factors[place], self.scale.shape[-1] // len(self.spec.targets))
+        half_width = self.site[place] if kind == "site" else self.scale * factors
+        return Band(level, kind, half_width, self.spec, self.num_samples)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How often bands held the truth of test samples.
+
+    Args:
+        levels: probabilities that the bands state.
+        site: ``(levels, fields)``, share of the sites (and frames) inside, averaged over the samples.
+        field: ``(levels, fields)``, share of the samples that lie inside as a whole.
+        num_samples: test samples.
+        calibration: calibration samples.
+    """
+
+    levels: tuple[float, ...]
+    site: np.ndarray
+    field: np.ndarray
+    num_samples: int
+    calibration: int
+
+    def expected(self) -> list[tuple[float, float]]:
+        """See :func:`expected_coverage`, for each level."""
+        return [expected_coverage(level, self.calibration, self.num_samples) for level in self.levels]
+
+
+def _residuals(predict: Predictor, batch: FieldBatch, device: torch.device) -> np.ndarray:
+    batch = batch.to(device)
+    return (predict(batch) - batch.targets).abs().cpu().numpy()
+
+
+@torch.inference_mode()
+def calibrate(
+    predict: Predictor,
+    training: Iterable[FieldBatch],
+    calibration: Iterable[FieldBatch],
+    spec: FieldSpec,
+    device: torch.device,
+) -> Bands:
+    """Bands from the residuals of calibration samples.
+
+    All residuals of the calibration samples are held in memory at once.
+
+    Args:
+        predict: fields ``(b, *sites, c)`` in physical units for a batch, in evaluation mode.
+        training: samples of the training, for the scale; a few hundred are enough.
+        calibration: samples that the training did not use.
+        spec: the fields, with the sites of these samples.
+        device: where to compute.
+    Raises:
+        InputError: there are no calibration samples, or a residual is not finite.
+    """
+    found = [_residuals(predict, batch, device) for batch in calibration]
+    if not found:
+        raise InputError("there are no samples to calibrate bands on; train with a validation split")
+    residuals = np.concatenate(found)
+    if not np.isfinite(residuals).all():
+        raise InputError("a residual of the calibration samples is not finite; no band can be calibrated")
+    levels = tuple(level for level in LEVELS if rank(level, len(residuals)) <= len(residuals))
+    if not levels:
+        raise InputError(f"{len(residuals)} calibration samples are too few for any band; expected at least 2")
+    num_fields, cloud = len(spec.targets), spec.geometry == "points"
+    scale = scale_of(_mean_squares(predict, training, cloud, device), num_fields).astype(np.float32)
+    scores = largest_scaled(residuals, scale, num_fields)
+    quantile = pooled_quantile if cloud else conformal_quantile
+    site = np.stack([quantile(residuals, level) for level in levels])
+    factors = np.stack([conformal_quantile(scores, level) for level in levels])
+    return Bands(spec, levels, len(residuals), site[:, None] if cloud else site, factors, scale)
+
+
+def _mean_squares(predict: Predictor, training: Iterable[FieldBatch], cloud: bool, device: torch.device) -> np.ndarray:
+    """Mean squares ``(*sites, c)`` of the residuals of some samples; of a cloud over its points, ``(1, c)``."""
+    total, count = np.zeros(()), 0
+    for batch in training:
+        squares = _residuals(predict, batch, device).astype(np.float64) ** 2
+        squares = squares.mean(axis=1, keepdims=True) if cloud else squares
+        total, count = total + squares.sum(axis=0), count + len(squares)
+    if not count:
+        raise InputError("there are no training samples from which to take the scale of the residuals")
+    return total / count
+
+
+@torch.inference_mode()
+def measure_coverage(bands: Bands, predict: Predictor, tested: Iterable[FieldBatch], device: torch.device) -> Coverage:
+    """How often bands hold the truth of test samples; arguments as of :func:`calibrate`.
+
+    Raises:
+        InputError: there are no samples, or they have other sites.
+    """
+    num_fields = len(bands.spec.targets)
+    widths = {kind: [bands.at(level, kind).half_width for level in bands.levels] for kind in get_args(Kind)}
+    shares: dict[str, list[np.ndarray]] = {kind: [] for kind in widths}
+    for batch in tested:
+        require_same_sites(bands.spec, batch.targets.shape[1:-1])
+        residuals = _residuals(predict, batch, device)
+        for kind, limits in widths.items():
+            inside = [(residuals <= limit).reshape(len(residuals), -1, num_fields) for limit in limits]
+            held = [part.mean(axis=1) if kind == "site" else part.all(axis=1) for part in inside]
+            shares[kind].append(np.stack(held, axis=1))
+    if not shares["site"]:
+        raise InputError("there are no samples on which to measure the coverage")
+    found = {kind: np.concatenate(parts) for kind, parts in shares.items()}
+    means = {kind: values.mean(axis=0) for kind, values in found.items()}
+    return Coverage(bands.levels, means["site"], means["field"], len(found["site"]), bands.num_samples)

@@ -1,0 +1,156 @@
+"""Pictures of bands, of several models on one sample, and of latents; and a gallery."""
+
+import re
+import sys
+
+import numpy as np
+import pytest
+from pictures import bars, drawn, panel_grid
+from tiny import batch, make_solver, moving, spec
+
+from lsm.conformal import Band
+from lsm.errors import InputError
+from lsm.model.latent_spectral.inspection import inspect_latents
+from lsm.plotting import Display, draw_sample, save_animation, save_figure
+from lsm.plotting.latents import draw_latents
+from lsm.plotting.panels import ERROR, HALF_WIDTH
+from lsm.report.gallery import Entry, render_gallery
+
+
+def scene(fields, width=0.5):
+    sample = batch(fields).sample(0)
+    return sample, sample.targets + 0.1, Band(0.9, "site", np.full(sample.targets.shape, width, "f4"), fields, 9)
+
+
+@pytest.mark.parametrize("geometry", ["grid", "points"])
+def test_a_band_has_the_colours_of_the_error(geometry):
+    fields = spec(geometry, (40,) if geometry == "points" else (6, 5), inputs=2)
+    sample, prediction, band = scene(fields)
+    prediction = prediction.clone()
+    prediction[0] += 3
+    if geometry == "points":
+        band = Band(0.9, "site", np.full((1, 1), 0.5, "f4"), fields, 9)
+    figure = draw_sample(fields, Display(), sample, prediction, "title", band)
+    row = panel_grid(figure)[0]
+    error, width = row[-2:]
+    assert [error.get_title(), width.get_title()] == [ERROR, HALF_WIDTH]
+    assert drawn(error).get_clim() == drawn(width).get_clim()
+    assert drawn(error).get_clim()[1] == pytest.approx(3.1, rel=1e-5)
+    np.testing.assert_allclose(np.asarray(drawn(width).get_array()).ravel(), 0.5)
+    assert (bars(error), len(bars(width))) == ([], 1), "one bar for both"
+    outside = sample.targets[0].numel() / sample.targets.numel()
+    assert (
+        figure.get_suptitle() == f"title\n90 % band at each site: {100 * (1 - outside):.3g} % of the values are inside"
+    )
+
+
+def test_a_band_along_a_line():
+    fields = spec(sites=(9,), axes=("x",))
+    _, both, _ = draw_sample(fields, Display(), *scene(fields)[:2], "", scene(fields)[2]).axes
+    assert both.get_legend_handles_labels()[1] == ["truth", "prediction", "band"]
+
+
+def test_a_band_of_fields_in_motion_is_a_row():
+    fields = moving(2, 3)
+    sample, prediction, band = scene(fields)
+    rows = panel_grid(draw_sample(fields, Display(), sample, prediction, "", band))
+    assert [row[0].get_ylabel() for row in rows][-1] == HALF_WIDTH
+    assert drawn(rows[-1][-1]).get_clim() == drawn(rows[-2][-1]).get_clim()
+
+
+def test_models_are_compared_in_common_colours():
+    fields = spec(targets=2)
+    sample, prediction, _ = scene(fields)
+    figure = draw_sample(fields, Display(), sample, {"lsm": prediction, "fno": prediction + 2}, "")
+    first, second = panel_grid(figure)
+    assert [axis.get_title() for axis in first] == ["input", "truth", "error of lsm", "error of fno"]
+    for channel, (truth, *errors) in enumerate((first[1:], second)):
+        values = sample.targets[..., channel].numpy()
+        largest = max(abs(values.min()), values.max())
+        np.testing.assert_allclose(
+            drawn(truth).get_clim(), (-largest, largest), rtol=1e-6, err_msg="diverges about zero"
+        )
+        for error, expected in zip(errors, (0.1, 2.1), strict=True):
+            np.testing.assert_allclose(np.asarray(drawn(error).get_array()), expected, rtol=1e-4)
+            np.testing.assert_allclose(drawn(error).get_clim(), (0, 2.1), rtol=1e-4)
+
+
+def test_models_are_compared_in_motion():
+    fields = moving(2, 3)
+    sample, prediction, _ = scene(fields)
+    rows = panel_grid(draw_sample(fields, Display(), sample, {"a": prediction, "b": prediction}, ""))
+    assert {axis.get_ylabel() for row in rows for axis in row} == {"", "y", "truth", "error of a", "error of b"}
+
+
+def test_latents_are_drawn_as_inspected():
+    fields = spec(sites=(7, 6))
+    solver, samples = make_solver(fields, patch=(3, 2)).eval(), batch(fields, 1)
+    scales = inspect_latents(solver, samples)
+    rows = panel_grid(draw_latents(scales, samples.sample(0), fields, "title"))
+    assert len(rows) == len(scales)
+    for row, scale in zip(rows, scales, strict=True):
+        maps = [np.asarray(drawn(axis).get_array()).T for axis in row]
+        shares = 6 * scale.gathering[0].numpy()  # relative to the mean share in patches of 3 x 2
+        head = next(h for h in range(len(shares)) if np.allclose(shares[h, 0], maps[0]))
+        np.testing.assert_allclose(maps[1], shares[head, 1])
+        np.testing.assert_allclose(maps[2], scale.spreading[0, head, 0])
+        norms = scale.tokens[0].flatten(1).norm(dim=1).reshape(scale.patches)
+        for i, j in np.ndindex(maps[4].shape):
+            assert maps[4][i, j] == pytest.approx(norms[i // 3, j // 2].item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        (spec("mesh", (7, 6), inputs=2), {"patch": (3, 2)}),
+        (spec("points", (30,), inputs=2), {"patch": (2, 2), "projection": {"modes": 3, "resolution": 8}}),
+        (spec(sites=(7, 6, 4), axes=("x", "y", "time")), {"patch": (3, 2, 2)}),
+        (spec(sites=(12,), axes=("x",)), {"patch": (3,)}),
+    ],
+)
+def test_latents_of_other_geometries_are_drawn(fields, options, tmp_path):
+    solver, samples = make_solver(fields, **options).eval(), batch(fields, 1)
+    figure = draw_latents(inspect_latents(solver, samples), samples.sample(0), fields, "title")
+    save_figure(figure, tmp_path / "latents.png", dpi=20)
+    assert len(figure.axes) == 2 * 6
+
+
+@pytest.mark.parametrize(("suffix", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_figures_have_equal_bytes_in_every_format(suffix, start, tmp_path):
+    fields = spec()
+    for name in ("a", "b"):
+        save_figure(draw_sample(fields, Display(), *scene(fields)[:2], ""), tmp_path / f"{name}.{suffix}", dpi=30)
+    first, second = ((tmp_path / f"{name}.{suffix}").read_bytes() for name in ("a", "b"))
+    assert first.startswith(start)
+    assert first == second
+    if suffix == "pdf":
+        assert b"/Type3" not in first, "letters as journals accept them"
+
+
+def test_an_mp4_has_every_frame(tmp_path):
+    ffmpeg = pytest.importorskip("imageio_ffmpeg")
+    fields = moving(2, 3)
+    sample, prediction, _ = scene(fields)
+    save_animation(fields, Display(), sample, prediction, "t", tmp_path / "a.mp4", dpi=31)
+    count, _ = ffmpeg.count_frames_and_secs(str(tmp_path / "a.mp4"))
+    assert count == 3
+
+
+def test_an_mp4_without_its_package_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    fields = moving(2, 3)
+    with pytest.raises(InputError, match=r"imageio_ffmpeg; install it with .*latent-spectral-models\[mp4\]"):
+        save_animation(fields, Display(), *scene(fields)[:2], "t", tmp_path / "a.mp4")
+
+
+def test_a_gallery_begins_with_the_largest_error():
+    fields = spec()
+    sample, prediction, _ = scene(fields)
+    entries = [
+        Entry(index, error, lambda: draw_sample(fields, Display(), sample, prediction, "$a"))
+        for index, error in enumerate((0.1, 0.3))
+    ]
+    page = render_gallery("<darcy>", entries, dpi=10).decode()
+    assert re.findall(r'alt="sample (\d)', page) == ["1", "0"]
+    assert page.count("data:image/png;base64,") == 2
+    assert "<darcy>" not in page

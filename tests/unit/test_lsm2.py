@@ -288,6 +288,7 @@ def test_options_that_do_not_fit_are_named(options, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.slow
 def test_a_compiled_model_trains_compiled():
     """Training calls :meth:`at_scales`, which is not what torch compiles of a module."""
     fields = spec(sites=(8, 8))

@@ -374,6 +374,7 @@ def test_an_animation_has_a_row_for_every_field(monkeypatch, tmp_path):
     assert headlines == [f"error 0.5, frame {frame}\n{viscosity}" for frame in (3, 4, 5)]
 
 
+@pytest.mark.slow
 def test_a_larger_animation_has_more_dots(tmp_path):
     fields = frames_spec(1, 2)
     sample = batch(fields).sample(0)

@@ -195,8 +195,8 @@ def test_clouds_lie_in_the_plane():
 
 def test_a_projection_fits_its_geometry():
     for name, fields, families in (
-        ("fourier", spec(sites=(4, 4)), "ffno, flare, fno, lsm, transolver, unet, vit"),
-        ("grid", cloud_model()[1], "flare, lsm, transolver, vit"),
+        ("fourier", spec(sites=(4, 4)), "ffno, flare, fno, lsm, lsm2, transolver, unet, vit"),
+        ("grid", cloud_model()[1], "flare, lsm, lsm2, transolver, vit"),
     ):
         told = f"projection {name} does not serve '{fields.geometry}' sites; models that do: {families}$"
         with pytest.raises(InputError, match=told):

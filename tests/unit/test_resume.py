@@ -63,7 +63,9 @@ def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, unint
     assert logged(folder) == logged(whole.folder)
 
 
-@pytest.mark.parametrize("stop", [(2, 0), (1, 1)], ids=["boundary", "middle"])
+@pytest.mark.parametrize(
+    "stop", [pytest.param((2, 0), id="boundary", marks=pytest.mark.slow), pytest.param((1, 1), id="middle")]
+)
 def test_a_resumed_run_with_averaged_weights_equals_the_uninterrupted_one(stop, train, darcy_store, tmp_path):
     """Recipe modern and LSM-2: the average is what a checkpoint offers, the weights behind it are those that are trained."""
     modern = ("model=lsm2", "recipe=modern", "augmentation=symmetry")
@@ -83,6 +85,7 @@ def test_a_resumed_run_with_averaged_weights_equals_the_uninterrupted_one(stop, 
     assert any(not torch.equal(averaged[name], weights[name]) for name in averaged)
 
 
+@pytest.mark.slow
 def test_data_on_the_device_change_nothing(train, uninterrupted, darcy_store, tmp_path):
     whole = uninterrupted("quick")
     options = options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"], "data.on_device=true")
@@ -125,6 +128,7 @@ def test_checkpoints_at_intervals_resume_exactly(clock, train, uninterrupted, da
     assert_same_state(resumed.best, whole.best)
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_always_kept(clock, train, uninterrupted, darcy_store, tmp_path):
     clock(10.0)
     options = options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"], "checkpoint_interval=1000")
@@ -344,7 +348,10 @@ class TestNotANumber:
             assert all(value.isfinite().all() for value in content(checkpoint)["state_dict"].values())
 
 
-@pytest.mark.parametrize(("batch_size", "steps"), [(1, 5), (2, 3), (3, 2), (4, 2), (5, 1), (7, 1)])
+@pytest.mark.parametrize(
+    ("batch_size", "steps"),
+    [(1, 5), (2, 3), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((3, 2), (4, 2), (5, 1))), (7, 1)],
+)
 def test_any_batch_size_trains(batch_size, steps, train, darcy_store, tmp_path):
     """Also one that leaves a last batch of one sample, and one larger than the set."""
     options = options_of(darcy_store, tmp_path / "run", f"data.batch_size={batch_size}", "trainer.max_epochs=2")
@@ -403,6 +410,7 @@ def test_a_sample_without_an_error_is_named(train, darcy_store, tmp_path):
             train(*options_of(store, tmp_path / f"run{sample}", "data.normalization.targets=channel"))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_whole_wherever_temporary_files_lie(train, uninterrupted, darcy_store, tmp_path, monkeypatch):
     """A kill while it is written leaves the one before."""
     folder = tmp_path / "run"

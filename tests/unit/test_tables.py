@@ -276,7 +276,9 @@ def plan_of(*options: str) -> Plan:
     return make_plan(compose_config("table", "data_dir=/data", "run_dir=/runs", *options))
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if "ablation" in name else []) for name in TABLES]
+)
 def test_every_table_is_a_plan(name):
     """Rows that Hydra composes, with options that the models take, and known methods."""
     plan = plan_of(f"table={name}", "benchmarks=[darcy]")

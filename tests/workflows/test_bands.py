@@ -77,6 +77,7 @@ def test_bands_that_were_not_calibrated_are_asked_for(runs, command, tmp_path):
             command("evaluate", f"checkpoint={runs / 'b'}", "device=cpu", "bands=true", option)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("calibrated")
 def test_a_picture_and_a_report_show_the_band(runs, command, tmp_path):
     options = [f"checkpoint={runs / 'a'}", "device=cpu", "dpi=20"]
@@ -104,6 +105,7 @@ def test_an_ensemble_predicts_mean_and_spread(runs, command, tmp_path):
     assert picture.name == "test_0001.png"
 
 
+@pytest.mark.slow
 def test_other_pictures_of_a_run(runs, command, tmp_path):
     options = [f"checkpoint={runs / 'b'}", "device=cpu", "dpi=20", f"run_dir={tmp_path}"]
     (latents,) = command("visualize", *options, "what=latents", "samples=[0]")

@@ -144,6 +144,7 @@ def test_what_is_finished_is_not_done_again(copy, commands):
     assert json.loads(json.dumps(content["results"])) == before["results"]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_continues_to_equal_numbers(whole, copy, commands, monkeypatch):
     """The limit stops the first training after one of two epochs."""
     run = copy / "runs/darcy/lsm/seed0"

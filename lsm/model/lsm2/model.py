@@ -56,7 +56,7 @@ def waves_of(positions: Tensor, count: int) -> Tensor:
     """Sines and cosines of positions at doubling frequencies ``pi, 2 pi, 4 pi, ..``: ``(..., d)`` to ``(..., 2 d count)``.
 
     Example:
-        >>> waves_of(torch.tensor([[0.5]]), 2).round().tolist()
+        >>> (waves_of(torch.tensor([[0.5]]), 2).round() + 0.0).tolist()
         [[1.0, 0.0, 0.0, -1.0]]
     """
     frequencies = torch.pi * 2.0 ** torch.arange(count, device=positions.device, dtype=positions.dtype)

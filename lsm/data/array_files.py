@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -50,8 +50,21 @@ def require_format(path: Path) -> None:
         raise InputError(f"{path} has no suffix of a known format; known are {', '.join(FORMATS)}")
 
 
+class ArraysInFile(dict[str, "ArrayInFile"]):
+    """The arrays of real numbers in a file, of any shape, by name.
+
+    Args:
+        arrays: by name.
+        others: names of what is no such array, such as texts and complex numbers.
+    """
+
+    def __init__(self, arrays: Mapping[str, ArrayInFile], others: Iterable[str]) -> None:
+        super().__init__(arrays)
+        self.others = frozenset(others)
+
+
 @contextmanager
-def open_arrays(path: Path) -> Iterator[dict[str, ArrayInFile]]:
+def open_arrays(path: Path) -> Iterator[ArraysInFile]:
     """Open the arrays of a file, of any shape; the file may come from anybody.
 
     Raises:
@@ -62,12 +75,13 @@ def open_arrays(path: Path) -> Iterator[dict[str, ArrayInFile]]:
     require_regular(path)
     with ExitStack() as stack:
         with reading(path, path.suffix):
-            arrays = stack.enter_context(_READERS[path.suffix](path))
+            arrays, names = stack.enter_context(_READERS[path.suffix](path))
             if not arrays:
                 raise InputError(f"{path} holds no array of numbers")
             if unprintable := [name for name in arrays if not name.isprintable()]:
                 raise InputError(f"{path} holds an array {unprintable[0]!r}, whose name cannot be printed")
-        yield {name: ArrayInFile(path, name, array) for name, array in arrays.items()}
+        found = {name: ArrayInFile(path, name, array) for name, array in arrays.items()}
+        yield ArraysInFile(found, set(names) - set(found))
 
 
 class ArrayInFile:
@@ -103,9 +117,13 @@ class ArrayInFile:
             return values
 
 
+#: Arrays of real numbers by name, and the names of all that a file holds.
+_Found = tuple[dict[str, Any], Iterable[str]]
+
+
 @contextmanager
-def _open_npy(path: Path) -> Iterator[dict[str, Any]]:
-    yield {NAMELESS: npy.open_memmap(path, mode="r")}
+def _open_npy(path: Path) -> Iterator[_Found]:
+    yield {NAMELESS: npy.open_memmap(path, mode="r")}, ()
 
 
 class _Member:
@@ -152,13 +170,13 @@ class _Member:
 
 
 @contextmanager
-def _open_npz(path: Path) -> Iterator[dict[str, Any]]:
+def _open_npz(path: Path) -> Iterator[_Found]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if len(names) > _MOST_MEMBERS or len(set(names)) < len(names):
             raise InputError(f"{path} holds {len(names)} arrays, expected at most {_MOST_MEMBERS} of different names")
         members = {name.removesuffix(".npy"): _Member(archive, name) for name in names}
-        yield {name: member for name, member in members.items() if member.dtype.kind in "iufb"}
+        yield {name: member for name, member in members.items() if member.dtype.kind in "iufb"}, members
 
 
 @dataclass(frozen=True)
@@ -179,15 +197,16 @@ class _Reversed:
 
 
 @contextmanager
-def _open_hdf5(path: Path) -> Iterator[dict[str, Any]]:
+def _open_hdf5(path: Path) -> Iterator[_Found]:
     """The arrays of the file, or those of its group ``fields``, as in a store."""
     with open_hdf5(path) as file:
         group = file if file.get("fields", getlink=True) is None else open_group(path, file, "fields")
-        names = [name for name in member_names(path, group) if _holds_numbers(group, name)]
-        arrays = {name: open_dataset(path, group, name, MAX_SAMPLE_BYTES) for name in names}
+        names = member_names(path, group)
+        numeric = [name for name in names if _holds_numbers(group, name)]
+        arrays = {name: open_dataset(path, group, name, MAX_SAMPLE_BYTES) for name in numeric}
         for dataset in arrays.values():
             require_true_sizes(path, dataset, MAX_SAMPLE_BYTES)
-        yield arrays
+        yield arrays, names
 
 
 def _holds_numbers(group: h5py.Group, name: str) -> bool:
@@ -198,21 +217,21 @@ def _holds_numbers(group: h5py.Group, name: str) -> bool:
 
 
 @contextmanager
-def _open_mat(path: Path) -> Iterator[dict[str, Any]]:
+def _open_mat(path: Path) -> Iterator[_Found]:
     if h5py.is_hdf5(path):
-        with _open_hdf5(path) as arrays:
+        with _open_hdf5(path) as (arrays, names):
             numbers = {name: item for name, item in arrays.items() if item.attrs.get("MATLAB_class") != b"char"}
-            yield {name: _Reversed(item) for name, item in numbers.items()}
+            yield {name: _Reversed(item) for name, item in numbers.items()}, names
     else:
         variables = Mat5File(path)
-        yield {name: variables.array(name) for name in variables.numeric_names()}
+        yield {name: variables.array(name) for name in variables.numeric_names()}, variables.names
 
 
 @contextmanager
-def _open_vtk(path: Path) -> Iterator[dict[str, Any]]:
+def _open_vtk(path: Path) -> Iterator[_Found]:
     mesh = vtk_files.read_mesh(path)
     positions = dict(zip("xyz", mesh.points.T, strict=False))
-    yield {name: values[None] for name, values in {**positions, **mesh.point_data}.items()}
+    yield {name: values[None] for name, values in {**positions, **mesh.point_data}.items()}, ()
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {

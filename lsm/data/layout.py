@@ -62,6 +62,14 @@ class Roles(Options):
     names: Mapping[str, Names] | None = None
     units: Mapping[str, str] | None = None
 
+    def named(self) -> set[str]:
+        """Names of the arrays that have a role; without a word of the user, an array is called as its role."""
+        given = {role: getattr(self, role) for role in ("inputs", "targets", "coords", "parameters", "code")}
+        lists = [
+            [role] if names is None else [names] if isinstance(names, str) else names for role, names in given.items()
+        ]
+        return {name for names in lists for name in names}
+
 
 @dataclass(frozen=True)
 class Part:

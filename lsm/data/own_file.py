@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lsm.data import vtk_files
-from lsm.data.array_files import ArrayInFile, open_arrays
+from lsm.data.array_files import ArrayInFile, ArraysInFile, open_arrays
 from lsm.data.layout import Column, Layout, Roles, find_layout
 from lsm.data.store import StoredField, StoreWriter, first_not_finite
 from lsm.errors import InputError
@@ -57,17 +57,22 @@ class OwnFile:
         return {column.name: column.values(read, stop - start) for column in self.layout.columns}
 
 
-def lay_out(path: Path, arrays: Mapping[str, ArrayInFile], roles: Roles) -> OwnFile:
+def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     """Find the layout of an open file.
 
     Raises:
-        InputError: the arrays do not fit together.
+        InputError: the arrays do not fit together, hold no samples, or have a role without being real numbers.
     """
+    if unusable := sorted(arrays.others & roles.named()):
+        raise InputError(f"{path} holds {unusable[0]}, which is no array of real numbers")
     shapes, units = ({name: getattr(array, what) for name, array in arrays.items()} for what in ("shape", "unit"))
     try:
-        return OwnFile(path, arrays, find_layout(shapes, roles, units))
+        layout = find_layout(shapes, roles, units)
     except InputError as error:
         raise InputError(f"{path}: {error}", error.options) from error
+    if layout.num_samples < 1:
+        raise InputError(f"{path} holds no samples: its targets have shape {shapes[layout.columns[-1].parts[0].array]}")
+    return OwnFile(path, arrays, layout)
 
 
 @contextmanager

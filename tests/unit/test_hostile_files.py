@@ -20,6 +20,7 @@ from typing import Any
 import h5py
 import hostile_checkpoints
 import hostile_inputs
+import hostile_own
 import hostile_published
 import hostile_stores
 import numpy as np
@@ -456,11 +457,33 @@ def record_cases() -> Iterator[Case]:
             yield Case(f"run folder: {Path(name).name}, {label}", writing(name, content), reader, Path(name).name)
 
 
+def own_cases() -> Iterator[Case]:
+    """A user's arrays for a training, and bands beside a checkpoint."""
+
+    def reading(read: Callable[[Path], list[np.ndarray]], name: str) -> Callable[[Path], str]:
+        return lambda folder: digest(*read(folder / name))
+
+    def making(write: Callable[[Path], Any], name: str) -> Callable[[Path], Any]:
+        return lambda folder: write(folder / name)
+
+    for label, (name, write) in hostile_own.own_files().items():
+        yield Case(f"own data: {label}", making(write, name), reading(hostile_own.read_own, name), "own", False)
+    for name in ("own.npz", "own.h5", "own.mat"):
+        checked = name != "own.mat"  # files of MATLAB version 5 have no checksum
+        reader = reading(hostile_own.read_own, name)
+        yield from damaged("own data", name, hostile_own.write_own, reader, checked, NUM_DAMAGED // 3)
+    name = "best.bands.safetensors"
+    for label, write in hostile_own.BANDS.items():
+        reader = reading(hostile_own.read_good_bands, name)
+        yield Case(f"bands: {label}", making(write, name), reader, name, False)
+    yield from damaged("bands", name, hostile_own.write_good_bands, reading(hostile_own.read_good_bands, name))
+
+
 @cache
 def all_cases() -> tuple[Case, ...]:
     return (
         *(*store_cases(), *published_cases(), *checkpoint_cases(), *curve_cases(), *part_cases()),
-        *(*input_cases(), *model_folder_cases(), *record_cases()),
+        *(*input_cases(), *model_folder_cases(), *record_cases(), *own_cases()),
     )
 
 
@@ -519,11 +542,16 @@ def test_the_undamaged_files_are_taken(tmp_path: Path) -> None:
         (tmp_path / name).unlink()
     hostile_inputs.write_model_folder(tmp_path / "model")
     read_model_folder(tmp_path)
+    for name in ("own.npz", "own.h5", "own.mat"):
+        hostile_own.write_own(tmp_path / name)
+        hostile_own.read_own(tmp_path / name)
+    hostile_own.write_good_bands(tmp_path / "bands")
+    hostile_own.read_good_bands(tmp_path / "bands")
 
 
 #: Cases of the default run, by kind of file.
 DRAWN = {"store": 20, "mat5": 7, "mat73": 5, "npy": 5, "checkpoint": 12, "record": 14, "curve": 4, "part": 6}
-DRAWN |= {**dict.fromkeys(hostile_inputs.KINDS, 2), "model folder": 6, "run folder": 3}
+DRAWN |= {**dict.fromkeys(hostile_inputs.KINDS, 2), "model folder": 6, "run folder": 3, "own data": 6, "bands": 5}
 
 
 @pytest.mark.parametrize("kind", DRAWN)

@@ -166,11 +166,16 @@ def test_timings_are_those_of_the_repetitions(warmup, monkeypatch):
 
 
 def test_the_peak_of_memory_is_seen_after_it_was_freed():
-    memory = PeakMemory(CPU)
-    if memory.read() is None:
+    if PeakMemory(CPU).read() is None:
         pytest.skip("this system does not report the peak of a process")
-    torch.ones(25_000_000).sum()  # 100 MB
-    assert memory.read() > 80e6
+
+    def peak() -> int:
+        memory = PeakMemory(CPU)
+        torch.ones(25_000_000).sum()  # 100 MB
+        return memory.read()
+
+    # The system may take pages from a process that has run for long, of which the peak knows nothing: one of three counts.
+    assert max(peak() for _ in range(3)) > 80e6
     assert PeakMemory(CPU).read() < 50e6, "a new one forgets it"
 
 

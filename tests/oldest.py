@@ -76,8 +76,9 @@ def main() -> int:
     parser.add_argument("tests", nargs="*", default=SMOKE, help="tests to run instead of the smoke set")
     call = parser.parse_args()
     requirements = [*oldest_requirements(), *COMPANIONS]
-    if call.torch:
-        requirements = [call.torch if text.startswith("torch==") else text for text in requirements]
+    if call.torch:  # which asks for a sympy of its own
+        others = [text for text in requirements if not text.startswith(("torch==", "sympy=="))]
+        requirements = [call.torch, *others]
     python = prepare(call.folder, requirements)
     print("with", ", ".join(requirements), flush=True)
     command = [python, "-m", "pytest", "--quiet", "-p", "no:cacheprovider", *call.tests]

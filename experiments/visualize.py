@@ -101,7 +101,7 @@ def draw_errors(cfg: DictConfig, subject: Subject) -> list[Path]:
     evaluation, spectra = subject.measure()
     model = Model("", {"": evaluation})
     title = f"{subject.name}, {cfg.split} split"
-    figures = {"errors": draw_histogram({"": evaluation.errors["relative_l2"]}, "relative_l2", title)}
+    figures = {"errors": draw_histogram({"samples": evaluation.errors["relative_l2"]}, "relative_l2", title)}
     for metric, names in evaluation.parts.items():
         if means := intervals_of(model, metric, names):
             figures[metric] = picture_of_parts(metric, names, {"": means}, title).draw()

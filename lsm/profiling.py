@@ -29,6 +29,9 @@ from lsm.training.module import SolverModule
 
 Call = Callable[[], Any]
 
+#: Where Linux reports the memory of this process.
+PROCESS_STATUS = Path("/proc/self/status")
+
 #: Types of the numbers in matrix products, by the name of the precision.
 PRECISIONS = {"32-true": (torch.float32,), "bf16-mixed": (torch.float32, torch.bfloat16)}
 
@@ -138,7 +141,7 @@ def prediction(solver: NeuralSolver, batch: FieldBatch, precision: str = "32-tru
 class PeakMemory:
     """Peak of the memory in use beyond what is in use now.
 
-    On a CUDA device that of its tensors; on a CPU that of the whole process, which Linux alone reports.
+    On a CUDA device that of its tensors; on a CPU that of the resident memory of the whole process, which Linux alone reports.
 
     Args:
         device: the device.
@@ -146,30 +149,35 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
+        self._before: int | None = None
+        self._mark = 0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-            self._before: int | None = torch.cuda.memory_allocated(device)
-        else:
-            with suppress(OSError):
-                Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the recorded peak
-            self._before = _resident("VmRSS")
+            self._before = torch.cuda.memory_allocated(device)
+        elif device.type == "cpu":
+            with suppress(OSError):  # resets the recorded peak; some sandboxes accept it without effect
+                Path("/proc/self/clear_refs").write_text("5")
+            self._before, self._mark = resident_memory() or (None, 0)
 
     def read(self) -> int | None:
-        """Bytes; None if they are unknown."""
+        """Bytes; None if they are unknown: the system reports none, or the recorded peak did not rise and may be older."""
+        if self._before is None:
+            return None
         if self._device.type == "cuda":
-            peak: int | None = torch.cuda.max_memory_allocated(self._device)
-        else:
-            peak = _resident("VmHWM") if self._device.type == "cpu" else None
-        return None if peak is None or self._before is None else max(peak - self._before, 0)
+            return torch.cuda.max_memory_allocated(self._device) - self._before
+        _, peak = resident_memory() or (0, 0)
+        return peak - self._before if peak > self._mark else None
 
 
-def _resident(name: str) -> int | None:
-    status = Path("/proc/self/status")
-    if status.is_file():
-        for line in status.read_text().splitlines():
-            if line.startswith(f"{name}:"):
-                return int(line.split()[1]) * 1024
-    return None
+def resident_memory() -> tuple[int, int] | None:
+    """Resident memory of this process and its recorded peak in bytes; None where the system does not report them."""
+    if not PROCESS_STATUS.is_file():
+        return None
+    lines = dict(line.split(":", 1) for line in PROCESS_STATUS.read_text().splitlines() if ":" in line)
+    if not {"VmRSS", "VmHWM"} <= lines.keys():
+        return None
+    now, peak = (int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return now, peak
 
 
 # The machine

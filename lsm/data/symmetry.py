@@ -33,6 +33,8 @@ class Symmetry(Options):
         shift: part of the period by which a periodic axis is shifted, ``new(x) = old(x + shift)``.
         roll: number of sites by which a periodic axis is shifted.
         reflect: constant ``c`` by the name of a field whose values ``v`` become ``c - v``; 0 changes the sign.
+        mirror_code: sum of an angle and its mirror image, in turns, for a shape code that lists a smooth function of the angle
+            at equal steps from 0 to one turn, both included; values between them follow from its Fourier series.
         periodic: whether the axes are periodic.
         order: number of powers ``0 .. order - 1`` that count as different elements; None for as many as there are sites
             along the first axis of ``roll``.
@@ -50,8 +52,15 @@ class Symmetry(Options):
     shift: Mapping[str, float] = field(default_factory=dict)
     roll: Mapping[str, int] = field(default_factory=dict)
     reflect: Mapping[str, float] = field(default_factory=dict)
+    mirror_code: float | None = None
     periodic: bool = False
     order: Count | None = 2
+
+    def find_problem(self) -> tuple[str, str] | None:
+        """An order that nothing determines."""
+        if self.order is None and not self.roll:
+            return "order", "is null, expected a number: only a roll has as many powers as an axis has sites"
+        return None
 
     def check(self, spec: FieldSpec) -> None:
         """Compare the steps with the fields ``(*sites, c)``.
@@ -70,6 +79,8 @@ class Symmetry(Options):
             if name not in spec.axes:
                 return f"names the axis {name!r}; the axes are {', '.join(spec.axes)}"
         sizes = dict(zip(spec.axes, spec.sites, strict=True))
+        if self.mirror_code is not None and spec.code < 4:
+            return "mirrors the shape code, and the samples have none of four or more numbers"
         if self.swap and (len(self.swap) != 2 or sizes[self.swap[0]] != sizes[self.swap[1]]):
             return f"swaps {', '.join(self.swap)}, expected two axes with equally many sites"
         for axis, part in self.shift.items():
@@ -90,7 +101,7 @@ class Symmetry(Options):
 
     def power(self, exponent: int) -> list[Symmetry]:
         """The steps of a power; rolls are added up."""
-        if self.roll and not (self.swap or self.flip or self.shift or self.reflect):
+        if self.roll and not (self.swap or self.flip or self.shift or self.reflect or self.mirror_code is not None):
             return [replace(self, roll={axis: exponent * sites for axis, sites in self.roll.items()})]
         return [self] * exponent
 
@@ -108,6 +119,8 @@ class Symmetry(Options):
         if batch.coords is not None:
             coords = self._moved(batch.coords, spec)
             moved["coords"] = self._reflected(coords, spec.inputs[: coords.shape[-1]], spec)
+        if batch.code is not None and self.mirror_code is not None:
+            moved["code"] = mirrored_function(batch.code, self.mirror_code)
         return replace(batch, **moved)
 
     def undo(self, prediction: Tensor, spec: FieldSpec) -> Tensor:
@@ -148,6 +161,21 @@ class Symmetry(Options):
         """Sites by which each axis is shifted."""
         parts = {axis: round(part * spec.sites[spec.axes.index(axis)]) for axis, part in self.shift.items()}
         return dict(self.roll) | parts
+
+
+def mirrored_function(values: Tensor, turns: float) -> Tensor:
+    """Values ``(b, k)`` at the angles ``turns - a`` of functions that are given at ``a = 0, 1 / (k - 1), .., 1`` turns.
+
+    Example:
+        >>> angles = 2 * torch.pi * torch.linspace(0, 1, 6)
+        >>> torch.allclose(mirrored_function(angles.cos()[None], 0.5), -angles.cos()[None], atol=1e-6)
+        True
+    """
+    series = torch.fft.rfft(values[:, :-1])
+    waves = torch.arange(series.shape[-1], device=values.device)
+    turned = series.conj() * torch.exp(-2j * torch.pi * turns * waves)
+    around = torch.fft.irfft(turned, n=values.shape[-1] - 1).to(values.dtype)
+    return torch.cat([around, around[:, :1]], dim=-1)
 
 
 #: A product of powers of generators: the symmetries to apply, one after the other.

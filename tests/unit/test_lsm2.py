@@ -8,9 +8,11 @@ from torch import nn
 from lsm.errors import OptionError
 from lsm.fields import every_site
 from lsm.model import MODELS, MultiscaleModel
+from lsm.model.grid import unit_coordinates
 from lsm.model.latent_spectral.global_block import GainedResidual, GlobalSpectralBlock
 from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum, SpectralSum
-from lsm.model.lsm2.pyramid import ResidualConvolution, refine
+from lsm.model.lsm2.cloud import OnPoints, corners
+from lsm.model.lsm2.pyramid import Pyramid, ResidualConvolution, refine
 
 pytestmark = pytest.mark.numerics
 
@@ -229,7 +231,7 @@ def test_a_roll_out_predicts_the_change_from_the_last_frame():
     ("fields", "num_inputs"),
     [
         (spec(sites=(16, 16)), 1 + 2),
-        (spec("mesh", sites=(16, 16), inputs=3), 3 + 2 + 4 * 2 * 2),
+        (spec("mesh", sites=(16, 16), inputs=3), 3 + 2),
         (spec("points", (9,), inputs=3, space=3, parameters=scalars("mach")), 3 + 1 + 4 * 2 * 3),
     ],
     ids=["lattice", "mesh", "cloud"],
@@ -249,10 +251,51 @@ def test_number_of_parameters_on_a_lattice():
 
 
 def test_number_of_parameters_on_a_cloud():
-    model = make(spec("points", (9,), inputs=2), depth=2, position_waves=3)
+    """Without a lattice; with one of a single scale, one convolution and one block of 4 channels more."""
+
+    def count(**options):
+        model = make(spec("points", (9,), inputs=2), depth=2, **options)
+        return sum(parameter.numel() for parameter in model.parameters())
+
     feedforward = 2 * 8 + (8 * 16 + 16) + (16 * 8 + 8)
-    expected = (2 + 12 + 1) * 8 + 2 * (block_parameters(8) + feedforward) + (8 * 10 + 10) + (10 + 1)
-    assert sum(parameter.numel() for parameter in model.parameters()) == expected
+    stream = (2 + 12 + 1) * 8 + 2 * (block_parameters(8) + feedforward) + (8 * 10 + 10) + (10 + 1)
+    assert count(lattice=0, position_waves=3) == stream
+    on_lattice = 2 * (9 * 4 * 4 + 4) + 2 * 4 + block_parameters(4)
+    assert count(lattice=4, num_scales=1, position_waves=3) == stream + on_lattice + (9 * 4 + 4) + (4 * 8 + 8)
+
+
+@pytest.mark.parametrize("sizes", [(5,), (4, 6), (3, 4, 5)])
+def test_a_linear_field_is_interpolated_exactly(sizes):
+    """At points anywhere in the unit cube, its boundary included; the weights of a point add up to one."""
+    torch.manual_seed(2)
+    positions = torch.rand(2, 9, len(sizes), dtype=torch.float64)
+    positions[:, 0], positions[:, 1] = 0.0, 1.0
+    indices, weights = corners(positions, sizes)
+    sites = unit_coordinates(sizes, positions).flatten(0, -2)
+    close((sites[indices] * weights.unsqueeze(-1)).sum(dim=2), positions)
+    close(weights.sum(dim=-1), torch.ones_like(weights[..., 0]))
+    outside = corners(positions + 3.0, sizes)
+    assert all(map(torch.equal, outside, corners(torch.ones_like(positions), sizes)))
+
+
+def test_a_lattice_sees_the_mean_of_the_points_around_each_site():
+    """Three points at one site and one halfway between two sites."""
+    part = OnPoints(1, (3,), Pyramid(1, 2, 1, 1, nn.Identity, 0, False, 0)).double()
+    seen = []
+    part.enter.register_forward_hook(lambda module, arguments, _: seen.append(arguments[0]))
+    points = torch.tensor([1.0, 2.0, 6.0, 5.0], dtype=torch.float64).reshape(1, 4, 1)
+    part(points, torch.tensor([0.0, 0.0, 0.0, 0.75], dtype=torch.float64).reshape(1, 4, 1))
+    # A hundredth of a point is added to each number of points.
+    expected = [[9.0 / 3.01, 3.0], [2.5 / 0.51, 0.5], [2.5 / 0.51, 0.5]]
+    close(seen[0], torch.tensor([expected], dtype=torch.float64))
+
+
+def test_points_lie_where_the_coordinates_say():
+    """The first inputs are normalised for the lift; they place the points only where no coordinates are given."""
+    fields = spec("points", sites=(11,), inputs=2)
+    model, inputs = make(fields).double(), torch.rand(2, 11, 2, dtype=torch.float64)
+    assert torch.equal(model(inputs), model(inputs, inputs))
+    assert not torch.allclose(model(inputs), model(inputs, 1.0 - inputs))
 
 
 def block_parameters(c):
@@ -272,6 +315,7 @@ def test_sizes_that_are_not_given_follow_from_the_data():
     assert sizes(spec(sites=(43, 43))) == (32, 5)
     assert sizes(spec(sites=(41, 13, 10))) == (16, 3)
     assert sizes(spec("points", (20,), inputs=2)) == (64, 1)
+    assert MODELS.make("lsm2", spec("points", (972,), inputs=2)).body.lattice.sizes == (39, 39)
 
 
 @pytest.mark.parametrize(
@@ -279,7 +323,7 @@ def test_sizes_that_are_not_given_follow_from_the_data():
     [
         ({"num_scales": 0}, "num_scales is 0, expected a whole number from 1 to 16"),
         ({"supervision": 2.0}, "supervision is 2.0, expected a finite number from 0 to 1"),
-        ({"block": {"heads": 3}}, "block.heads is 3, which does not divide 8 channels; give a width that it divides"),
+        ({"block": {"heads": 3}}, "block.heads is 3, which does not divide 16 channels; give a width that it divides"),
     ],
 )
 def test_options_that_do_not_fit_are_named(options, message):

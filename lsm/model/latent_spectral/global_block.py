@@ -70,7 +70,7 @@ class GlobalSpectralBlock(nn.Module):
         self,
         channels: int,
         *,
-        heads: Count = 8,
+        heads: Count = 4,
         num_tokens: Count = 32,
         num_basis: Count = 12,
         spectral: bool = True,

@@ -1,8 +1,7 @@
-"""LSM-2: lift, solve at several scales with global spectral blocks, read out every scale."""
+"""LSM-2: lift, solve at several scales with a global spectral block, read out every scale."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import log2
 from typing import Any
 
@@ -14,42 +13,19 @@ from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import make_feedforward, unit_coordinates
 from lsm.model.latent_spectral.parts import BLOCKS
+from lsm.model.lsm2.cloud import CloudBody, fitting_lattice
 from lsm.model.lsm2.pyramid import Pyramid
 from lsm.registry import Config, Count, Index, Scales, Share
 
 #: Channels that are chosen for a lattice of each rank, and for a cloud.
 _WIDTHS, _CLOUD_WIDTH = {1: 32, 2: 32, 3: 16}, 64
 
-#: Rounds through the latent space that are chosen for a cloud.
-_CLOUD_DEPTH = 4
+#: Frequencies of the positions of a cloud that are chosen. On meshes the lattice's own coordinates serve: sines of positions that
+#: are normalised site by site hide how little these differ.
+_CLOUD_WAVES = 4
 
 #: The coarsest scale that is chosen has at least so many sites along each axis.
 _FEWEST_SITES = 2.5
-
-
-class Stream(nn.Module):
-    """Rounds on the points of a cloud: a block that lets them exchange information, then a residual feedforward layer.
-
-    Args:
-        width: channels.
-        depth: number of rounds.
-        make_block: maps a number of channels to a block on points ``(b, n, c)``.
-    """
-
-    def __init__(self, width: int, depth: int, make_block: Callable[[int], nn.Module]) -> None:
-        super().__init__()
-        self.channels = [width]
-        self.blocks = nn.ModuleList(make_block(width) for _ in range(depth))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
-        self.feedforward = nn.ModuleList(make_feedforward(width, 2 * width, width) for _ in range(depth))
-
-    def forward(self, field: Tensor) -> list[Tensor]:
-        """Map ``(b, w, n)`` to the features ``(b, w, n)`` of the only scale."""
-        points = field.movedim(1, -1)
-        for block, norm, feedforward in zip(self.blocks, self.norms, self.feedforward, strict=True):
-            points = block(points)
-            points = points + feedforward(norm(points))
-        return [points.movedim(-1, 1)]
 
 
 def waves_of(positions: Tensor, count: int) -> Tensor:
@@ -66,7 +42,10 @@ def waves_of(positions: Tensor, count: int) -> Tensor:
 
 @MODELS.register("lsm2")
 class LatentSpectralModel2(nn.Module):
-    """Predict a field from a field by global spectral blocks: in a pyramid on lattices, in a stream of points on clouds.
+    """Predict a field from a field by a pyramid of lattices with a global spectral block on its coarsest scales.
+
+    The points of a cloud are spread to a lattice, from which the pyramid's features are interpolated back; global spectral blocks
+    on the points themselves follow.
 
     It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In a roll-out it predicts
     the change from the last frame. In training every scale of the pyramid predicts the field at its sites (:meth:`at_scales`);
@@ -76,12 +55,14 @@ class LatentSpectralModel2(nn.Module):
         spec: the fields; of meshes and clouds the first inputs are the positions.
         width: channels at the finest scale; None for a number that fits the geometry.
         num_scales: number of scales of a lattice; None for as many as its sites allow, at most 5.
-        depth: residual convolutions at each scale of a lattice, or rounds on a cloud; None for 1, on a cloud 4.
+        depth: residual convolutions at each scale of a lattice, or spectral blocks on the points of a cloud.
         latent_scales: number of coarsest scales that have spectral blocks.
+        lattice: sites along each axis of the lattice of a cloud, 0 for none; None for a number that fits the points.
         block: spectral block: a name of :data:`BLOCKS` and its options; by default ``global_spectral``.
         periodic: whether the axes of the lattice are periodic.
         modes: wave numbers of a factorised Fourier layer beside each convolution; 0 for none.
-        position_waves: frequencies of sines and cosines of the positions that are added to the inputs of meshes and clouds.
+        position_waves: frequencies of sines and cosines of the positions that are added to the inputs of meshes and clouds; None
+            for 4 on clouds and 0 on meshes.
         supervision: weight in training of the loss of each coarser scale; 0 for predictions of the finest scale alone.
         head_width: channels inside the head.
 
@@ -103,31 +84,40 @@ class LatentSpectralModel2(nn.Module):
         *,
         width: Count | None = None,
         num_scales: Scales | None = None,
-        depth: Count | None = None,
-        latent_scales: Index = 2,
+        depth: Count = 1,
+        latent_scales: Index = 1,
+        lattice: Index | None = None,
         block: Config | None = None,
         periodic: bool = False,
         modes: Index = 0,
-        position_waves: Index = 4,
+        position_waves: Index | None = None,
         supervision: Share = 0.5,
-        head_width: Count = 64,
+        head_width: Count = 32,
     ) -> None:
         super().__init__()
         self.spec, self.periodic, self.supervision = spec, periodic, supervision
-        on_cloud, rank = spec.geometry == "points", len(spec.sites)
-        self.position_waves = 0 if spec.geometry == "grid" else position_waves
+        self.on_cloud, rank = spec.geometry == "points", len(spec.sites)
+        chosen_waves = position_waves if position_waves is not None else _CLOUD_WAVES if self.on_cloud else 0
+        self.position_waves = 0 if spec.geometry == "grid" else chosen_waves
         chosen = {"name": "global_spectral", **(block or {})}
 
         def make_block(channels: int) -> nn.Module:
             with option_group("block"):
                 return BLOCKS.make(chosen, channels)
 
-        if on_cloud:
+        def make_pyramid(rank: int, width: int, sites: tuple[int, ...], depth: int) -> Pyramid:
+            scales = num_scales or fitting_scales(sites)
+            return Pyramid(rank, width, scales, depth, make_block, latent_scales, periodic, modes)
+
+        self.body: CloudBody | Pyramid
+        if self.on_cloud:
             width = width or _CLOUD_WIDTH
-            self.body: Stream | Pyramid = Stream(width, depth or _CLOUD_DEPTH, make_block)
+            sizes = (fitting_lattice(spec.sites[0], spec.space) if lattice is None else lattice,) * spec.space
+            pyramid = make_pyramid(spec.space, -(-width // 2), sizes, 1) if sizes[0] else None
+            self.body = CloudBody(width, depth, make_block, sizes, pyramid)
         else:
-            width, num_scales = width or _WIDTHS[rank], num_scales or fitting_scales(spec.sites)
-            self.body = Pyramid(rank, width, num_scales, depth or 1, make_block, latent_scales, periodic, modes)
+            width = width or _WIDTHS[rank]
+            self.body = make_pyramid(rank, width, spec.sites, depth)
         self.lift = nn.Linear(spec.in_channels + self._num_positions(spec), width)
         channels = self.body.channels[: None if supervision else 1]
         self.heads = nn.ModuleList(
@@ -142,17 +132,19 @@ class LatentSpectralModel2(nn.Module):
         self.body.compile(*arguments, **options)
 
     def _num_positions(self, spec: FieldSpec) -> int:
-        lattice = 0 if spec.geometry == "points" else (1 + self.periodic) * len(spec.sites)
+        lattice = 0 if self.on_cloud else (1 + self.periodic) * len(spec.sites)
         return lattice + 2 * self.position_waves * spec.space_dim
 
-    def _features(self, inputs: Tensor) -> Tensor:
-        """Inputs and positions, lifted: ``(b, *sites, c_in)`` to ``(b, w, *sites)``."""
+    def _scales(self, inputs: Tensor, coords: Tensor | None) -> list[Tensor]:
+        """Features of each scale ``(b, c, *n)`` from inputs and positions."""
+        positions = inputs[..., : self.spec.space_dim] if coords is None else coords
         parts = [inputs]
-        if self.spec.geometry != "points":
+        if not self.on_cloud:
             parts.append(self._lattice_positions(inputs).expand(*inputs.shape[:-1], -1))
         if self.position_waves:
-            parts.append(waves_of(inputs[..., : self.spec.space_dim], self.position_waves))
-        return self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
+            parts.append(waves_of(positions, self.position_waves))
+        features = self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
+        return self.body(features, positions) if self.on_cloud else self.body(features)
 
     def _lattice_positions(self, inputs: Tensor) -> Tensor:
         """Coordinates of the sites in the lattice, ``(*sites, d)``; on a periodic one ``(*sites, 2 d)``, sines and cosines."""
@@ -176,12 +168,15 @@ class LatentSpectralModel2(nn.Module):
 
         The sites of scale ``s`` are every ``2^s``-th site along each axis.
         """
-        scales = self.body(self._features(inputs))[: len(self.heads)]
+        scales = self._scales(inputs, coords)[: len(self.heads)]
         return [self._read_out(scale, features, inputs) for scale, features in enumerate(scales)]
 
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
-        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
-        return self._read_out(0, self.body(self._features(inputs))[0], inputs)
+        """Map ``(b, *sites, c_in)`` at positions ``coords`` ``(b, *sites, d)`` to ``(b, *sites, c_out)``; the code is not used.
+
+        The positions of a cloud lie in the unit cube; without ``coords`` they are the first inputs.
+        """
+        return self._read_out(0, self._scales(inputs, coords)[0], inputs)
 
 
 def fitting_scales(sites: tuple[int, ...]) -> int:

@@ -96,6 +96,10 @@ def _lsm(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
     return {"width": width, "num_scales": _scales(resolution), "projection.resolution": resolution}
 
 
+def _lsm2(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
+    return {"width": 2 * width if is_cloud else width}  # a cloud's lattice has half the width of its points
+
+
 def _unet(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
     return {"width": width, "num_scales": _scales(min(sites))}
 
@@ -114,7 +118,7 @@ def _vit(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
 
 
 #: Options that follow from the sites, by family.
-_MODELS = {"lsm": _lsm, "unet": _unet, "fno": _fourier, "ffno": _fourier, "vit": _vit}
+_MODELS = {"lsm": _lsm, "lsm2": _lsm2, "unet": _unet, "fno": _fourier, "ffno": _fourier, "vit": _vit}
 
 #: Smaller than the families' defaults, which suit a GPU.
 _WITHOUT_GPU: dict[str, dict[str, Any]] = {

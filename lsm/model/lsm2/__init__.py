@@ -1,4 +1,4 @@
-"""LSM-2: a pyramid of convolutions on lattices, a stream of points on clouds, and one global spectral block for both."""
+"""LSM-2: a pyramid of convolutions with a global spectral block, on lattices and, by interpolation, on clouds."""
 
 from lsm.model.lsm2.model import LatentSpectralModel2
 

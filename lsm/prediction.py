@@ -5,7 +5,8 @@ The file holds one array per input field, by its name: ``(samples, *sites)``, in
 :meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
 ``inputs`` alone. Or it is laid out as a file of training data, see :mod:`lsm.data.layout`: ``inputs`` without the coordinates,
 which are ``coords``, and without an axis of channels if there is one. A field that is the same along the last axes may lack them.
-VTK files number their points with the first axis fastest.
+VTK files number their points with the first axis fastest. Clouds with different numbers of points are laid out as
+:mod:`lsm.data.ragged` says; predictions are NaN where there is no point.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from lsm.conformal import Band
 from lsm.data import vtk_files
 from lsm.data.array_files import NAMELESS, ArrayInFile, open_arrays, require_format, write_arrays, write_record
+from lsm.data.ragged import even_out
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.ensemble import Ensemble
 from lsm.errors import InputError
@@ -56,6 +58,10 @@ class InputFile:
 
     def __init__(self, arrays: Mapping[str, ArrayInFile], spec: FieldSpec, path: Path) -> None:
         self.spec, self.path = spec, path
+        self._counts = None
+        if spec.geometry == "points":
+            places = ["coords"] if "coords" in arrays else [channel.name for channel in spec.inputs[: spec.space]]
+            arrays, self._counts = even_out(path, arrays, places)
         arrays = _by_name(arrays, spec)
         packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None
@@ -127,6 +133,8 @@ class InputFile:
         given = read if self._packed else self._combined(read)
         if self.spec.geometry != "grid" and "coords" not in given:
             given["coords"] = given["inputs"][..., : self.spec.space_dim]
+        if self._counts is not None:
+            given["mask"] = np.arange(given["inputs"].shape[1]) < self._counts[start:stop, None]
         return given
 
     def _read(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -351,6 +359,8 @@ def _predict(solver: NeuralSolver | Ensemble, given: Mapping[str, Any], band: Ba
         found = {"": solver.predict(**given)}
     if band is not None:
         found["_low"], found["_high"] = band.limits(found[""])
+    if "mask" in given:
+        found = {suffix: np.where(given["mask"][..., None], values, np.nan) for suffix, values in found.items()}
     return found
 
 

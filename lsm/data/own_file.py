@@ -17,6 +17,7 @@ import numpy as np
 from lsm.data import vtk_files
 from lsm.data.array_files import ArrayInFile, ArraysInFile, open_arrays
 from lsm.data.layout import Column, Layout, Roles, find_layout
+from lsm.data.ragged import even_out
 from lsm.data.store import StoredField, StoreWriter, first_not_finite
 from lsm.errors import InputError
 
@@ -65,14 +66,18 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     """
     if unusable := sorted(arrays.others & roles.named()):
         raise InputError(f"{path} holds {unusable[0]}, which is no array of real numbers")
-    shapes, units = ({name: getattr(array, what) for name, array in arrays.items()} for what in ("shape", "unit"))
+    coords = ("coords",) if roles.coords is None else roles.coords
+    evened, counts = even_out(path, arrays, coords)
+    shapes, units = ({name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "unit"))
     try:
         layout = find_layout(shapes, roles, units)
     except InputError as error:
         raise InputError(f"{path}: {error}", error.options) from error
     if layout.num_samples < 1:
         raise InputError(f"{path} holds no samples: its targets have shape {shapes[layout.columns[-1].parts[0].array]}")
-    return OwnFile(path, arrays, layout)
+    if counts is not None and layout.kind == "points":
+        layout = layout.with_counts((int(counts.min()), int(counts.max())))
+    return OwnFile(path, evened, layout)
 
 
 @contextmanager
@@ -127,7 +132,10 @@ def _require_finite(path: Path, start: int, columns: Mapping[str, np.ndarray]) -
     for name, values in columns.items():
         bad = first_not_finite(values)
         if bad is not None:
-            raise InputError(f"{path} holds {name} of sample {start + bad} with a value that is NaN or infinite")
+            raise InputError(
+                f"{path} holds {name} of sample {start + bad} with a value that is NaN or infinite; where a cloud has no point, "
+                "its coordinates have to be NaN"
+            )
 
 
 def split_sizes(num_samples: int, fractions: Sequence[float]) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lsm.errors import option_group
+from lsm.errors import OptionError, option_group
 from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import make_feedforward, unit_coordinates
@@ -43,11 +43,11 @@ class Stream(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.feedforward = nn.ModuleList(make_feedforward(width, 2 * width, width) for _ in range(depth))
 
-    def forward(self, field: Tensor) -> list[Tensor]:
-        """Map ``(b, w, n)`` to the features ``(b, w, n)`` of the only scale."""
+    def forward(self, field: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Map ``(b, w, n)`` to the features ``(b, w, n)`` of the only scale; see :class:`GlobalSpectralBlock` for the mask."""
         points = field.movedim(1, -1)
         for block, norm, feedforward in zip(self.blocks, self.norms, self.feedforward, strict=True):
-            points = block(points)
+            points = block(points) if mask is None else block(points, mask)
             points = points + feedforward(norm(points))
         return [points.movedim(-1, 1)]
 
@@ -96,6 +96,7 @@ class LatentSpectralModel2(nn.Module):
     """
 
     geometries = ANY_GEOMETRY
+    ragged = True
 
     def __init__(
         self,
@@ -120,6 +121,10 @@ class LatentSpectralModel2(nn.Module):
 
         def make_block(channels: int) -> nn.Module:
             with option_group("block"):
+                if spec.ragged and not getattr(BLOCKS[chosen["name"]], "ragged", False):
+                    raise OptionError(
+                        "name", f"is {chosen['name']}, which needs the same number of points in every cloud"
+                    )
                 return BLOCKS.make(chosen, channels)
 
         if on_cloud:
@@ -171,17 +176,34 @@ class LatentSpectralModel2(nn.Module):
         end = self.spec.input_channels
         return inputs[..., end - self.spec.out_channels : end]
 
-    def at_scales(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> list[Tensor]:
+    def at_scales(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> list[Tensor]:
         """Predictions of every scale: ``(b, *sites, c_in)`` to ``(b, *ceil(sites / 2^s), c_out)``, finest first.
 
         The sites of scale ``s`` are every ``2^s``-th site along each axis.
         """
-        scales = self.body(self._features(inputs))[: len(self.heads)]
+        scales = self._body(inputs, mask)[: len(self.heads)]
         return [self._read_out(scale, features, inputs) for scale, features in enumerate(scales)]
 
-    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
-        return self._read_out(0, self.body(self._features(inputs))[0], inputs)
+        return self._read_out(0, self._body(inputs, mask)[0], inputs)
+
+    def _body(self, inputs: Tensor, mask: Tensor | None) -> list[Tensor]:
+        """Features of each scale; a lattice has no mask."""
+        features = self._features(inputs)
+        return self.body(features) if mask is None else self.body(features, mask)
 
 
 def fitting_scales(sites: tuple[int, ...]) -> int:

@@ -62,7 +62,7 @@ class InputFile:
         if spec.geometry == "points":
             places = ["coords"] if "coords" in arrays else [channel.name for channel in spec.inputs[: spec.space]]
             arrays, self._counts = even_out(path, arrays, places)
-        arrays = _by_name(arrays, spec)
+        arrays = _by_name(_with_channels(arrays, spec), spec)
         packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None
         needed = shapes(spec) if self._packed else expected_arrays(spec)
@@ -78,7 +78,7 @@ class InputFile:
         self._arrays = {
             n: _as_vector(path, n, found[n]) if shape == () else found[n] for n, shape in self._shapes.items()
         }
-        if path.suffix in vtk_files.SUFFIXES:
+        if path.suffix in vtk_files.SUFFIXES and spec.geometry != "points":
             self._arrays = {name: self._on_lattice(name, values) for name, values in self._arrays.items()}
         self.has_samples = all(self._fits(name, array.shape[1:]) for name, array in self._arrays.items())
         if not self.has_samples and not all(self._fits(name, array.shape) for name, array in self._arrays.items()):
@@ -193,6 +193,18 @@ class _Channel:
             return self._array[block][..., self._index]
         values = self._array[:][..., self._index]
         return np.broadcast_to(values, (len(range(self._shared)[block]), *values.shape))
+
+
+def _with_channels(arrays: Mapping[str, Any], spec: FieldSpec) -> Mapping[str, Any]:
+    """The arrays, and as ``velocity_2``, as training data are called, the second channel of an array ``velocity``."""
+    kept = {name: _LastBlock(array) for name, array in arrays.items() if array.shape}
+    found = dict(arrays)
+    for channel in (*spec.inputs, *spec.parameters):
+        stem, _, number = channel.name.rpartition("_")
+        if channel.name not in arrays and stem in kept and number.isdecimal():
+            index = int(number) - 1
+            found |= {channel.name: _Channel(kept[stem], index)} if 0 <= index < kept[stem].shape[-1] else {}
+    return found
 
 
 def _by_name(arrays: Mapping[str, ArrayInFile], spec: FieldSpec) -> Mapping[str, Any]:

@@ -1,6 +1,7 @@
 """``benchmark=custom``: from a file of arrays to a trained model, its errors, pictures and predictions."""
 
 import h5py
+import meshio
 import numpy as np
 import pytest
 import torch
@@ -184,3 +185,18 @@ def test_a_store_is_inspected(place, command, darcy_store, capsys):
     assert "permeability  9 x 25 x 25" in told
     with pytest.raises(InputError, match="sample=9 is not in the file, which has 0 to 8"):
         command("inspect", f"file={darcy_store}", "sample=9")
+
+
+def test_from_vtk_meshes_to_a_mesh_with_predictions(place, command):
+    (place / "meshes").mkdir()
+    for number in range(6):
+        points = np.random.default_rng(number).random((9 + number, 3)) * [1, 1, 0]
+        flow = np.sin(3 * points)
+        data = {"flow": flow, "heat": 1 + flow.sum(axis=1)}
+        meshio.write(f"meshes/{number}.vtu", meshio.Mesh(points, [("vertex", [[0]])], point_data=data))
+    options = ("data.file=meshes", "data.inputs=[flow]", "data.targets=[heat]", "data.fractions=[0.6,0.2,0.2]")
+    command(
+        "train", *QUICK, *options, "model=vit", "model.width=8", "model.num_layers=1", "model.heads=2", "run_dir=run"
+    )
+    output = command("predict", "checkpoint=run", "input=meshes/5.vtu", "output=out.vtu", "device=cpu")
+    assert meshio.read(output).point_data["heat"].shape == (14,)

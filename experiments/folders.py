@@ -164,8 +164,10 @@ def _folder_name(options: str) -> str:
 
 
 def data_name(file: str | None) -> str:
-    """What own data are called: as their file, without characters that need quoting."""
-    return re.sub(r"[^\w-]", "_", Path(file).stem).strip("_") or "custom" if file else "custom"
+    """What own data are called: as their file, or the folder of a pattern of files, without characters that need quoting."""
+    names = [Path(file).stem, Path(file).parent.name] if file else []
+    quoted = (re.sub(r"[^\w-]", "_", name).strip("_") for name in names)
+    return next(filter(None, quoted), "custom")
 
 
 def register_resolvers() -> None:

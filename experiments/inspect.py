@@ -59,11 +59,10 @@ def run(cfg: DictConfig) -> Path | None:
 @contextmanager
 def _own_file(path: Path, cfg: DictConfig) -> Iterator[Content]:
     """A file of arrays; its reader is that of the columns as which they would be stored, if they fit together."""
-    from lsm.data.array_files import open_arrays
-    from lsm.data.own_file import lay_out
+    from lsm.data.own_file import lay_out, open_samples
     from lsm.data.store import StoredField
 
-    with open_arrays(path) as arrays:
+    with open_samples(path) as arrays:
         try:
             file = lay_out(path, arrays, roles_of(cfg))
         except InputError as error:

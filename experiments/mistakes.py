@@ -37,6 +37,7 @@ OPTION_NAMES = {
     "learning_rate": "optimizer.lr",
     "optimizer": "optimizer.*",
     "scheduler": "scheduler.make.*",
+    "model": "model=NAME",
     "normalization": "data.normalization.inputs=channel data.normalization.targets=channel",
     "num_scales": "model.num_scales",
     "splits": "data.splits",

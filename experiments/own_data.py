@@ -19,7 +19,6 @@ from experiments.app import compose_config, plain
 from experiments.effect import lies_in
 from experiments.recorded import parse
 from lsm.errors import InputError, option_group
-from lsm.files import sha256
 from lsm.progress import console, progress_bar
 from lsm.registry import Index, Share, check_value
 
@@ -46,7 +45,9 @@ def is_asked(cfg: DictConfig) -> bool:
     if "file" not in cfg.data:
         return False
     if cfg.data.file is None and cfg.resume in (None, "auto") and cfg.benchmark.reader is None:
-        raise InputError("benchmark=custom takes a file of arrays: add data.file=FILE (.npz, .h5 or .mat)")
+        raise InputError(
+            "benchmark=custom takes a file of arrays: add data.file=FILE (.npz, .h5 or .mat), or a folder of VTK files"
+        )
     return cfg.data.file is not None
 
 
@@ -98,10 +99,11 @@ def roles_of(cfg: DictConfig) -> Roles:
 
 def _store_of(cfg: DictConfig, file: OwnFile, roles: Roles, seed: int | None) -> Path:
     """The store of a file, made if it does not exist; its name contains a digest of the file and of how it is read."""
+    from lsm.data.mesh_set import digest_of
     from lsm.data.own_file import write_store
 
     order = _order(file.layout.num_samples, seed)
-    made_from = {"sha256": sha256(file.path), "roles": asdict(roles), "split_seed": seed}
+    made_from = {"sha256": digest_of(file.path), "roles": asdict(roles), "split_seed": seed}
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:8]
     store = Path(cfg.data_dir) / f"{cfg.benchmark.name}_{digest}.h5"
     if store.exists():

@@ -86,21 +86,23 @@ def conformal_quantile(scores: np.ndarray, level: float) -> np.ndarray:
     return np.partition(scores, place - 1, axis=0)[place - 1]
 
 
-def pooled_quantile(scores: np.ndarray, level: float) -> np.ndarray:
+def pooled_quantile(scores: Sequence[np.ndarray], level: float) -> np.ndarray:
     """The score that a random one of a new sample does not exceed with probability ``level``.
 
     Args:
-        scores: ``(n, m, ...)``, ``m`` of each calibration sample.
+        scores: ``(m, c)`` of each of ``n`` calibration samples, whose ``m`` scores share its weight ``1 / (n + 1)``.
         level: the probability.
     Returns:
-        ``(...)``; infinite if there are too few samples.
+        ``(c,)``; infinite if there are too few samples.
     """
-    num_samples, count = scores.shape[:2]
-    pooled = scores.reshape(num_samples * count, *scores.shape[2:])
-    place = math.ceil(round((num_samples + 1) * count * level, 9))
-    if place > len(pooled):
-        return np.full(pooled.shape[1:], np.inf, dtype=scores.dtype)
-    return np.partition(pooled, place - 1, axis=0)[place - 1]
+    pooled = np.concatenate(scores)
+    shares = np.concatenate([np.full(len(each), 1 / (len(each) * (len(scores) + 1))) for each in scores])
+    order = pooled.argsort(axis=0)
+    # Of equal numbers of scores the sums are multiples of one share, up to rounding.
+    place = (shares[order].cumsum(axis=0) < level - 1e-9).sum(axis=0)
+    finite = place < len(pooled)
+    found = np.take_along_axis(pooled, order, axis=0)[np.where(finite, place, 0), np.arange(pooled.shape[1])]
+    return np.where(finite, found, np.inf).astype(pooled.dtype)
 
 
 def largest_scaled(residuals: np.ndarray, scale: np.ndarray, num_fields: int) -> np.ndarray:
@@ -255,9 +257,12 @@ class Coverage:
         return [expected_coverage(level, self.calibration, self.num_samples) for level in self.levels]
 
 
-def _residuals(predict: Predictor, batch: FieldBatch, device: torch.device) -> np.ndarray:
+def _residuals(predict: Predictor, batch: FieldBatch, device: torch.device) -> list[np.ndarray]:
+    """Absolute residuals ``(*sites, c)`` of each sample, without padding."""
     batch = batch.to(device)
-    return (predict(batch) - batch.targets).abs().cpu().numpy()
+    found = (predict(batch) - batch.targets).abs()
+    masks = [...] * len(batch) if batch.mask is None else batch.mask
+    return [residual[mask].cpu().numpy() for residual, mask in zip(found, masks, strict=True)]
 
 
 @torch.inference_mode()
@@ -281,20 +286,22 @@ def calibrate(
     Raises:
         InputError: there are no calibration samples, or a residual is not finite.
     """
-    found = [_residuals(predict, batch, device) for batch in calibration]
-    if not found:
+    residuals = [residual for batch in calibration for residual in _residuals(predict, batch, device)]
+    if not residuals:
         raise InputError("there are no samples to calibrate bands on; train with a validation split")
-    residuals = np.concatenate(found)
-    if not np.isfinite(residuals).all():
+    if not all(np.isfinite(residual).all() for residual in residuals):
         raise InputError("a residual of the calibration samples is not finite; no band can be calibrated")
     levels = tuple(level for level in LEVELS if rank(level, len(residuals)) <= len(residuals))
     if not levels:
         raise InputError(f"{len(residuals)} calibration samples are too few for any band; expected at least 2")
     num_fields, cloud = len(spec.targets), spec.geometry == "points"
     scale = scale_of(_mean_squares(predict, training, cloud, device), num_fields).astype(np.float32)
-    scores = largest_scaled(residuals, scale, num_fields)
-    quantile = pooled_quantile if cloud else conformal_quantile
-    site = np.stack([quantile(residuals, level) for level in levels])
+    scores = np.concatenate([largest_scaled(residual[None], scale, num_fields) for residual in residuals])
+    if cloud:
+        site = np.stack([pooled_quantile(residuals, level) for level in levels])
+    else:
+        at_sites = np.stack(residuals)
+        site = np.stack([conformal_quantile(at_sites, level) for level in levels])
     factors = np.stack([conformal_quantile(scores, level) for level in levels])
     return Bands(spec, levels, len(residuals), site[:, None] if cloud else site, factors, scale)
 
@@ -303,9 +310,9 @@ def _mean_squares(predict: Predictor, training: Iterable[FieldBatch], cloud: boo
     """Mean squares ``(*sites, c)`` of the residuals of some samples; of a cloud over its points, ``(1, c)``."""
     total, count = np.zeros(()), 0
     for batch in training:
-        squares = _residuals(predict, batch, device).astype(np.float64) ** 2
-        squares = squares.mean(axis=1, keepdims=True) if cloud else squares
-        total, count = total + squares.sum(axis=0), count + len(squares)
+        for residual in _residuals(predict, batch, device):
+            squares = residual.astype(np.float64) ** 2
+            total, count = total + (squares.mean(axis=0, keepdims=True) if cloud else squares), count + 1
     if not count:
         raise InputError("there are no training samples from which to take the scale of the residuals")
     return total / count
@@ -323,13 +330,13 @@ def measure_coverage(bands: Bands, predict: Predictor, tested: Iterable[FieldBat
     shares: dict[str, list[np.ndarray]] = {kind: [] for kind in widths}
     for batch in tested:
         require_same_sites(bands.spec, batch.targets.shape[1:-1])
-        residuals = _residuals(predict, batch, device)
-        for kind, limits in widths.items():
-            inside = [(residuals <= limit).reshape(len(residuals), -1, num_fields) for limit in limits]
-            held = [part.mean(axis=1) if kind == "site" else part.all(axis=1) for part in inside]
-            shares[kind].append(np.stack(held, axis=1))
+        for residual in _residuals(predict, batch, device):
+            for kind, limits in widths.items():
+                inside = [(residual <= limit).reshape(-1, num_fields) for limit in limits]
+                held = [part.mean(axis=0) if kind == "site" else part.all(axis=0) for part in inside]
+                shares[kind].append(np.stack(held))
     if not shares["site"]:
         raise InputError("there are no samples on which to measure the coverage")
-    found = {kind: np.concatenate(parts) for kind, parts in shares.items()}
+    found = {kind: np.stack(parts) for kind, parts in shares.items()}
     means = {kind: values.mean(axis=0) for kind, values in found.items()}
     return Coverage(bands.levels, means["site"], means["field"], len(found["site"]), bands.num_samples)

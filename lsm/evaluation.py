@@ -174,7 +174,7 @@ def measure(
     digest = hashlib.sha256()
     with torch.inference_mode():
         for batch in chain([first], waiting):
-            digest.update(batch.targets.numpy().tobytes())
+            digest.update(batch.real(batch.targets).numpy().tobytes())
             batch = batch.to(device)
             prediction = predict(batch)
             for name, metric in named.items():

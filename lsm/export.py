@@ -57,15 +57,16 @@ _LARGE = 1_500_000_000
 
 
 class _Program(nn.Module):
-    """A solver as a function of arrays alone, in the order of :attr:`names`."""
+    """A solver as a function of arrays alone, in the order of :attr:`names`; one of ragged clouds takes a mask, too."""
 
     def __init__(self, solver: NeuralSolver) -> None:
         super().__init__()
         self.solver = solver
         self.names = [name for name, shape in shapes(solver.spec).items() if shape is not None]
+        self.names += ["mask"] if solver.spec.ragged else []
 
     def forward(self, *arrays: Tensor) -> Tensor:
-        given: dict[str, Tensor | None] = dict.fromkeys(shapes(self.solver.spec))
+        given: dict[str, Tensor | None] = dict.fromkeys((*shapes(self.solver.spec), "mask"))
         given.update(zip(self.names, arrays, strict=True))
         inputs = given.pop("inputs")
         assert inputs is not None
@@ -112,6 +113,8 @@ def _export(solver: NeuralSolver) -> torch.export.ExportedProgram:
     like = next(parameter for parameter in solver.parameters() if parameter.is_floating_point())
     # Two samples: a size of one would be taken for a constant.
     arrays = tuple(like.new_zeros(2, *shape) for shape in shapes(solver.spec).values() if shape is not None)
+    if solver.spec.ragged:
+        arrays = (*arrays, torch.ones(2, *solver.spec.sites, dtype=torch.bool))
     # Without a limit torch 2.6 finds that the largest whole number is no number of samples, and refuses.
     samples = torch.export.Dim("samples", min=1, max=1 << 31)
     with torch.no_grad(), _quiet():

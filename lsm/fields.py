@@ -6,10 +6,11 @@ Owns names, units and shapes. It knows no model, no file and no benchmark.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Annotated, Any, Literal, get_args
 
 import torch
+import torch.nn.functional as functional
 from annotated_types import Interval
 from torch import Tensor
 
@@ -46,7 +47,7 @@ class FieldSpec:
 
     Args:
         geometry: "grid" (regular lattice), "mesh" (structured, curvilinear) or "points" (a cloud).
-        sites: number of sites along each axis; one number for a point cloud.
+        sites: number of sites along each axis; one number for a point cloud, the largest one of ``ragged`` clouds.
         axes: a name for each axis of ``sites``.
         inputs: fields given to the model; in a roll-out, those of one frame.
         targets: fields to predict; in a roll-out, those of one frame.
@@ -56,6 +57,7 @@ class FieldSpec:
             and the next frame predicted. Channels are ordered by frame, then by field.
         mask: index of the input field that is 1 where the targets exist and 0 elsewhere; predictions are multiplied by it.
         space: dimension of the space in which a point cloud lies.
+        ragged: whether the clouds of different samples have different numbers of points; see :attr:`FieldBatch.mask`.
 
     Example:
         >>> spec = FieldSpec("grid", (64, 64), ("x", "y"), (Channel("w"),), (Channel("w"),), frames=Frames(10, 5))
@@ -73,6 +75,7 @@ class FieldSpec:
     frames: Frames | None = None
     mask: int | None = None
     space: int = 2
+    ragged: bool = False
 
     def __post_init__(self) -> None:
         if self.geometry not in get_args(Geometry):
@@ -85,6 +88,8 @@ class FieldSpec:
             raise ValueError("a roll-out predicts the fields that it starts from: inputs and targets must be equal")
         if self.mask is not None and not 0 <= self.mask < len(self.inputs):
             raise ValueError(f"mask {self.mask} is no index of the {len(self.inputs)} inputs")
+        if self.ragged and self.geometry != "points":
+            raise ValueError(f"only point clouds can be ragged, not a {self.geometry}")
 
     @property
     def input_channels(self) -> int:
@@ -141,6 +146,7 @@ class FieldSpec:
         Raises:
             OptionError: an entry is missing or of another kind.
         """
+        plain = {"ragged": False, **plain}  # older checkpoints know no such clouds
         for name, annotation in _PLAIN.items():
             check_value(name, plain.get(name), annotation)
         channels = {
@@ -167,6 +173,7 @@ _PLAIN = {
     "frames": Mapping[str, Count] | None,
     "mask": Index | None,
     "space": Annotated[int, Interval(ge=1, le=3)],
+    "ragged": bool,
 }
 
 
@@ -174,12 +181,16 @@ _PLAIN = {
 class FieldBatch:
     """A batch of samples; without the leading axis, one sample.
 
+    Clouds with different numbers of points are padded with zeros at the end when they are stacked; :attr:`mask` says which points
+    exist. A single sample has its own points only.
+
     Args:
         inputs: ``(b, *sites, c_in)``, in physical units.
         targets: ``(b, *sites, c_out)``, in physical units.
         coords: ``(b, *sites, d)``, where the sites lie, for meshes and point clouds.
         code: ``(b, k)``, a vector that describes the whole sample.
         parameters: ``(b, p)``, scalars that describe the whole sample, in physical units.
+        mask: ``(b, n)``, True where a point of a ragged cloud exists; None if all do.
 
     Example:
         >>> batch = FieldBatch(inputs=torch.zeros(8, 64, 64, 1), targets=torch.zeros(8, 64, 64, 1))
@@ -192,6 +203,7 @@ class FieldBatch:
     coords: Tensor | None = None
     code: Tensor | None = None
     parameters: Tensor | None = None
+    mask: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -202,16 +214,35 @@ class FieldBatch:
         return FieldBatch(**changed)
 
     def to(self, *args: Any, **kwargs: Any) -> FieldBatch:
-        """As :meth:`torch.Tensor.to`, for every tensor ``(b, ...)`` of the batch."""
-        return self.map(lambda tensor: tensor.to(*args, **kwargs))
+        """As :meth:`torch.Tensor.to`, for every tensor ``(b, ...)`` of the batch; the mask stays one of truth values."""
+        moved = self.map(lambda tensor: tensor.to(*args, **kwargs))
+        return moved if moved.mask is None else replace(moved, mask=moved.mask.bool())
 
     def pin_memory(self) -> FieldBatch:
         """As :meth:`torch.Tensor.pin_memory`, for every tensor ``(b, ...)`` of the batch."""
         return self.map(lambda tensor: tensor.pin_memory())
 
     def sample(self, index: int) -> FieldBatch:
-        """One sample, ``(*sites, c)`` without the leading axis."""
-        return self.map(lambda tensor: tensor[index])
+        """One sample, ``(*sites, c)`` without the leading axis and without padding."""
+        alone = self.map(lambda tensor: tensor[index])
+        if alone.mask is None:
+            return alone
+        kept: dict[str, Any] = {
+            name: None if field is None else field[alone.mask] for name, field in alone._at_points().items()
+        }
+        return replace(alone, **kept)
+
+    def _at_points(self) -> dict[str, Tensor | None]:
+        """What has an axis of sites, by name."""
+        return {name: getattr(self, name) for name in ("inputs", "targets", "coords", "mask")}
+
+    def real(self, values: Tensor) -> Tensor:
+        """Values ``(b, *sites, c)`` without padding: those of all points of all ragged clouds as one sample, ``(1, m, c)``."""
+        return values if self.mask is None else values[self.mask].unsqueeze(0)
+
+    def real_share(self) -> Tensor | float:
+        """Share of the sites of each sample that are no padding: ``(b,)`` of ragged clouds, else 1."""
+        return 1.0 if self.mask is None else self.mask.to(self.targets.dtype).mean(dim=1)
 
     def select(self, positions: Tensor) -> FieldBatch:
         """The samples at ``positions`` ``(n,)``, integers on the batch's device, as a batch."""
@@ -221,22 +252,36 @@ class FieldBatch:
         """Every ``stride``-th site along each axis of all fields and coordinates; code and parameters stay."""
         coords = None if self.coords is None else every_site(self.coords, stride)
         inputs, targets = (every_site(field, stride) for field in (self.inputs, self.targets))
-        return FieldBatch(inputs, targets, coords, self.code, self.parameters)
+        mask = None if self.mask is None else self.mask[:, ::stride]
+        return FieldBatch(inputs, targets, coords, self.code, self.parameters, mask)
 
     @staticmethod
     def stack(samples: Sequence[FieldBatch]) -> FieldBatch:
-        """Collate single samples ``(*sites, c)`` into a batch ``(b, *sites, c)``.
+        """Collate single samples ``(*sites, c)`` into a batch ``(b, *sites, c)``; those with a mask are padded to the longest.
 
         Example:
             >>> sample = FieldBatch(inputs=torch.zeros(64, 2), targets=torch.zeros(64, 1))
             >>> FieldBatch.stack([sample, sample]).inputs.shape
             torch.Size([2, 64, 2])
         """
+        if samples[0].mask is not None:
+            longest = max(len(sample.inputs) for sample in samples)
+            samples = [sample._padded(longest) for sample in samples]
         columns = {field.name: [getattr(sample, field.name) for sample in samples] for field in fields(FieldBatch)}
         stacked: dict[str, Any] = {
             name: None if column[0] is None else torch.stack(column) for name, column in columns.items()
         }
         return FieldBatch(**stacked)
+
+    def _padded(self, count: int) -> FieldBatch:
+        """One cloud with points added up to a number: zeros that the mask excludes."""
+        missing = count - len(self.inputs)
+
+        def longer(field: Tensor | None) -> Tensor | None:
+            return None if field is None else functional.pad(field, (*[0, 0] * (field.dim() - 1), 0, missing))
+
+        padded: dict[str, Any] = {name: longer(field) for name, field in self._at_points().items()}
+        return replace(self, **padded)
 
     def check(self, spec: FieldSpec) -> None:
         """Compare one sample with its specification.
@@ -244,6 +289,7 @@ class FieldBatch:
         Raises:
             InputError: a shape differs from what ``spec`` says.
         """
+        spec = replace(spec, sites=tuple(self.inputs.shape[:1])) if spec.ragged else spec
         expected = {**shapes(spec), "targets": (*spec.sites, spec.target_channels)}
         for name, shape in expected.items():
             value = getattr(self, name)

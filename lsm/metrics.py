@@ -3,6 +3,9 @@
 A loss is a weighted sum of them (:mod:`lsm.losses`), evaluation reports them. To add one, write a function and register it.
 A metric may also split an error into parts, ``(b, k)``, whose names the decorator :func:`in_parts` gives. Such a metric is
 reported, but cannot be trained on. Knows no model and no data set.
+
+Predictions and truths of ragged clouds are zero at points that are padding, see :attr:`lsm.fields.FieldBatch.mask`: sums and
+maxima need no care, means are divided by :meth:`lsm.fields.FieldBatch.real_share`.
 """
 
 from __future__ import annotations
@@ -225,7 +228,7 @@ def root_mean_square_error(prediction: Tensor, batch: FieldBatch, spec: FieldSpe
         tensor([3.5355])
     """
     _check_shapes(prediction, batch.targets)
-    return (prediction - batch.targets).flatten(1).square().mean(dim=1).sqrt()
+    return ((prediction - batch.targets).flatten(1).square().mean(dim=1) / batch.real_share()).sqrt()
 
 
 @METRICS.register("max_error")

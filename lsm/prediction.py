@@ -5,7 +5,8 @@ The file holds one array per input field, by its name: ``(samples, *sites)``, in
 :meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
 ``inputs`` alone. Or it is laid out as a file of training data, see :mod:`lsm.data.layout`: ``inputs`` without the coordinates,
 which are ``coords``, and without an axis of channels if there is one. A field that is the same along the last axes may lack them.
-VTK files number their points with the first axis fastest.
+VTK files number their points with the first axis fastest. Clouds with different numbers of points are laid out as
+:mod:`lsm.data.ragged` says; predictions are NaN where there is no point.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import torch
 from lsm.conformal import Band
 from lsm.data import vtk_files
 from lsm.data.array_files import NAMELESS, ArrayInFile, open_arrays, require_format, write_arrays, write_record
+from lsm.data.ragged import even_out
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.ensemble import Ensemble
 from lsm.errors import InputError
@@ -56,7 +58,11 @@ class InputFile:
 
     def __init__(self, arrays: Mapping[str, ArrayInFile], spec: FieldSpec, path: Path) -> None:
         self.spec, self.path = spec, path
-        arrays = _by_name(arrays, spec)
+        self._counts = None
+        if spec.geometry == "points":
+            places = ["coords"] if "coords" in arrays else [channel.name for channel in spec.inputs[: spec.space]]
+            arrays, self._counts = even_out(path, arrays, places)
+        arrays = _by_name(_with_channels(arrays, spec), spec)
         packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None
         needed = shapes(spec) if self._packed else expected_arrays(spec)
@@ -72,7 +78,7 @@ class InputFile:
         self._arrays = {
             n: _as_vector(path, n, found[n]) if shape == () else found[n] for n, shape in self._shapes.items()
         }
-        if path.suffix in vtk_files.SUFFIXES:
+        if path.suffix in vtk_files.SUFFIXES and spec.geometry != "points":
             self._arrays = {name: self._on_lattice(name, values) for name, values in self._arrays.items()}
         self.has_samples = all(self._fits(name, array.shape[1:]) for name, array in self._arrays.items())
         if not self.has_samples and not all(self._fits(name, array.shape) for name, array in self._arrays.items()):
@@ -127,6 +133,8 @@ class InputFile:
         given = read if self._packed else self._combined(read)
         if self.spec.geometry != "grid" and "coords" not in given:
             given["coords"] = given["inputs"][..., : self.spec.space_dim]
+        if self._counts is not None:
+            given["mask"] = np.arange(given["inputs"].shape[1]) < self._counts[start:stop, None]
         return given
 
     def _read(self, name: str, start: int, stop: int) -> np.ndarray:
@@ -185,6 +193,18 @@ class _Channel:
             return self._array[block][..., self._index]
         values = self._array[:][..., self._index]
         return np.broadcast_to(values, (len(range(self._shared)[block]), *values.shape))
+
+
+def _with_channels(arrays: Mapping[str, Any], spec: FieldSpec) -> Mapping[str, Any]:
+    """The arrays, and as ``velocity_2``, as training data are called, the second channel of an array ``velocity``."""
+    kept = {name: _LastBlock(array) for name, array in arrays.items() if array.shape}
+    found = dict(arrays)
+    for channel in (*spec.inputs, *spec.parameters):
+        stem, _, number = channel.name.rpartition("_")
+        if channel.name not in arrays and stem in kept and number.isdecimal():
+            index = int(number) - 1
+            found |= {channel.name: _Channel(kept[stem], index)} if 0 <= index < kept[stem].shape[-1] else {}
+    return found
 
 
 def _by_name(arrays: Mapping[str, ArrayInFile], spec: FieldSpec) -> Mapping[str, Any]:
@@ -351,6 +371,8 @@ def _predict(solver: NeuralSolver | Ensemble, given: Mapping[str, Any], band: Ba
         found = {"": solver.predict(**given)}
     if band is not None:
         found["_low"], found["_high"] = band.limits(found[""])
+    if "mask" in given:
+        found = {suffix: np.where(given["mask"][..., None], values, np.nan) for suffix, values in found.items()}
     return found
 
 

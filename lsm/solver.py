@@ -16,7 +16,7 @@ from lsm.data.normalize import BoundingBox, CoordinateNormalization, Normalizati
 from lsm.device import best_device
 from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
-from lsm.model import MODELS, MultiscaleModel
+from lsm.model import MODELS, MultiscaleModel, require_ragged
 from lsm.registry import check_options
 from lsm.rollout import rollout
 
@@ -90,16 +90,16 @@ class NeuralSolver(nn.Module):
         Raises:
             InputError: there are fewer than two samples, or a value is not finite.
         """
-        inputs = RangeMeter(batch.inputs for batch in batches())
+        inputs = RangeMeter(batch.real(batch.inputs) for batch in batches())
         self.input_normalizer.fit(inputs)
         self.ranges = {"inputs": inputs.finish()}
-        self.target_normalizer.fit(self._model_outputs(batch.targets) for batch in batches())
+        self.target_normalizer.fit(self._model_outputs(batch.real(batch.targets)) for batch in batches())
         if self.parameter_normalizer is not None:
             scalars = RangeMeter(batch.parameters for batch in batches() if batch.parameters is not None)
             self.parameter_normalizer.fit(scalars)
             self.ranges["parameters"] = scalars.finish()
         if self.coordinate_normalizer is not None:
-            self.coordinate_normalizer.fit(batch.coords for batch in batches() if batch.coords is not None)
+            self.coordinate_normalizer.fit(batch.real(batch.coords) for batch in batches() if batch.coords is not None)
 
     def _model_outputs(self, targets: Tensor) -> Tensor:
         """Targets as single calls of the model return them: the frames of a roll-out become samples."""
@@ -141,35 +141,61 @@ class NeuralSolver(nn.Module):
         coords: Tensor | None = None,
         code: Tensor | None = None,
         parameters: Tensor | None = None,
+        mask: Tensor | None = None,
     ) -> Tensor:
         """One call of the model in physical units: ``(b, *sites, c_in)`` to ``(b, *sites, out_channels)``."""
-        return self._decoded(self.model(*self.encode(inputs, coords, code, parameters)), inputs)
+        return self._decoded(self._called(self.model, inputs, coords, code, parameters, mask), inputs, mask)
 
-    def _decoded(self, outputs: Tensor, inputs: Tensor, stride: int = 1) -> Tensor:
-        """Outputs of the model at every ``stride``-th site in physical units, and zero outside the mask."""
+    def _called(
+        self,
+        function: Callable[..., Any],
+        inputs: Tensor,
+        coords: Tensor | None,
+        code: Tensor | None,
+        parameters: Tensor | None,
+        mask: Tensor | None,
+    ) -> Any:
+        """What the model, or a method of it, returns; not every family takes the mask of ragged clouds."""
+        encoded = self.encode(inputs, coords, code, parameters)
+        if mask is None:
+            return function(*encoded)
+        require_ragged(self.model)
+        return function(*encoded, mask=mask)
+
+    def _decoded(self, outputs: Tensor, inputs: Tensor, mask: Tensor | None, stride: int = 1) -> Tensor:
+        """Outputs of the model at every ``stride``-th site in physical units, and zero outside masks."""
         outputs = self.target_normalizer.decode(outputs, stride)
+        if mask is not None:
+            outputs = outputs.masked_fill(~mask[:, ::stride, None], 0.0)
         if self.spec.mask is None:
             return outputs
         return outputs * every_site(inputs[..., self.spec.mask, None], stride)
 
-    def step_at_scales(self, inputs: Tensor, *rest: Tensor | None) -> list[Tensor]:
+    def step_at_scales(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        parameters: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> list[Tensor]:
         """One call of the model as :meth:`step`, at every scale at which it predicts.
 
         Returns:
             ``(b, *sites_s, out_channels)`` for each scale ``s``, finest first, at every ``2^s``-th site along each axis.
         """
         if not isinstance(self.model, MultiscaleModel):
-            return [self.step(inputs, *rest)]
-        scales = self.model.at_scales(*self.encode(inputs, *rest))
-        return [self._decoded(outputs, inputs, 2**scale) for scale, outputs in enumerate(scales)]
+            return [self.step(inputs, coords, code, parameters, mask)]
+        scales = self._called(self.model.at_scales, inputs, coords, code, parameters, mask)
+        return [self._decoded(outputs, inputs, mask, 2**scale) for scale, outputs in enumerate(scales)]
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Predict all target channels, ``(b, *sites, c_out)``, in physical units; the batch's targets are not read."""
-        return self.solve(batch.inputs, batch.coords, batch.code, batch.parameters)
+        return self.solve(batch.inputs, *_beside_inputs(batch))
 
     def at_scales(self, batch: FieldBatch) -> list[Tensor]:
         """Predict as :meth:`forward`, at every scale at which the model predicts; see :meth:`step_at_scales`."""
-        rest = (batch.coords, batch.code, batch.parameters)
+        rest = _beside_inputs(batch)
         if self.spec.frames is None:
             return self.step_at_scales(batch.inputs, *rest)
         steps: list[list[Tensor]] = []
@@ -183,7 +209,7 @@ class NeuralSolver(nn.Module):
         return [torch.cat(frames, dim=-1) for frames in zip(*steps, strict=True)]
 
     def solve(self, inputs: Tensor, *rest: Tensor | None) -> Tensor:
-        """Predict as :meth:`forward` from the tensors of a batch: inputs ``(b, *sites, c_in)``, coordinates, code, parameters."""
+        """Predict as :meth:`forward` from tensors: inputs ``(b, *sites, c_in)``, coordinates, code, parameters, mask."""
         if self.spec.frames is None:
             return self.step(inputs, *rest)
         frames = rollout(lambda window: self.step(window, *rest), inputs, num_steps=self.spec.frames.targets)
@@ -196,6 +222,7 @@ class NeuralSolver(nn.Module):
         coords: Any = None,
         code: Any = None,
         parameters: Any = None,
+        mask: Any = None,
         *,
         batch_size: int | None = None,
         device: str | torch.device | None = None,
@@ -207,6 +234,8 @@ class NeuralSolver(nn.Module):
             coords: ``([b,] *sites, d)``, where the sites lie, for meshes and point clouds.
             code: ``([b,] k)``, the shape code, for solvers that take one.
             parameters: ``([b,] p)``, scalars of the sample, for solvers that take them.
+            mask: ``([b,] n)``, True where a point of clouds with different numbers of points exists; the other points have no
+                influence, and their prediction is zero.
             batch_size: samples to predict at once; all of them by default.
             device: where to compute, "auto" for the fastest device; the solver moves there. By default it stays where it is.
         Returns:
@@ -216,7 +245,7 @@ class NeuralSolver(nn.Module):
         """
         if device is not None:
             self.to(best_device() if device == "auto" else device)
-        given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters}
+        given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters, "mask": mask}
         tensors = {name: None if value is None else torch.as_tensor(value) for name, value in given.items()}
         single = tensors["inputs"] is not None and tensors["inputs"].dim() == len(self.spec.sites) + 1
         if single:
@@ -231,17 +260,26 @@ class NeuralSolver(nn.Module):
             return repeat(None) if tensor is None else tensor.split(batch_size or max(len(tensor), 1))
 
         fields = []
-        for inputs, *rest in zip(*map(batches, tensors), strict=False):
-            parts = (None if part is None else part.to(like) for part in rest)
-            fields.append(self.solve(inputs.to(like), *parts).cpu())
+        for inputs, *rest, mask in zip(*map(batches, tensors), strict=False):
+            parts = [None if part is None else part.to(like) for part in rest]
+            mask = None if mask is None else mask.to(like.device, torch.bool)
+            fields.append(self.solve(inputs.to(like), *parts, mask).cpu())
         return torch.cat(fields).numpy()
 
     def _checked(self, tensors: Mapping[str, Tensor | None]) -> list[Any]:
-        """Inputs, coordinates, code and parameters of several samples; unused ones become None."""
+        """Inputs, coordinates, code, parameters and mask of several samples; unused ones become None."""
         used = {name: shape for name, shape in shapes(self.spec).items() if shape is not None}
         if problem := _find_problem(tensors, used):
             raise InputError(problem)
-        return [tensors[name] if name in used else None for name in shapes(self.spec)]
+        mask = tensors["mask"]
+        if mask is not None and mask.shape != tensors["inputs"].shape[:2]:  # type: ignore[union-attr]
+            raise InputError(f"mask: expected (samples, points) of the inputs, it is of shape {tuple(mask.shape)}")
+        return [*(tensors[name] if name in used else None for name in shapes(self.spec)), mask]
+
+
+def _beside_inputs(batch: FieldBatch) -> tuple[Tensor | None, ...]:
+    """What a solver takes of a batch beside the inputs, in its order."""
+    return batch.coords, batch.code, batch.parameters, batch.mask
 
 
 def _find_problem(tensors: Mapping[str, Tensor | None], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
@@ -261,6 +299,14 @@ def _normalization(*, inputs: Normalization, targets: Normalization, coords: Coo
     """Signature of a configuration's normalisation, for its check."""
 
 
+def _require_channel_statistics(kinds: Mapping[str, Any]) -> None:
+    if "site" in (kinds["inputs"], kinds["targets"]):
+        raise InputError(
+            "clouds with different numbers of points have no site in common; normalise by channel",
+            options=("normalization",),
+        )
+
+
 def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
     """An untrained solver of fields ``(b, *sites, c)`` from plain data, as a configuration or a checkpoint holds them.
 
@@ -275,8 +321,12 @@ def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
     kinds |= dict(config.get("normalization") or {})
     with option_group("normalization"):
         check_options(_normalization, kinds)
+    if spec.ragged:
+        _require_channel_statistics(kinds)
     with option_group("model"):
         model = MODELS.make(config["model"], spec)
+    if spec.ragged:
+        require_ragged(model)
     return NeuralSolver(model, Normalizers.for_spec(spec, **kinds), spec, {**config, "normalization": kinds})
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
 
+from lsm.data.ragged import NUM_POINTS
 from lsm.data.readers.base import AXES
 from lsm.errors import InputError
 from lsm.registry import Count, Names, Options
@@ -124,6 +125,7 @@ class Layout:
         num_samples: how many samples there are.
         columns: what is to be stored.
         reader: configuration of the reader of these columns.
+        points: least and largest number of points of a cloud, if these differ.
     """
 
     kind: Kind
@@ -131,6 +133,13 @@ class Layout:
     num_samples: int
     columns: tuple[Column, ...]
     reader: dict[str, Any]
+    points: tuple[int, int] | None = None
+
+    def with_counts(self, points: tuple[int, int]) -> Layout:
+        """The layout of clouds with different numbers of points, which are stored as :data:`NUM_POINTS`."""
+        count = Column(NUM_POINTS, (), (Part(NUM_POINTS),))
+        reader = {**self.reader, "num_points": NUM_POINTS}
+        return replace(self, columns=(*self.columns, count), reader=reader, points=points)
 
     @property
     def dimensions(self) -> int:
@@ -140,7 +149,7 @@ class Layout:
 
     def describe(self) -> str:
         """As what the arrays are taken, such as ``a grid of 64 x 64 sites: conductivity -> temperature (K)``."""
-        sites = " x ".join(map(str, self.sites))
+        sites = " to ".join(map(str, self.points)) if self.points else " x ".join(map(str, self.sites))
         what = {
             "grid": f"a grid of {sites} sites",
             "mesh": f"a structured mesh of {sites} sites",

@@ -6,7 +6,7 @@ The samples of the store are those of the file in a random order, so that ranges
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -17,6 +17,8 @@ import numpy as np
 from lsm.data import vtk_files
 from lsm.data.array_files import ArrayInFile, ArraysInFile, open_arrays
 from lsm.data.layout import Column, Layout, Roles, find_layout
+from lsm.data.mesh_set import is_mesh_set, open_mesh_set
+from lsm.data.ragged import even_out
 from lsm.data.store import StoredField, StoreWriter, first_not_finite
 from lsm.errors import InputError
 
@@ -65,29 +67,41 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     """
     if unusable := sorted(arrays.others & roles.named()):
         raise InputError(f"{path} holds {unusable[0]}, which is no array of real numbers")
-    shapes, units = ({name: getattr(array, what) for name, array in arrays.items()} for what in ("shape", "unit"))
+    coords = ("coords",) if roles.coords is None else roles.coords
+    evened, counts = even_out(path, arrays, coords)
+    shapes, units = ({name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "unit"))
     try:
         layout = find_layout(shapes, roles, units)
     except InputError as error:
         raise InputError(f"{path}: {error}", error.options) from error
     if layout.num_samples < 1:
         raise InputError(f"{path} holds no samples: its targets have shape {shapes[layout.columns[-1].parts[0].array]}")
-    return OwnFile(path, arrays, layout)
+    if counts is not None and layout.kind == "points":
+        layout = layout.with_counts((int(counts.min()), int(counts.max())))
+    return OwnFile(path, evened, layout)
 
 
 @contextmanager
 def open_own_file(path: Path, roles: Roles) -> Iterator[OwnFile]:
-    """Open a file and find its layout.
+    """Open a file, or a set of VTK files, and find the layout.
 
     Raises:
         FileNotFoundError: there is no such file.
         InputError: it is damaged, of a format that does not hold arrays of many samples by name, or cannot be laid out.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix not in SUFFIXES and not is_mesh_set(path):
         single = " holds one sample" if path.suffix in vtk_files.SUFFIXES else ""
-        raise InputError(f"{path}{single}; expected is a file {', '.join(SUFFIXES)} of arrays of many samples by name")
-    with open_arrays(path) as arrays:
+        raise InputError(
+            f"{path}{single}; expected is a file {', '.join(SUFFIXES)} of arrays of many samples by name, or a folder or pattern "
+            "of VTK files"
+        )
+    with open_samples(path) as arrays:
         yield lay_out(path, arrays, roles)
+
+
+def open_samples(path: Path) -> AbstractContextManager[ArraysInFile]:
+    """Open the arrays of a file, or those of a set of VTK files."""
+    return open_mesh_set(path) if is_mesh_set(path) else open_arrays(path)
 
 
 def write_store(
@@ -127,7 +141,10 @@ def _require_finite(path: Path, start: int, columns: Mapping[str, np.ndarray]) -
     for name, values in columns.items():
         bad = first_not_finite(values)
         if bad is not None:
-            raise InputError(f"{path} holds {name} of sample {start + bad} with a value that is NaN or infinite")
+            raise InputError(
+                f"{path} holds {name} of sample {start + bad} with a value that is NaN or infinite; where a cloud has no point, "
+                "its coordinates have to be NaN"
+            )
 
 
 def split_sizes(num_samples: int, fractions: Sequence[float]) -> tuple[int, int, int]:

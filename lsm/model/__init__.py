@@ -9,7 +9,9 @@ A family is one module in this package (or a package, as the Latent Spectral Mod
         def __init__(self, spec: FieldSpec, *, width: Count = 32) -> None: ...
         def forward(self, inputs, coords=None, code=None): ...
 
-Channel counts, rank and sites come from the specification; keyword-only parameters are the family's options.
+Channel counts, rank and sites come from the specification; keyword-only parameters are the family's options. A family with
+``ragged = True`` takes clouds with different numbers of points: its ``forward`` has an argument ``mask`` ``(b, n)``, True where a
+point exists, and no prediction depends on the other points.
 """
 
 from __future__ import annotations
@@ -66,6 +68,21 @@ class MultiscaleModel(Protocol):
 
         The sites of scale ``s`` are every ``2^s``-th site along each axis; the finest prediction is that of the model.
         """
+
+
+def require_ragged(model: Any) -> None:
+    """Check that a family, or a model of it, takes clouds with different numbers of points.
+
+    Raises:
+        InputError: it does not; the message names the families that do.
+    """
+    if not getattr(model, "ragged", False):
+        fitting = [name for name in MODELS.names() if getattr(MODELS[name], "ragged", False)]
+        raise InputError(
+            "this family needs the same number of points in every cloud; families that take different numbers: "
+            f"{', '.join(fitting)}",
+            options=("model",),
+        )
 
 
 def require_geometry(geometries: frozenset[Geometry], spec: FieldSpec, what: str) -> None:

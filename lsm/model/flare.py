@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import append_coordinates
-from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
+from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
 
@@ -77,12 +77,12 @@ class LatentRouting(nn.Module):
         self.values = _ResidualMLP(width, width, width, depth)
         self.out = nn.Linear(width, width)
 
-    def forward(self, field: Tensor) -> Tensor:
-        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
+    def forward(self, field: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``; points outside the mask ``(b, n)`` have no influence."""
         keys, sites = split_heads(self.keys(field), self.heads)
         values, _ = split_heads(self.values(field), self.heads)
         queries = self.queries.expand(keys.shape[0], -1, -1, -1)
-        latents = scaled_dot_product_attention(queries, keys, values, scale=1.0)
+        latents = scaled_dot_product_attention(queries, keys, values, key_mask(mask), scale=1.0)
         return self.out(join_heads(scaled_dot_product_attention(keys, queries, latents, scale=1.0), sites))
 
 
@@ -109,6 +109,7 @@ class FLARE(nn.Module):
     """
 
     geometries = ANY_GEOMETRY
+    ragged = True
 
     def __init__(
         self,
@@ -136,7 +137,13 @@ class FLARE(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), head)
         start_small(self)
 
-    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
         field = append_coordinates(inputs) if self.positions else inputs
-        return self.head(self.blocks(self.lift(field)))
+        return self.head(self.blocks(self.lift(field), mask))

@@ -1,6 +1,7 @@
 """What families share that keep a token at every site: pre-norm residual blocks, mixers of tokens, small initial weights.
 
-A mixer maps ``(b, *sites, c)`` to ``(b, *sites, c)``; a family is its mixer between a lift and a head.
+A mixer maps ``(b, *sites, c)`` to ``(b, *sites, c)``; a family is its mixer between a lift and a head. A mask ``(b, n)``, True
+where a point of a ragged cloud exists, keeps padding out of the values at all other points.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class PreNormBlock(nn.Module):
 
     Args:
         width: channels.
-        mixer: maps ``(b, *sites, c)`` to the same shape, and lets sites exchange information.
+        mixer: maps ``(b, *sites, c)`` and a mask to the same shape, and lets sites exchange information.
         feedforward: acts at each site alone.
     """
 
@@ -30,15 +31,30 @@ class PreNormBlock(nn.Module):
         self.mixer_norm, self.mixer = nn.LayerNorm(width), mixer
         self.feedforward_norm, self.feedforward = nn.LayerNorm(width), feedforward
 
-    def forward(self, field: Tensor) -> Tensor:
+    def forward(self, field: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
-        field = field + self.mixer(self.mixer_norm(field))
+        field = field + self.mixer(self.mixer_norm(field), mask)
         return field + self.feedforward(self.feedforward_norm(field))
 
 
-def repeat(count: int, make_block: Callable[[], nn.Module]) -> nn.Sequential:
+class Blocks(nn.Sequential):
+    """Blocks ``(b, *sites, c) -> (b, *sites, c)`` one after the other, which share a mask."""
+
+    def forward(self, field: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
+        for block in self:
+            field = block(field, mask)
+        return field
+
+
+def repeat(count: int, make_block: Callable[[], nn.Module]) -> Blocks:
     """Several blocks ``(b, *sites, c) -> (b, *sites, c)`` one after the other, each with weights of its own."""
-    return nn.Sequential(*(make_block() for _ in range(count)))
+    return Blocks(*(make_block() for _ in range(count)))
+
+
+def key_mask(mask: Tensor | None) -> Tensor | None:
+    """A mask of points ``(b, n)`` as one of attention among all heads and queries, ``(b, 1, 1, n)``."""
+    return None if mask is None else mask[:, None, None, :]
 
 
 def split_heads(field: Tensor, heads: int) -> tuple[Tensor, Sites]:

@@ -65,10 +65,12 @@ class PhysicsAttention(nn.Module):
         self.token_maps = nn.ModuleList(nn.Linear(width // heads, width // heads, bias=False) for _ in range(3))
         self.out = nn.Linear(width, width)
 
-    def forward(self, field: Tensor) -> Tensor:
-        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""
+    def forward(self, field: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(b, *sites, c)`` to ``(b, *sites, c)``; points outside the mask ``(b, n)`` have no influence."""
         features, sites = split_heads(self.features(field), self.heads)
         weights = (self.slices(features) / self.temperature.clamp(COLDEST, HOTTEST)).softmax(dim=-1)
+        if mask is not None:
+            weights = weights * mask[:, None, :, None]
         values, _ = split_heads(self.values(field), self.heads)
         tokens = weights.mT @ values / (weights.sum(dim=-2).unsqueeze(-1) + 1e-5)
         tokens = scaled_dot_product_attention(*(token_map(tokens) for token_map in self.token_maps))
@@ -99,6 +101,7 @@ class Transolver(nn.Module):
     """
 
     geometries = ANY_GEOMETRY
+    ragged = True
 
     def __init__(
         self,
@@ -127,12 +130,18 @@ class Transolver(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, spec.out_channels))
         start_small(self)
 
-    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
         if self.positions:
             described = describe_positions(tuple(inputs.shape[1:-1]), self.reference, inputs)
             inputs = torch.cat([described.expand(*inputs.shape[:-1], -1), inputs], dim=-1)
-        return self.head(self.blocks(self.lift(inputs)))
+        return self.head(self.blocks(self.lift(inputs), mask))
 
 
 def describe_positions(sizes: tuple[int, ...], reference: int, like: Tensor) -> Tensor:

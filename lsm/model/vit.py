@@ -17,7 +17,7 @@ from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
 from lsm.model.grid import append_coordinates, crop, make_feedforward, missing_sites, pad_ends, per_axis
 from lsm.model.latent_spectral.patches import PATCH, from_patches, to_patches
-from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
+from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count
 
 
@@ -35,12 +35,13 @@ class SelfAttention(nn.Module):
         self.maps = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Map ``(b, n, c)`` to ``(b, n, c)``."""
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(b, n, c)`` to ``(b, n, c)``; tokens outside the mask ``(b, n)`` have no influence."""
         (queries, sites), (keys, _), (values, _) = (
             split_heads(part, self.heads) for part in self.maps(tokens).chunk(3, dim=-1)
         )
-        return self.out(join_heads(functional.scaled_dot_product_attention(queries, keys, values), sites))
+        mixed = functional.scaled_dot_product_attention(queries, keys, values, key_mask(mask))
+        return self.out(join_heads(mixed, sites))
 
 
 @MODELS.register("vit")
@@ -67,6 +68,7 @@ class VisionTransformer(nn.Module):
     """
 
     geometries = ANY_GEOMETRY
+    ragged = True
 
     def __init__(
         self,
@@ -94,10 +96,16 @@ class VisionTransformer(nn.Module):
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, points * spec.out_channels))
         start_small(self)
 
-    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
         if not self.on_lattice:
-            return self.head(self.blocks(self.embed(inputs)))
+            return self.head(self.blocks(self.embed(inputs), mask))
         field = append_coordinates(inputs).movedim(-1, 1)
         padded = pad_ends(field, missing_sites(field.shape[2:], self.patch))
         num_patches = prod(padded.shape[2:]) // prod(self.patch)

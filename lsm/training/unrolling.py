@@ -55,7 +55,7 @@ class TeacherForcing:
             windows = windows + self.noise * solver.input_normalizer.deviation * draw
         # Each sample's code and parameters go with all of its windows.
         rest = batch.map(lambda tensor: tensor.repeat_interleave(count, dim=0))
-        scales = solver.step_at_scales(windows, rest.coords, rest.code, rest.parameters)
+        scales = solver.step_at_scales(windows, rest.coords, rest.code, rest.parameters, rest.mask)
         return [rearrange(frames, "(b t) ... c -> b ... (t c)", t=count) for frames in scales]
 
 

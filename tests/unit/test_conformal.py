@@ -48,9 +48,9 @@ def test_quantiles_by_hand():
     np.testing.assert_array_equal(conformal_quantile(scores, 0.5), [4.0, 4.0])  # the fourth of seven
     np.testing.assert_array_equal(conformal_quantile(scores, 0.87), [9.0, 9.0])
     assert np.isinf(conformal_quantile(scores, 0.9)).all(), "seven samples state at most 7 / 8"
-    pooled = pooled_quantile(scores[..., None], 0.5)  # the eighth of the fourteen, since (7 + 1) * 2 / 2 = 8
+    pooled = pooled_quantile(list(scores[..., None]), 0.5)  # the eighth of the fourteen, since (7 + 1) * 2 / 2 = 8
     np.testing.assert_array_equal(pooled, np.sort(scores.ravel())[7:8])
-    assert np.isinf(pooled_quantile(scores[..., None], 0.9)).all()
+    assert np.isinf(pooled_quantile(list(scores[..., None]), 0.9)).all()
 
 
 def test_the_largest_scaled_residual_of_each_field():
@@ -225,3 +225,34 @@ def test_a_torn_file_is_refused(written):
     path.write_bytes(b"")
     with pytest.raises(InputError, match="is damaged or no file of bands"):
         read_bands(path, [solver])
+
+
+def test_points_of_ragged_clouds_share_the_weight_of_their_sample():
+    scores = [np.array([[4.0]]), np.array([[1.0], [2.0], [3.0], [9.0]])]  # of two samples, which weigh 1 / 3 each
+    assert [pooled_quantile(scores, level).item() for level in (0.08, 0.16, 0.25, 0.26, 0.58, 0.6)] == [
+        1,
+        2,
+        3,
+        4,
+        4,
+        9,
+    ]
+    assert np.isinf(pooled_quantile(scores, 0.7)).all()
+
+
+def test_padding_of_ragged_clouds_is_in_no_band():
+    fields = spec("points", sites=(6,), ragged=True)
+    samples = split_of(fields, 30, seed=1)
+    mask = torch.arange(6) < torch.arange(30)[:, None] % 6 + 1
+    padded, alone = [], []
+    for part, known in zip(samples, mask.split(10), strict=True):
+        padded.append(replace(part, targets=part.targets * known[..., None], mask=known))
+        alone += [FieldBatch(part.inputs[i : i + 1, k], part.targets[i : i + 1, k]) for i, k in enumerate(known)]
+    found, expected = (calibrate(zero, each, each, fields, CPU) for each in (padded, alone))
+    np.testing.assert_array_equal(found.site, expected.site)
+    np.testing.assert_array_equal(found.factors, expected.factors)
+    np.testing.assert_allclose(found.scale, expected.scale, rtol=1e-6)
+    assert np.abs(found.site - calibrate(zero, samples, samples, fields, CPU).site).max() > 0.01
+    inside, outside = (measure_coverage(found, zero, each, CPU) for each in (padded, alone))
+    np.testing.assert_allclose(inside.site, outside.site)
+    np.testing.assert_allclose(inside.field, outside.field)

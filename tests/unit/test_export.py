@@ -188,7 +188,8 @@ def test_a_broken_package_is_not_called_missing(tmp_path, monkeypatch):
 
 def arrays_of(solver, size):
     samples = batch(solver.spec, size, seed=size)
-    return {name: getattr(samples, name) for name, shape in shapes(solver.spec).items() if shape is not None}
+    used = [name for name, shape in shapes(solver.spec).items() if shape is not None]
+    return {name: getattr(samples, name) for name in (*used, *(["mask"] if solver.spec.ragged else []))}
 
 
 FOREIGN = {
@@ -205,6 +206,10 @@ FOREIGN = {
     ),
     "lsm2": (spec(sites=(7, 6)), {"model": {"name": "lsm2", "width": 8, "num_scales": 2}}),
     "lsm2 on a cloud": (spec("points", sites=(9,), inputs=2), {"model": {"name": "lsm2", "width": 8, "depth": 1}}),
+    "lsm2 on ragged clouds": (
+        spec("points", sites=(9,), inputs=2, ragged=True),
+        {"model": {"name": "lsm2", "width": 8, "depth": 1}},
+    ),
     "flare": (
         spec("points", sites=(9,), inputs=2),
         {"model": {"name": "flare", "width": 8, "num_blocks": 1, "heads": 2, "num_latents": 3}},

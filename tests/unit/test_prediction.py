@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from tiny import batch, make_solver, moving, scalars, spec
 
 from lsm.data.array_files import open_arrays
 from lsm.errors import InputError
+from lsm.fields import Channel
 from lsm.prediction import expected_arrays, predict_file, write_template
 
 CLOUD = spec("points", (9,), inputs=2, code=3, parameters=scalars("mach"))
@@ -304,3 +306,15 @@ def test_an_array_that_is_damaged_is_named_with_its_file_when_it_is_read(tmp_pat
     (tmp_path / "a.npz").write_bytes(content)
     with open_arrays(tmp_path / "a.npz") as arrays, pytest.raises(InputError, match=r"a\.npz cannot be read as \.npz"):
         arrays["a"][:]
+
+
+def test_channels_of_an_array_are_found_by_their_number(tmp_path):
+    fields = replace(spec(inputs=2), inputs=(Channel("flow_1"), Channel("flow_2")))
+    solver = make_solver(fields).eval()
+    flow = np.random.default_rng(0).random((3, 6, 5, 2))
+    np.savez(tmp_path / "in.npz", flow=flow)
+    predict_file(solver, tmp_path / "in.npz", tmp_path / "out.npz", {})
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npz")["out0"], solver.predict(flow)[..., 0])
+    np.savez(tmp_path / "in.npz", flow=flow[..., :1])
+    with pytest.raises(InputError, match="lacks flow_2"):
+        predict_file(solver, tmp_path / "in.npz", tmp_path / "out.npz", {})

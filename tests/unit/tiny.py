@@ -40,12 +40,17 @@ def batch(fields, size=3, seed=0):
     coords = None
     if fields.geometry != "grid":
         coords = torch.rand(size, *fields.sites, fields.space_dim, generator=generator)
+    mask = None
+    if fields.ragged:
+        mask = torch.arange(fields.sites[0]) <= torch.arange(size)[:, None] % fields.sites[0]
+        inputs, targets, coords = (mask[..., None] * field for field in (inputs, targets, coords))
     return FieldBatch(
         inputs,
         targets,
         coords,
         code=draw(fields.code) if fields.code else None,
         parameters=draw(len(fields.parameters)) if fields.parameters else None,
+        mask=mask,
     )
 
 

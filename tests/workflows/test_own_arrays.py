@@ -1,6 +1,7 @@
 """``benchmark=custom``: from a file of arrays to a trained model, its errors, pictures and predictions."""
 
 import h5py
+import meshio
 import numpy as np
 import pytest
 import torch
@@ -27,15 +28,27 @@ def arrays_of(kind):
         return {"inputs": inputs, "targets": inputs**2, "parameters": rng.random(20)}
     if kind == "frames":
         return {"targets": smooth(rng, 12, 12, 5)}
-    sites = (30,) if kind == "points" else (12, 10)
-    coords = rng.random((20, *sites, 2)) * 100 - 20
-    return {"coords": coords, "targets": 1 + coords.sum(axis=-1) ** 2, "inputs": smooth(rng, *sites)}
+    sites = (12, 10) if kind == "mesh" else (30,)
+    coords = rng.random((20, *sites, 3 if kind == "space" else 2)) * 100 - 20
+    arrays = {"coords": coords, "targets": 1 + coords.sum(axis=-1) ** 2, "inputs": smooth(rng, *sites)}
+    if kind == "ragged":
+        arrays = {name: padded(values) for name, values in arrays.items()}
+    return arrays
+
+
+def padded(values):
+    """NaN behind the first 11 to 30 points."""
+    return np.where(
+        (np.arange(30) < np.arange(11, 31)[:, None]).reshape(20, 30, *[1] * (values.ndim - 2)), values, np.nan
+    )
 
 
 SMALL = {
     "grid": ("model.width=8",),
     "mesh": ("model=unet", "model.width=4", "model.num_scales=2", "recipe=paper"),
     "points": ("model.width=8", "model.num_scales=1", "model.projection.resolution=24"),
+    "ragged": ("model=flare", "model.width=8", "model.num_blocks=1", "model.num_latents=4"),
+    "space": ("model=lsm2", "model.width=8", "model.depth=1"),
     "frames": ("model.width=8", "model.num_scales=1", "data.frames=[2,2]"),
 }
 
@@ -71,6 +84,10 @@ def test_from_a_file_to_predictions(kind, place, command, capsys):
     assert predicted.shape == (
         (*arrays_of(kind)["targets"].shape[:-1], 2) if kind == "frames" else arrays["targets"].shape
     )
+    if kind != "frames":
+        np.testing.assert_array_equal(np.isnan(predicted), np.isnan(arrays["targets"]))
+    if kind in ("ragged", "space"):
+        assert len(command("visualize", "checkpoint=run", "samples=[0]", "device=cpu", "dpi=20")) >= 1
 
 
 def test_samples_are_drawn_into_splits_by_seed(place, compose):
@@ -118,6 +135,10 @@ REFUSED = {
     "other names": (("data.file=other.npz",), "other.npz: no array is called targets; the arrays are a"),
     "a value that is missing": (("data.file=hole.npz",), "hole.npz holds target of sample 7 with a value that is NaN"),
     "fractions": (("data.file=my.npz", "data.fractions=[0.5,0.1]"), "expected three that sum to 1"),
+    "a volume for a model of the plane": (
+        ("data.file=space.npz",),
+        "flare, lsm2, transolver and vit act on the points",
+    ),
     "a role of another kind": (("data.file=my.npz", "data.inputs=3"), "data.inputs is 3, expected a list"),
 }
 
@@ -127,6 +148,7 @@ def test_mistakes_are_named(name, place, command):
     options, words = REFUSED[name]
     arrays = arrays_of("grid")
     np.savez("my.npz", **arrays)
+    np.savez("space.npz", **arrays_of("space"))
     np.savez("other.npz", a=arrays["inputs"])
     np.save("one.npy", arrays["inputs"])
     arrays["targets"][7, 3, 3] = np.nan
@@ -163,3 +185,18 @@ def test_a_store_is_inspected(place, command, darcy_store, capsys):
     assert "permeability  9 x 25 x 25" in told
     with pytest.raises(InputError, match="sample=9 is not in the file, which has 0 to 8"):
         command("inspect", f"file={darcy_store}", "sample=9")
+
+
+def test_from_vtk_meshes_to_a_mesh_with_predictions(place, command):
+    (place / "meshes").mkdir()
+    for number in range(6):
+        points = np.random.default_rng(number).random((9 + number, 3)) * [1, 1, 0]
+        flow = np.sin(3 * points)
+        data = {"flow": flow, "heat": 1 + flow.sum(axis=1)}
+        meshio.write(f"meshes/{number}.vtu", meshio.Mesh(points, [("vertex", [[0]])], point_data=data))
+    options = ("data.file=meshes", "data.inputs=[flow]", "data.targets=[heat]", "data.fractions=[0.6,0.2,0.2]")
+    command(
+        "train", *QUICK, *options, "model=vit", "model.width=8", "model.num_layers=1", "model.heads=2", "run_dir=run"
+    )
+    output = command("predict", "checkpoint=run", "input=meshes/5.vtu", "output=out.vtu", "device=cpu")
+    assert meshio.read(output).point_data["heat"].shape == (14,)

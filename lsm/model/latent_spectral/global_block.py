@@ -14,7 +14,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from lsm.model.grid import make_feedforward
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum
-from lsm.model.stream import join_heads, require_heads, split_heads
+from lsm.model.stream import join_heads, key_mask, require_heads, split_heads
 from lsm.model.vit import SelfAttention
 from lsm.registry import Count
 
@@ -66,6 +66,8 @@ class GlobalSpectralBlock(nn.Module):
         torch.Size([3, 25, 16])
     """
 
+    ragged = True
+
     def __init__(
         self,
         channels: int,
@@ -93,18 +95,18 @@ class GlobalSpectralBlock(nn.Module):
         self.solve = nn.Sequential(*layers)
         self.write_keys, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
 
-    def read(self, keys: Tensor, values: Tensor) -> Tensor:
+    def read(self, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens ``(b, h, m, c / h)`` from keys and values of the points ``(b, h, n, c / h)``."""
         asking = self.tokens.expand(keys.shape[0], -1, -1, -1)
         if self.token_gain is not None:
-            asking = asking + self.token_gain * scaled_dot_product_attention(asking, keys, values)
-        return scaled_dot_product_attention(asking, keys, values)
+            asking = asking + self.token_gain * scaled_dot_product_attention(asking, keys, values, key_mask(mask))
+        return scaled_dot_product_attention(asking, keys, values, key_mask(mask))
 
-    def forward(self, points: Tensor) -> Tensor:
-        """Map ``(b, n, c)`` to ``(b, n, c)``."""
+    def forward(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map ``(b, n, c)`` to ``(b, n, c)``; points outside the mask ``(b, n)`` have no influence."""
         (keys, sites), (values, _), (queries, _) = (
             split_heads(part, self.heads) for part in self.maps(self.norm(points)).chunk(3, dim=-1)
         )
-        solved = self.solve(rearrange(self.read(keys, values), "b h m c -> b m (h c)"))
+        solved = self.solve(rearrange(self.read(keys, values, mask), "b h m c -> b m (h c)"))
         write_keys, written = (split_heads(part, self.heads)[0] for part in (self.write_keys(solved), solved))
         return points + self.out(join_heads(scaled_dot_product_attention(queries, write_keys, written), sites))

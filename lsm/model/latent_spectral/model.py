@@ -47,6 +47,7 @@ class LatentSpectralModel(nn.Module):
     """
 
     geometries = ANY_GEOMETRY
+    ragged = True
     projection: Projection
 
     def __init__(
@@ -73,17 +74,25 @@ class LatentSpectralModel(nn.Module):
         )
         self.head = make_feedforward(width, head_width, spec.out_channels)
 
-    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Map a normalised field to a normalised field.
 
         Args:
             inputs: ``(b, *sites, c_in)``.
             coords: ``(b, *sites, d)``, for projections that use the positions of the sites.
             code: ``(b, k)``, for projections that take a shape code.
+            mask: ``(b, n)``, True where a point of a cloud exists; None if all do.
         Returns:
             ``(b, *sites, c_out)``.
         """
-        features, sites = self.projection.project(inputs, coords, code)
+        given = (inputs, coords, code) if mask is None else (inputs, coords, code, mask)
+        features, sites = self.projection.project(*given)
         return self.head(self.projection.unproject(self.trunk(features), sites))
 
 

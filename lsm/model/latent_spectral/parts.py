@@ -18,7 +18,9 @@ PROJECTIONS: Registry[Any] = Registry("projection", home="lsm.model.latent_spect
 class Projection(Protocol):
     """Brings a field from its sites, ``(b, *sites, c)``, to the trunk's grid, ``(b, w, *grid)``, and back."""
 
-    def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
+    def project(
+        self, inputs: Tensor, coords: Tensor | None, code: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Map ``(b, *sites, c_in)`` to ``(b, w, *grid)``, and what ``unproject`` needs to know of the sites."""
 
     def unproject(self, features: Tensor, sites: Any) -> Tensor:

@@ -115,7 +115,8 @@ class FourierProjection(nn.Module):
         u_hat(k) = sum_n u_n exp(-2 pi i <k, xi_n>),    grid = gelu(irfft(W_in u_hat) + linear(grid coordinates))
 
     and back, ``u_n = Re sum_k (W_out rfft(grid))(k) exp(2 pi i <k, xi_n>) + linear(x_n)``. Inputs are ``(b, n, c_in)`` at points
-    ``(b, n, 2)``, the grid is ``(b, w, r, r)``. The cost is linear in the points.
+    ``(b, n, 2)``, the grid is ``(b, w, r, r)``. The cost is linear in the points. Points outside the mask ``(b, n)`` do not count
+    in the sum.
 
     Args:
         spec: the fields, on points in the plane.
@@ -142,7 +143,8 @@ class FourierProjection(nn.Module):
         if spec.space != 2:
             raise InputError(
                 f"the Fourier projection serves clouds in the plane, not in {spec.space} dimensions; "
-                "flare, transolver and vit act on the points themselves"
+                "flare, lsm2, transolver and vit act on the points themselves",
+                options=("model",),
             )
         if modes > resolution // 2:
             raise OptionError("modes", f"is {modes}, expected 1 to half the resolution, {resolution // 2}")
@@ -166,7 +168,9 @@ class FourierProjection(nn.Module):
         second = waves_at(points[..., 1], self.wave_numbers[: self.modes])
         return torch.stack(first, dim=-2), torch.stack(second, dim=-2)
 
-    def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
+    def project(
+        self, inputs: Tensor, coords: Tensor | None, code: Tensor | None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
         """Map inputs ``(b, n, c_in)`` at coords ``(b, n, 2)`` to features ``(b, w, r, r)``."""
         kind = self.grid_bias.weight.dtype
         if kind not in (torch.float32, torch.float64):
@@ -175,7 +179,9 @@ class FourierProjection(nn.Module):
             )
         with full_precision(inputs):
             points = self.deformation(coords, code)
-            coefficients = self._coefficients(self.lift(inputs).to(points.dtype), points)
+            values = self.lift(inputs).to(points.dtype)
+            values = values if mask is None else values * mask.unsqueeze(-1)
+            coefficients = self._coefficients(values, points)
             sites = (self.resolution, self.resolution)
             grid = synthesise(self.weights_in(coefficients), sites, (self.modes, self.modes))
             bias = self.grid_bias(unit_coordinates(sites, inputs)).movedim(-1, 0)

@@ -132,12 +132,12 @@ class CloudBody(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.feedforward = nn.ModuleList(make_feedforward(width, 2 * width, width) for _ in range(depth))
 
-    def forward(self, field: Tensor, positions: Tensor) -> list[Tensor]:
-        """Map ``(b, w, n)`` at positions ``(b, n, d)`` to the features ``(b, w, n)`` of the only scale."""
+    def forward(self, field: Tensor, positions: Tensor, mask: Tensor | None = None) -> list[Tensor]:
+        """Map ``(b, w, n)`` at positions ``(b, n, d)`` to the features ``(b, w, n)`` of the only scale; see :class:`OnPoints`."""
         points = field.movedim(1, -1)
         if self.lattice is not None:
-            points = self.lattice(points, positions)
+            points = self.lattice(points, positions, mask)
         for block, norm, feedforward in zip(self.blocks, self.norms, self.feedforward, strict=True):
-            points = block(points)
+            points = block(points) if mask is None else block(points, mask)
             points = points + feedforward(norm(points))
         return [points.movedim(-1, 1)]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lsm.errors import option_group
+from lsm.errors import OptionError, option_group
 from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import make_feedforward, unit_coordinates
@@ -77,6 +77,7 @@ class LatentSpectralModel2(nn.Module):
     """
 
     geometries = ANY_GEOMETRY
+    ragged = True
 
     def __init__(
         self,
@@ -103,6 +104,10 @@ class LatentSpectralModel2(nn.Module):
 
         def make_block(channels: int) -> nn.Module:
             with option_group("block"):
+                if spec.ragged and not getattr(BLOCKS[chosen["name"]], "ragged", False):
+                    raise OptionError(
+                        "name", f"is {chosen['name']}, which needs the same number of points in every cloud"
+                    )
                 return BLOCKS.make(chosen, channels)
 
         def make_pyramid(rank: int, width: int, sites: tuple[int, ...], depth: int) -> Pyramid:
@@ -135,7 +140,7 @@ class LatentSpectralModel2(nn.Module):
         lattice = 0 if self.on_cloud else (1 + self.periodic) * len(spec.sites)
         return lattice + 2 * self.position_waves * spec.space_dim
 
-    def _scales(self, inputs: Tensor, coords: Tensor | None) -> list[Tensor]:
+    def _scales(self, inputs: Tensor, coords: Tensor | None, mask: Tensor | None) -> list[Tensor]:
         """Features of each scale ``(b, c, *n)`` from inputs and positions."""
         positions = inputs[..., : self.spec.space_dim] if coords is None else coords
         parts = [inputs]
@@ -144,7 +149,7 @@ class LatentSpectralModel2(nn.Module):
         if self.position_waves:
             parts.append(waves_of(positions, self.position_waves))
         features = self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
-        return self.body(features, positions) if self.on_cloud else self.body(features)
+        return self.body(features, positions, mask) if self.on_cloud else self.body(features)
 
     def _lattice_positions(self, inputs: Tensor) -> Tensor:
         """Coordinates of the sites in the lattice, ``(*sites, d)``; on a periodic one ``(*sites, 2 d)``, sines and cosines."""
@@ -163,20 +168,32 @@ class LatentSpectralModel2(nn.Module):
         end = self.spec.input_channels
         return inputs[..., end - self.spec.out_channels : end]
 
-    def at_scales(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> list[Tensor]:
+    def at_scales(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> list[Tensor]:
         """Predictions of every scale: ``(b, *sites, c_in)`` to ``(b, *ceil(sites / 2^s), c_out)``, finest first.
 
         The sites of scale ``s`` are every ``2^s``-th site along each axis.
         """
-        scales = self._scales(inputs, coords)[: len(self.heads)]
+        scales = self._scales(inputs, coords, mask)[: len(self.heads)]
         return [self._read_out(scale, features, inputs) for scale, features in enumerate(scales)]
 
-    def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        coords: Tensor | None = None,
+        code: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
         """Map ``(b, *sites, c_in)`` at positions ``coords`` ``(b, *sites, d)`` to ``(b, *sites, c_out)``; the code is not used.
 
         The positions of a cloud lie in the unit cube; without ``coords`` they are the first inputs.
         """
-        return self._read_out(0, self._scales(inputs, coords)[0], inputs)
+        return self._read_out(0, self._scales(inputs, coords, mask)[0], inputs)
 
 
 def fitting_scales(sites: tuple[int, ...]) -> int:

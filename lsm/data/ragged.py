@@ -1,0 +1,130 @@
+"""Clouds with different numbers of points in a file of arrays.
+
+They are padded: coordinates ``(samples, n, d)`` that are NaN behind the last point of a sample, or an array ``num_points``
+``(samples,)`` that says how many points come before the padding. Or they lie one after the other: ``num_points`` says how many
+of the rows of coordinates ``(rows, d)`` and fields ``(rows, ...)`` belong to each sample. All become padded arrays, in which the
+last point of a sample is repeated, so that every value is one of the sample. Knows no solver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lsm.data.array_files import ArrayInFile
+from lsm.errors import InputError
+
+#: The array that says how many points each sample has.
+NUM_POINTS = "num_points"
+
+#: Bytes of coordinates that are read at once.
+_BLOCK_BYTES = 5e7
+
+
+class PaddedArray:
+    """An array of ragged clouds, which looks like an array ``(samples, n, ...)`` in a file.
+
+    Args:
+        array: ``(samples, n, ...)``, or ``(rows, ...)`` of all samples one after the other.
+        counts: ``(samples,)``, points of each sample.
+        width: ``n``.
+        in_rows: whether the samples lie one after the other.
+    """
+
+    def __init__(self, array: Any, counts: np.ndarray, width: int, in_rows: bool) -> None:
+        self._array, self._counts, self._in_rows = array, counts, in_rows
+        self._ends = np.concatenate([[0], counts.cumsum()])
+        self.name, self.unit = array.name, array.unit
+        self.shape = (len(counts), width, *array.shape[1 if in_rows else 2 :])
+
+    def __getitem__(self, samples: Any) -> np.ndarray:
+        """Values of some samples, given as a slice."""
+        start, stop, _ = samples.indices(len(self._counts))
+        # Behind the last point of a sample its number is repeated.
+        numbers = np.minimum(np.arange(self.shape[1]), self._counts[start:stop, None] - 1)
+        if self._in_rows:
+            rows = self._array[int(self._ends[start]) : int(self._ends[stop])]
+            return rows[self._ends[start:stop, None] - self._ends[start] + numbers]
+        return self._array[start:stop][np.arange(stop - start)[:, None], numbers]
+
+
+def even_out(
+    path: Path, arrays: Mapping[str, Any], coords: Sequence[str]
+) -> tuple[Mapping[str, Any], np.ndarray | None]:
+    """The arrays of a file, those of ragged clouds padded.
+
+    Args:
+        path: the file, for messages.
+        arrays: by name.
+        coords: names of the array of coordinates, or of one array per coordinate.
+    Returns:
+        The arrays, with one called :data:`NUM_POINTS`, and the numbers of points ``(samples,)``; the given arrays and None if
+        there are no clouds, or if these need no padding.
+    Raises:
+        InputError: a sample has no point, NaN lies between points, or the numbers of points do not fit the arrays.
+    """
+    places = [arrays[name] for name in coords if name in arrays]
+    if not places:
+        return arrays, None
+    counts = _stated(path, arrays) if NUM_POINTS in arrays else _counted(path, places)
+    if counts is None:
+        return arrays, None
+    rows, first = int(counts.sum()), places[0].shape
+    in_rows = first[:1] == (rows,) and rows != len(counts)
+    width = int(counts.max()) if in_rows else first[1] if len(first) > 1 else 0
+    if not in_rows and (first[:1] != counts.shape or width < counts.max()):
+        raise InputError(
+            f"{path}: {NUM_POINTS} says {rows} points in {len(counts)} samples, at most {counts.max()} in one; coordinates of "
+            f"shape {first} are neither (rows, d) of all of them nor padded, (samples, points, d)"
+        )
+    of_points = (rows,) if in_rows else (len(counts), width)
+    padded = {
+        name: PaddedArray(array, counts, width, in_rows)
+        for name, array in arrays.items()
+        if array.shape[: len(of_points)] == of_points and name != NUM_POINTS
+    }
+    return {**arrays, **padded, NUM_POINTS: ArrayInFile(path, NUM_POINTS, counts)}, counts
+
+
+def _stated(path: Path, arrays: Mapping[str, Any]) -> np.ndarray:
+    stated = arrays[NUM_POINTS]
+    counts = np.ravel(stated[:]) if len(stated.shape) in (1, 2) else np.zeros(0)
+    if not len(counts) or counts.min() < 1 or (counts != np.floor(counts)).any() or counts.sum() > 1 << 40:
+        raise InputError(f"{path} holds {NUM_POINTS} {stated.shape}; expected are whole numbers from 1 on, (samples,)")
+    return counts.astype(np.int64)
+
+
+def _counted(path: Path, places: Sequence[Any]) -> np.ndarray | None:
+    """Points of each sample with coordinates that are not NaN; None if all have as many, or the arrays are not of clouds."""
+    of_clouds = all(len(array.shape) == (3 if len(places) == 1 else 2) for array in places)
+    if not of_clouds or len({array.shape[:2] for array in places}) > 1 or not prod(places[0].shape):
+        return None
+    found = []
+    for start, known in _known(places):
+        counts = known.sum(axis=1)
+        if (gaps := known != (np.arange(known.shape[1]) < counts[:, None])).any():
+            sample = start + int(gaps.any(axis=1).argmax())
+            raise InputError(
+                f"{path} holds NaN between the coordinates of sample {sample}; NaN may only follow its points"
+            )
+        if not counts.all():
+            raise InputError(f"{path} holds no point of sample {start + int(counts.argmin())}; leave that sample out")
+        found.append(counts)
+    counts = np.concatenate(found)
+    return None if (counts == places[0].shape[1]).all() else counts
+
+
+def _known(places: Sequence[Any]) -> Iterator[tuple[int, np.ndarray]]:
+    """First sample of each block, and which of its points have coordinates, ``(b, n)``."""
+    samples, width = places[0].shape[:2]
+    step = max(1, int(_BLOCK_BYTES) // (8 * width * sum(prod(array.shape[2:]) for array in places)))
+    for start in range(0, samples, step):
+        known = np.zeros((min(step, samples - start), width), dtype=bool)
+        for array in places:
+            values = array[start : start + len(known)]
+            known |= ~np.isnan(values.reshape(*known.shape, -1)).all(axis=-1)
+        yield start, known

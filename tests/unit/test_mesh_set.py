@@ -1,0 +1,73 @@
+"""Many VTK files as training data."""
+
+import meshio
+import numpy as np
+import pytest
+
+from lsm.data.layout import Roles
+from lsm.data.mesh_set import digest_of
+from lsm.data.own_file import open_own_file
+from lsm.errors import InputError
+
+ROLES = Roles(inputs=["load"], targets=["velocity"])
+
+
+def write(folder, number, count, space=2, **more):
+    """A mesh of triangles that share the first point."""
+    random = np.random.default_rng(number)
+    points = np.concatenate([random.random((count, space)), np.full((count, 3 - space), 0.5)], axis=1)
+    cells = [("triangle", [[0, i, i + 1] for i in range(1, count - 1)])]
+    data = {"velocity": random.random((count, 3)), "load": points[:, 0] ** 2, **more}
+    path = folder / f"case_{number}.{'vtk' if number % 2 else 'vtu'}"
+    meshio.write(path, meshio.Mesh(points, cells, point_data=data))
+    return points, data
+
+
+@pytest.mark.parametrize("counts", [(5, 5, 5), (5, 8, 4)])
+@pytest.mark.parametrize("space", [2, 3])
+def test_meshes_become_clouds(counts, space, tmp_path):
+    written = [write(tmp_path, number, count, space) for number, count in enumerate(counts)]
+    (tmp_path / "notes.txt").write_text("no mesh")
+    with open_own_file(tmp_path, ROLES) as file, open_own_file(tmp_path / "case_*.vt?", ROLES) as pattern:
+        number = "5" if len(set(counts)) == 1 else "4 to 8"
+        assert file.layout.describe() == pattern.layout.describe()
+        assert file.layout.describe() == (
+            f"clouds of {number} points in {space} dimensions: points, load -> velocity_1, velocity_2, velocity_3"
+        )
+        whole = file.columns(0, 3)
+        for name, values in file.columns(1, 3).items():
+            np.testing.assert_array_equal(values, whole[name][1:])
+    for place, (points, data) in enumerate(written):
+        count = len(points)
+        np.testing.assert_allclose(whole["points"][place, :count], points[:, :space], rtol=1e-6)
+        np.testing.assert_allclose(whole["load"][place, :count], data["load"], rtol=1e-6)
+        np.testing.assert_allclose(whole["velocity_3"][place, :count], data["velocity"][:, 2], rtol=1e-6)
+        if "num_points" in whole:
+            assert whole["num_points"][place] == count
+    assert ("num_points" in whole) == (len(set(counts)) > 1)
+
+
+def test_the_digest_is_that_of_all_files(tmp_path):
+    write(tmp_path, 0, 5)
+    write(tmp_path, 2, 5)
+    first = digest_of(tmp_path)
+    assert first == digest_of(tmp_path / "*.vtu")
+    write(tmp_path, 2, 6)
+    assert digest_of(tmp_path) != first
+
+
+def refused(path, words, roles=ROLES):
+    with pytest.raises((InputError, FileNotFoundError), match=words), open_own_file(path, roles):
+        pass
+
+
+def test_files_that_do_not_fit_are_named(tmp_path):
+    refused(tmp_path, r"names no file \.vtu or \.vtk")
+    write(tmp_path, 0, 5)
+    write(tmp_path, 2, 5, load=np.ones((5, 2)))
+    refused(tmp_path, r"case_2.vtu holds load of shape \(2,\) at a point, other files of shape \(\)")
+    (tmp_path / "case_2.vtu").write_text("<VTKFile>")
+    refused(tmp_path, "case_2.vtu cannot be read as .vtu .*damaged")
+    (tmp_path / "case_2.vtu").unlink()
+    no_heat = Roles(inputs=["heat"], targets=["velocity"])
+    refused(tmp_path, "inputs: no array is called heat; the arrays are coords, velocity, load", no_heat)

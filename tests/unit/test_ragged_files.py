@@ -1,0 +1,144 @@
+"""Clouds with different numbers of points in files: padded with NaN, padded behind a stated number, or one after the other."""
+
+import numpy as np
+import pytest
+import torch
+
+from lsm.data.array_files import open_arrays
+from lsm.data.datamodule import FieldDataModule
+from lsm.data.layout import Roles
+from lsm.data.own_file import open_own_file, write_store
+from lsm.data.ragged import even_out
+from lsm.data.readers.base import make_reader
+from lsm.errors import InputError
+from lsm.fields import Channel, FieldSpec
+from lsm.prediction import RangeCheck, open_inputs, predict_file
+from lsm.solver import build_solver
+
+COUNTS = np.array([3, 1, 5, 4])
+
+
+def samples():
+    """Arrays of each sample alone: distinct numbers."""
+    rows = np.arange(1.0, 1.0 + 3 * COUNTS.sum()).reshape(-1, 3)
+    return np.split(rows, COUNTS.cumsum()[:-1])
+
+
+def padded(fill):
+    whole = np.full((4, 6, 3), fill)
+    for place, rows in zip(whole, samples(), strict=True):
+        place[: len(rows)] = rows
+    return whole
+
+
+def arrays_of(form):
+    rows = np.concatenate(samples()) if form == "rows" else padded(np.nan if form == "nan" else -99.0)
+    counts = {} if form == "nan" else {"num_points": COUNTS}
+    return {"coords": rows[..., :2], "targets": rows[..., 2], "parameters": np.arange(4.0), **counts}
+
+
+@pytest.fixture(params=["nan", "counts", "rows"])
+def file(request, tmp_path):
+    np.savez(tmp_path / "my.npz", **arrays_of(request.param))
+    return tmp_path / "my.npz"
+
+
+def test_every_form_becomes_the_same_batches(file, tmp_path):
+    with open_own_file(file, Roles()) as own:
+        assert own.layout.describe().startswith("clouds of 1 to 5 points in 2 dimensions: points -> target")
+        write_store(own, tmp_path / "store.h5", [2, 0, 1, 3], {})
+        reader = make_reader(own.layout.reader)
+    data = FieldDataModule(tmp_path / "store.h5", reader, {"train": [0, 4], "validation": [4, 4], "test": [4, 4]})
+    assert data.spec.ragged
+    (batch,) = data.batches("train")
+    assert batch.targets.shape == (4, 5, 1), "padded to the longest sample of the batch"
+    for index, place in enumerate([1, 2, 0, 3]):
+        sample, rows = batch.sample(index), torch.tensor(samples()[place], dtype=torch.float32)
+        assert torch.equal(torch.cat([sample.coords, sample.targets], dim=-1), rows)
+        assert sample.parameters.item() == place
+    assert batch.real(batch.targets).shape == (1, COUNTS.sum(), 1)
+
+
+def test_blocks_of_samples_are_those_of_the_whole_file(file):
+    with open_arrays(file) as arrays:
+        evened, counts = even_out(file, arrays, ["coords"])
+        np.testing.assert_array_equal(counts, COUNTS)
+        for name in ("coords", "targets"):
+            whole = evened[name][:]
+            assert whole.shape == evened[name].shape
+            np.testing.assert_array_equal(np.concatenate([evened[name][0:1], evened[name][1:4]]), whole)
+            assert whole.min() > 0, "no padding of the file is left: the last point is repeated"
+            np.testing.assert_array_equal(whole[1], np.broadcast_to(whole[1, :1], whole[1].shape))
+
+
+def test_predictions_have_the_padding_of_the_inputs(file, tmp_path):
+    spec = FieldSpec(
+        "points",
+        (5,),
+        ("point",),
+        (Channel("x"), Channel("y")),
+        (Channel("target"),),
+        parameters=(Channel("parameter"),),
+        ragged=True,
+    )
+    torch.manual_seed(0)
+    solver = build_solver({"model": {"name": "vit", "width": 8, "num_layers": 1, "heads": 2}}, spec).eval()
+    solver.ranges = {"inputs": [[1.0, 50.0]] * 2}  # of the real points
+    check = predict_file(solver, file, tmp_path / "out.npz", {}, batch_size=3)
+    assert isinstance(check, RangeCheck)
+    assert check.warnings() == []
+    found = np.load(tmp_path / "out.npz")["target"]
+    for index, rows in enumerate(samples()):
+        count = len(rows)
+        alone = solver.predict(rows[:, :2], rows[:, :2], parameters=[float(index)])
+        np.testing.assert_allclose(found[index, :count], alone[:, 0], rtol=1e-5, atol=1e-6)
+        assert np.isnan(found[index, count:]).all()
+    with open_inputs(file, spec) as inputs:
+        assert inputs.block(1, 3)["mask"].sum(axis=1).tolist() == [1, 5]
+
+
+def test_clouds_of_equal_size_are_not_ragged(tmp_path):
+    np.savez(tmp_path / "my.npz", coords=np.ones((4, 6, 2)), targets=np.ones((4, 6)))
+    with open_own_file(tmp_path / "my.npz", Roles()) as own:
+        assert own.layout.points is None
+        assert "num_points" not in own.layout.reader
+
+
+def holed(sample, point, name="coords"):
+    arrays = arrays_of("nan")
+    arrays[name][sample, point] = np.nan
+    return arrays
+
+
+MISTAKES = {
+    "NaN between points": (holed(2, 1), "NaN between the coordinates of sample 2; NaN may only follow"),
+    "a sample without points": (holed(1, 0), "no point of sample 1"),
+    "NaN in a field": (
+        holed(3, 1, "targets"),
+        "target of sample 3 with a value that is NaN .* coordinates have to be NaN",
+    ),
+    "too many rows": (
+        arrays_of("rows") | {"num_points": COUNTS + 1},
+        "num_points says 17 points in 4 samples, at most 6",
+    ),
+    "no point": (
+        arrays_of("rows") | {"num_points": COUNTS - 1},
+        r"num_points \(4,\); expected are whole numbers from 1",
+    ),
+    "half a point": (arrays_of("rows") | {"num_points": COUNTS + 0.5}, "expected are whole numbers"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_named(name, tmp_path):
+    arrays, words = MISTAKES[name]
+    np.savez(tmp_path / "my.npz", **arrays)
+    with pytest.raises(InputError, match=words), open_own_file(tmp_path / "my.npz", Roles()) as own:
+        write_store(own, tmp_path / "store.h5", range(4), {})
+
+
+@pytest.mark.parametrize("count", [0, 7, 2.5])
+def test_a_store_with_another_number_of_points_is_refused(count):
+    reader = make_reader({"name": "points", "points": "p", "targets": ["t"], "num_points": "n"})
+    with pytest.raises(InputError, match="expected a whole number from 1 to the 6 stored points"):
+        reader.decode({"p": np.ones((6, 2)), "t": np.ones(6), "n": np.float32(count)})

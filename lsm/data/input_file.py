@@ -26,7 +26,7 @@ from lsm.fields import FieldSpec, shapes
 
 
 def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
-    """Shape of each array of one sample, by name."""
+    """By name the shape of each array of one sample: of a field ``(*sites,)``, in a roll-out ``(*sites, frames)``."""
     frames = (spec.frames.inputs,) if spec.frames else ()
     arrays: dict[str, tuple[int, ...]] = {channel.name: (*spec.sites, *frames) for channel in spec.inputs}
     arrays |= {"code": (spec.code,)} if spec.code else {}
@@ -35,7 +35,7 @@ def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def open_inputs(path: Path, spec: FieldSpec) -> Iterator[InputFile]:
-    """Open a file of inputs; see :class:`InputFile`."""
+    """Open a file of inputs, arrays ``(samples, ...)``; see :class:`InputFile`."""
     with open_arrays(path) as arrays:
         yield InputFile(arrays, spec, path)
 
@@ -88,7 +88,7 @@ class InputFile:
 
     @property
     def sample_bytes(self) -> int:
-        """Bytes of one sample of all arrays, in single precision."""
+        """Bytes of one sample ``(...)`` of all arrays ``(samples, ...)``, in single precision."""
         sizes = [array.shape[1:] if self.has_samples else array.shape for array in self._arrays.values()]
         return 4 * sum(map(prod, sizes))
 

@@ -105,8 +105,10 @@ def predict_file(
         batch_size = max(1, min(batch_size, int(MAX_SAMPLE_BYTES) // inputs.sample_bytes))
         starts = range(0, inputs.num_samples, batch_size)
         blocks = _blocks(solver, inputs, track(starts), batch_size, check, band)
-        write = _write_vtk if target.suffix in vtk_files.SUFFIXES else _write_blocks
-        write(solver.spec, source, target, inputs.num_samples, blocks, record, check)
+        if target.suffix in vtk_files.SUFFIXES:
+            _write_vtk(solver.spec.target_names, source, target, blocks, record, check)
+        else:
+            _write_blocks(solver.spec, target, inputs.num_samples, blocks, record, check)
     return check
 
 
@@ -165,7 +167,6 @@ def _by_field(spec: FieldSpec, values: np.ndarray) -> dict[str, np.ndarray]:
 
 def _write_blocks(
     spec: FieldSpec,
-    source: Path,
     target: Path,
     num_samples: int,
     blocks: Iterator[_Block],
@@ -191,10 +192,9 @@ def _write_blocks(
 
 
 def _write_vtk(
-    spec: FieldSpec,
+    names: Sequence[str],
     source: Path,
     target: Path,
-    num_samples: int,
     blocks: Iterator[_Block],
     record: dict[str, Any],
     check: RangeCheck,
@@ -203,7 +203,7 @@ def _write_vtk(
     fields = {
         name + suffix: array[0, ..., index].flatten(order="F")
         for suffix, array in values.items()
-        for index, name in enumerate(spec.target_names)
+        for index, name in enumerate(names)
     }
     vtk_files.write_mesh(target, source, fields)
     write_record(target, {**record, "outside_training_range": check.warnings()})

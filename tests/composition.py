@@ -15,14 +15,14 @@ from experiments.app import config_dir
 #: Options that hold a path. Nothing is composed by their value: others refer to them, which is resolved on reading.
 _PLACES = frozenset(("data.path", "data_dir", "run_dir", "store", "checkpoint", "resume", "input", "output"))
 
-_compose = hydra.compose
+compose_anew = hydra.compose
 _known: dict[tuple[Any, ...], bytes] = {}
 
 
 def compose_once(name: str, overrides: list[str], return_hydra_config: bool = False) -> DictConfig:
     """As ``hydra.compose``; of calls that differ in absolute paths only, the first one is composed and the others set theirs."""
     if not _is_unchanging():
-        return _compose(name, overrides, return_hydra_config)
+        return compose_anew(name, overrides, return_hydra_config)
     options = [re.fullmatch(r"([\w.]+)=(/[\w/.-]+)", option) for option in overrides]
     places = {found[1]: found[2] for found in options if found and found[1] in _PLACES}
     others = (
@@ -30,7 +30,7 @@ def compose_once(name: str, overrides: list[str], return_hydra_config: bool = Fa
     )
     call = (name, return_hydra_config, *others)
     if call not in _known:
-        _known[call] = pickle.dumps(_compose(name, overrides, return_hydra_config))
+        _known[call] = pickle.dumps(compose_anew(name, overrides, return_hydra_config))
     cfg: DictConfig = pickle.loads(_known[call])
     for key, path in places.items():
         OmegaConf.update(cfg, key, path)

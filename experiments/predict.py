@@ -56,7 +56,7 @@ def _load(cfg: DictConfig) -> Checkpoint:
 
 
 def _write_template(checkpoint: Checkpoint, path: Path, overwrite: bool) -> Path:
-    from lsm.prediction import write_template
+    from lsm.template import write_template
 
     _protect(path, overwrite)
     for name, shape in write_template(members_of(checkpoint.solver)[0], path).items():

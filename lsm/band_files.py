@@ -51,7 +51,7 @@ def digest_of(solver: NeuralSolver) -> str:
 
 
 def write_bands(path: Path, bands: Bands, solvers: Iterable[NeuralSolver], calibrated_on: Mapping[str, Any]) -> None:
-    """Write bands.
+    """Write bands: half-widths ``(levels, *sites, c)``, factors and scale, see :class:`lsm.conformal.Bands`.
 
     Args:
         path: the file; it appears whole or not at all.
@@ -77,7 +77,7 @@ def _digest_of_arrays(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def read_bands(path: Path, solvers: Iterable[NeuralSolver]) -> Bands:
-    """Bands from a file, for the solvers for which they were calibrated.
+    """Bands from a file, half-widths ``(levels, *sites, c)`` and more, for the solvers for which they were calibrated.
 
     Raises:
         FileNotFoundError: there is no such file.

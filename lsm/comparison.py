@@ -15,7 +15,7 @@ from lsm.statistics import Comparison, Summary, compare, summarise_each
 
 @dataclass(frozen=True)
 class Model:
-    """Evaluations of one model, all on the same samples, one for each seed.
+    """Evaluations of one model, errors ``(samples,)`` of the same samples, one for each seed.
 
     Args:
         label: its name.

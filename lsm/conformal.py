@@ -183,7 +183,7 @@ class Band:
 
 
 def require_same_sites(calibrated: FieldSpec, sites: Sequence[int]) -> None:
-    """Check that samples have the sites of the calibration samples; any number of points serves on a cloud.
+    """Check that samples ``(*sites, c)`` have the sites of the calibration samples; any number of points serves on a cloud.
 
     Raises:
         InputError: they have others.
@@ -216,7 +216,7 @@ class Bands:
     scale: np.ndarray
 
     def at(self, level: float, kind: Kind) -> Band:
-        """The band of a level and kind.
+        """The band of a level and kind, with half-widths ``(*sites, c)``, on a point cloud ``(1, c)``.
 
         Raises:
             InputError: there is no band of this level or kind.
@@ -320,7 +320,7 @@ def _mean_squares(predict: Predictor, training: Iterable[FieldBatch], cloud: boo
 
 @torch.inference_mode()
 def measure_coverage(bands: Bands, predict: Predictor, tested: Iterable[FieldBatch], device: torch.device) -> Coverage:
-    """How often bands hold the truth of test samples; arguments as of :func:`calibrate`.
+    """How often bands hold the truth ``(b, *sites, c)`` of test samples; arguments as of :func:`calibrate`.
 
     Raises:
         InputError: there are no samples, or they have other sites.

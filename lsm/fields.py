@@ -249,7 +249,7 @@ class FieldBatch:
         return self.map(lambda tensor: tensor.index_select(0, positions))
 
     def every_site(self, stride: int) -> FieldBatch:
-        """Every ``stride``-th site along each axis of all fields and coordinates; code and parameters stay."""
+        """Every ``stride``-th site along each axis of all fields ``(b, *sites, c)`` and coordinates; code and parameters stay."""
         coords = None if self.coords is None else every_site(self.coords, stride)
         inputs, targets = (every_site(field, stride) for field in (self.inputs, self.targets))
         mask = None if self.mask is None else self.mask[:, ::stride]
@@ -311,7 +311,10 @@ def every_site(field: Tensor, stride: int) -> Tensor:
 
 
 def shapes(spec: FieldSpec) -> dict[str, tuple[int, ...] | None]:
-    """Shapes of what a solver receives of one sample, by the names of :class:`FieldBatch`; None for what it does not use."""
+    """The shape of all that a solver receives of one sample, by the names of :class:`FieldBatch`; None for what it does not use.
+
+    That of the inputs is ``(*sites, c_in)``.
+    """
     return {
         "inputs": (*spec.sites, spec.input_channels),
         "coords": (*spec.sites, spec.space_dim) if spec.geometry != "grid" else None,

@@ -85,7 +85,9 @@ class WeightedSum:
 
 @LOSSES.register("sobolev")
 class Sobolev:
-    """Relative L2 error plus a share of the relative error of the gradient, on lattices with three sites along each axis.
+    """Relative L2 error of fields ``(b, *sites, c)`` plus a share of the relative error of the gradient, on lattices.
+
+    The gradient needs three sites along each axis.
 
     On clouds and smaller lattices, which have no such gradient, it is the relative L2 error alone. In a roll-out the L2 errors
     of the frames are summed.

@@ -187,7 +187,7 @@ def relative_l2_per_band(prediction: Tensor, batch: FieldBatch, spec: FieldSpec)
 
 
 def wave_numbers(field: Tensor, axes: list[int]) -> Tensor:
-    """``|k|`` of each Fourier mode along some axes, with axes of length 1 elsewhere."""
+    """``|k|`` of each Fourier mode of fields ``(b, *sites, c)`` along some axes; the other axes have length 1."""
     squares = torch.zeros((), device=field.device, dtype=torch.float64)
     for axis in axes:
         size = field.shape[axis]

@@ -194,7 +194,7 @@ class NeuralSolver(nn.Module):
         return self.solve(batch.inputs, *_beside_inputs(batch))
 
     def at_scales(self, batch: FieldBatch) -> list[Tensor]:
-        """Predict as :meth:`forward`, at every scale at which the model predicts; see :meth:`step_at_scales`."""
+        """Predict as :meth:`forward`, ``(b, *sites_s, c_out)`` at every scale ``s`` of the model; see :meth:`step_at_scales`."""
         rest = _beside_inputs(batch)
         if self.spec.frames is None:
             return self.step_at_scales(batch.inputs, *rest)

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pytest
 import torch
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
+from composition import compose_once
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from toy_generators import ToyGenerator
@@ -70,8 +70,8 @@ TINY_MODEL = ("model.width=8", "model.patch=[3,3]", "model.num_scales=2", "train
 
 def run_command(name: str, *overrides: str) -> Any:
     """What ``lsm-NAME OVERRIDES`` does, in this process; mistakes come as exceptions."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        cfg = hydra_compose(name, list(overrides), return_hydra_config=True)
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
+        cfg = compose_once(name, list(overrides), return_hydra_config=True)
     with open_dict(cfg):
         cfg.hydra.runtime.output_dir = cfg.hydra.run.dir
         HydraConfig.instance().set_config(cfg)
@@ -81,6 +81,13 @@ def run_command(name: str, *overrides: str) -> Any:
         return RUNS[name](cfg)
     finally:
         HydraConfig.instance().cfg = None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _each_composition_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hydra, "compose", compose_once)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,7 +16,7 @@ _BLOCK_BYTES = 5e7
 
 @dataclass(frozen=True)
 class ArraySummary:
-    """An array in a few numbers.
+    """An array ``(samples, ...)`` in a few numbers.
 
     Args:
         low: smallest finite value; NaN without one.
@@ -43,7 +43,7 @@ class ArraySummary:
 
 
 def summarise(array: ArrayInFile) -> ArraySummary:
-    """Read an array once, block by block, and summarise it; sums are in double precision."""
+    """Read an array ``(samples, ...)`` once, block by block, and summarise it; sums are in double precision."""
     if not array.shape:
         return _of([np.atleast_1d(array[()]).astype(np.float64)])
     step = max(1, int(_BLOCK_BYTES // max(8 * prod(array.shape[1:]), 1)))

@@ -16,7 +16,7 @@ def per_axis(option: str, value: int | Sequence[int], rank: int) -> list[int]:
 
     Args:
         option: its name.
-        value: as given.
+        value: a scalar, or a list of numbers.
         rank: number of axes.
     Raises:
         OptionError: there are more or fewer numbers than axes.

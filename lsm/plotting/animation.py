@@ -63,7 +63,7 @@ def save_animation(
     dpi: int = 80,
     band: Band | None = None,
 ) -> None:
-    """Write all snapshots of one sample beside its prediction as a GIF or MP4, in a folder made if missing.
+    """Write all snapshots of one sample ``(*sites, c)`` beside its prediction as a GIF or MP4, in a folder made if missing.
 
     Colours and view are the same in all frames.
 

@@ -100,7 +100,7 @@ def draw_reliability(coverage: Coverage, fields: Sequence[str], title: str) -> F
     """Share of test samples inside bands against the probability that the bands state.
 
     Args:
-        coverage: of bands of several levels.
+        coverage: shares ``(levels, fields)`` of bands of several levels.
         fields: names of the target fields.
         title: headline.
     """

@@ -45,7 +45,7 @@ def draw_latents(scales: Sequence[ScaleLatents], sample: FieldBatch, spec: Field
 
     Args:
         scales: of a single sample, see :func:`lsm.model.latent_spectral.inspection.inspect_latents`.
-        sample: this sample, without a batch axis.
+        sample: this sample, ``(*sites, c)``.
         spec: the fields.
         title: headline.
     """

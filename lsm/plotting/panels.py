@@ -42,7 +42,7 @@ def panels_of(
         truth: the true field.
         predictions: by the name of the model; a single one has an empty name.
         errors: absolute, at the sites of the truth, by the name of the model.
-        half_width: at the same sites.
+        half_width: ``(*sites)``, as the errors.
     """
     if list(predictions) != [""]:
         return [truth, *(Panel(f"error of {name}", error, truth.at, True) for name, error in errors.items())]
@@ -67,7 +67,7 @@ def scales_of(panels: Sequence[Panel], more: Sequence[np.ndarray] = (), seen: An
 
     Args:
         panels: all of one field, at one time or at several.
-        more: further true values.
+        more: further true values, ``(*sites)`` each.
         seen: index of the sites that are shown.
     """
     fields = [panel for panel in panels if not panel.is_error]

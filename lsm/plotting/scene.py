@@ -65,7 +65,7 @@ class Scene:
         return [f"{self.band}: {100 * inside:.3g} % of the values are inside"]
 
     def change(self, cut: Callable[[Tensor], Tensor]) -> dict[str, Any]:
-        """Predictions and half-width with only some of their sites, as arguments of :class:`Scene`."""
+        """Predictions and half-width ``(*sites, c)`` with only some of their sites, as arguments of :class:`Scene`."""
         width = None if self.half_width is None else cut(self.half_width)
         return {"predictions": {name: cut(field) for name, field in self.predictions.items()}, "half_width": width}
 

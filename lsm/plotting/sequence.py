@@ -51,7 +51,7 @@ ON_WHITE = {"colors": "0.3", "linewidths": 0.35}
 
 
 class SeriesPainter:
-    """Draws the panels of one series in common colours.
+    """Draws the panels of one series, scalar fields, in common colours.
 
     Args:
         series: one quantity over time.
@@ -70,7 +70,7 @@ class SeriesPainter:
         return [panel.name for panel in self.series.snapshots[0].panels]
 
     def draw(self, axes: Sequence[Axes], snapshot: Snapshot) -> list[Any]:
-        """The fields of a snapshot in a panel each; returns what their colour bars need."""
+        """The fields ``(*sites)`` of a snapshot in a panel each; returns what their colour bars need."""
         drawn = []
         for axis, panel in zip(axes, snapshot.panels, strict=True):
             drawn.append(paint(axis, panel.values, panel.at, self.scales.of(panel), self.view.finest))
@@ -91,7 +91,7 @@ class SeriesPainter:
         return BARE_GAP if self.view.line else BAR_GAP
 
     def draw_input(self, axis: Axes, given: InputSnapshot) -> None:
-        """One field that the model was given."""
+        """One field ``(*sites)`` that the model was given."""
         set_title(axis, given.name)
         if given.values is None:
             self._finish(axis, given.at, given.tool, ON_WHITE)
@@ -136,7 +136,7 @@ def _view(scene: Scene, series: Series, scale: float) -> View:
 
 
 def draw_sequence(scene: Scene, title: str) -> Figure:
-    """Draw one sample of fields in motion; see :func:`lsm.plotting.draw_sample`."""
+    """Draw one sample ``(*sites, c)`` of fields in motion; see :func:`lsm.plotting.draw_sample`."""
     painters = painters_of(scene, _spread(scene.spec), FIGURE_SCALE)
     row_gaps = ([*[BARE_GAP] * (len(painters[0].rows) - 1), TITLE_GAP] * len(painters))[:-1]
     num_bare = len(painters[0].series.snapshots) - 1

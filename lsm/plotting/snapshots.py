@@ -31,7 +31,7 @@ class Snapshot:
 
     @property
     def truth(self) -> Panel:
-        """The true field."""
+        """The true field, ``(*sites)``."""
         return self.panels[0]
 
 

@@ -14,7 +14,7 @@ _LEAST = 1e-14
 
 
 def draw_spectrum(spectrum: Spectrum, title: str, unit: str = "1") -> Figure:
-    """Power against the wave number, both logarithmic.
+    """Power ``(k,)`` against the wave number, both logarithmic.
 
     The mean of the field, wave number 0, is left out, and the last shell, which also holds all that the grid does not resolve in
     every direction.

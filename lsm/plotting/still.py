@@ -33,7 +33,7 @@ MESH_SPACING = 0.05
 
 
 def draw_still(scene: Scene, title: str) -> Figure:
-    """Draw one sample of fields at rest; see :func:`lsm.plotting.draw_sample`."""
+    """Draw one sample ``(*sites, c)`` of fields at rest; see :func:`lsm.plotting.draw_sample`."""
     rows = [_row(scene, channel) for channel in range(len(scene.spec.targets))]
     draw = _draw_lines if is_line(scene.has_target, scene.coords) else _draw_planes
     return draw(scene, rows, title)

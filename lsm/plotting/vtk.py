@@ -38,7 +38,7 @@ def save_fields(
     predictions: Tensor | Mapping[str, Tensor],
     band: Band | None = None,
 ) -> list[Path]:
-    """Write one sample.
+    """Write the fields ``(*sites, c)`` of one sample.
 
     Args:
         path: the file to make, without its suffix.

@@ -197,7 +197,7 @@ def picture_of_parts(
 
 
 def pictures_of_samples(content: Content) -> dict[str, list[Picture]]:
-    """Fields of the best, the median and the worst sample, by the name of the model.
+    """Fields ``(*sites, c)`` of the best, the median and the worst sample, by the name of the model.
 
     Models that were evaluated on the same samples show the same ones, those of the first. The first seed is drawn.
     """

@@ -22,7 +22,7 @@ UNROLLINGS: Registry = Registry("unrolling")
 
 @UNROLLINGS.register("fed_back")
 class FedBack:
-    """Every frame is predicted from the predicted ones, as in evaluation; gradients flow through all steps."""
+    """Every frame ``(b, *sites, c)`` is predicted from predicted ones, as in evaluation; gradients flow through all steps."""
 
     def __call__(self, solver: NeuralSolver, batch: FieldBatch, done: float, random: torch.Generator) -> list[Tensor]:
         """Predictions at the model's scales."""
@@ -31,7 +31,7 @@ class FedBack:
 
 @UNROLLINGS.register("teacher_forcing")
 class TeacherForcing:
-    """Every frame is predicted from the true ones before it, with noise on them; the last part of a training is fed back.
+    """Every frame ``(b, *sites, c)`` is predicted from true ones, with noise on them; the last part of a training is fed back.
 
     The frames of a sample are independent calls of the model in one batch. Normal noise stands for the errors of frames that
     are fed back in a prediction.

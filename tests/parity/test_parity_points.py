@@ -87,7 +87,7 @@ def test_transforms_equal_direct_sums(modes, resolution, rows):
         close(projection.unproject(field, sites), expected, 1e-10)
 
 
-def make(code, rows, modes=4, resolution=24, patch=(1, 2)):
+def make(code, rows, modes=4, resolution=12, patch=(1, 2)):
     return make_model(
         "points", 2, WIDTH, patch, 2, 1, code=CODE if code else 0, rows=rows, modes=modes, resolution=resolution
     )
@@ -103,7 +103,7 @@ def test_cloud_model_equals_loops(code, rows, training):
     reference, reference_deform = differentiable(state), differentiable(deform)
     ours, theirs = coords.clone().requires_grad_(), coords.clone().requires_grad_()
     found = model(ours, ours, shape)
-    expected = cloud_model(theirs, theirs, shape, reference, reference_deform, (1, 2), training, rows, 4, 24)
+    expected = cloud_model(theirs, theirs, shape, reference, reference_deform, (1, 2), training, rows, 4, 12)
     close(found, expected, 1e-8)
     weight = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
     (found * weight).sum().backward()

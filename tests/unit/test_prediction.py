@@ -14,9 +14,11 @@ import torch
 from tiny import batch, make_solver, moving, scalars, spec
 
 from lsm.data.array_files import open_arrays
+from lsm.data.input_file import expected_arrays
 from lsm.errors import InputError
 from lsm.fields import Channel
-from lsm.prediction import expected_arrays, predict_file, write_template
+from lsm.prediction import predict_file
+from lsm.template import write_template
 
 CLOUD = spec("points", (9,), inputs=2, code=3, parameters=scalars("mach"))
 FIELDS = {

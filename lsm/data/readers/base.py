@@ -90,7 +90,7 @@ def find_unequal_shapes(store: Store, names: Sequence[str], trailing: int = 0) -
 
 
 def channels(store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
-    """A channel for each of these stored arrays."""
+    """A channel for each of these stored arrays ``(samples, *sites)``."""
     described = store.fields
     return tuple(Channel(name, described[name].unit) for name in names)
 

@@ -58,7 +58,7 @@ class GridReader(Reader):
         self.fields = (*self.inputs, *self.targets, *self.parameters)
 
     def find_problem(self, store: Store) -> str | None:
-        """Arrays that do not share the lattice of the first target; see :meth:`Reader.find_problem`."""
+        """Arrays ``(samples, *sites)`` that do not share the lattice of the first target; see :meth:`Reader.find_problem`."""
         first = self.targets[0]
         lattice = self._lattice_of(store, first).shape
         takes = f"targets of one shape, with 1 to {len(AXES)} axes, and inputs with all or the first ones of these axes"

@@ -26,7 +26,7 @@ _WIDEST = 4
 
 
 def convolution(channels: int, out: int, rank: int, periodic: bool, stride: int = 1) -> nn.Module:
-    """A convolution with three weights along each axis that keeps every ``stride``-th site."""
+    """A convolution ``(b, channels, *n)`` to ``(b, out, *n / stride)``, rounded up, with three weights along each axis."""
     mode: Literal["circular", "zeros"] = "circular" if periodic else "zeros"
     return _CONVOLUTIONS[rank](channels, out, kernel_size=3, padding=1, stride=stride, padding_mode=mode)
 
@@ -34,10 +34,10 @@ def convolution(channels: int, out: int, rank: int, periodic: bool, stride: int 
 class ResidualConvolution(nn.Module):
     """``u + W2 gelu(W1 norm(u))`` with convolutions ``W``, and beside it a factorised Fourier layer with a zero gain.
 
-    The norm is over all channels and sites of a sample.
+    The norm is over all channels and sites of a sample; ``u`` is ``(b, c, *n)``.
 
     Args:
-        channels: number of channels.
+        channels: number of channels ``c``.
         rank: dimension of the lattice.
         periodic: whether the axes are periodic.
         modes: wave numbers of the Fourier layer along each axis; 0 for no such layer.

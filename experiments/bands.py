@@ -107,6 +107,22 @@ def band_of(cfg: DictConfig, solver: NeuralSolver | Ensemble) -> Band | None:
     return read_bands(path, members_of(solver)).at(cfg.level, cfg.band)
 
 
+def carry_bands(checkpoint: str, solver: NeuralSolver, folder: Path) -> None:
+    """Write the bands of a checkpoint into a folder that holds the same weights; bands that do not fit are named."""
+    from lsm.band_files import read_bands, write_bands
+
+    path = bands_file(checkpoint)
+    if not path.is_file():
+        return
+    try:
+        bands = read_bands(path, [solver])
+    except InputError as error:
+        console.print(f"warning: {error}", soft_wrap=True)
+        return
+    # Where the data lay concerns nobody who gets the folder.
+    write_bands(bands_file(str(folder)), bands, [solver], {"split": "validation", "num_samples": bands.num_samples})
+
+
 def describe_coverage(path: Path, coverage: Coverage, fields: Sequence[str]) -> dict[str, Any]:
     """What ``metrics.json`` says of bands: shares of each field by kind and level, and what is to be expected."""
     found = {"site": coverage.site, "field": coverage.field}
@@ -127,10 +143,13 @@ def describe_coverage(path: Path, coverage: Coverage, fields: Sequence[str]) -> 
 def print_coverage(described: dict[str, Any], fields: Sequence[str], num_samples: int) -> None:
     """A table of the coverage, as :func:`describe_coverage` gives it."""
     table = Table(title=f"bands: share of {num_samples} samples inside")
-    for heading in ("level", *(f"{kind} {name}" for name in fields for kind in ("sites", "whole")), "95 % range"):
+    table.add_column("field", overflow="fold")
+    for heading in ("level", "sites", "whole field", "95 % range"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for level, (low, high) in described["expected"].items():
-        shares = (described["coverage"][kind][level][name] for name in fields for kind in ("site", "field"))
-        table.add_row(level, *(f"{share:.3f}" for share in shares), f"{low:.3f} to {high:.3f}")
+    for name in fields:
+        for level, (low, high) in described["expected"].items():
+            shares = (described["coverage"][kind][level][name] for kind in ("site", "field"))
+            table.add_row(name, level, *(f"{share:.3f}" for share in shares), f"{low:.3f} to {high:.3f}")
+        table.add_section()
     console.print(table)
     console.print(f"bands: {described['file']}", soft_wrap=True)

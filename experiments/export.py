@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from experiments.app import command
+from experiments.bands import carry_bands
 from experiments.folders import run_of
 from experiments.runs import load_trained
 from lsm.errors import InputError, explained
@@ -29,6 +30,7 @@ def run(cfg: DictConfig) -> Path:
 
     folder = run_of(cfg.checkpoint) / "export" / cfg.format if cfg.output is None else Path(cfg.output)
     export(checkpoint, folder, cfg.format, _metrics(checkpoint.path, checkpoint.epoch), cfg.license)
+    carry_bands(cfg.checkpoint, checkpoint.solver, folder)
     for path in sorted(folder.iterdir()):
         console.print(f"{path}  ({path.stat().st_size:,} bytes)", soft_wrap=True)
     console.print(f'read it with lsm.load("{folder}")', soft_wrap=True)

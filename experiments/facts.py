@@ -50,7 +50,7 @@ def subtitle_of(evaluated: Mapping[str, Evaluated]) -> str:
     )
     what = f"{', '.join(inputs)} to {', '.join(targets)}"
     what += f", {spec.frames.inputs} frames to the next {spec.frames.targets}" if spec.frames else ""
-    sites = " x ".join(map(str, spec.sites))
+    sites = ("up to " if spec.ragged else "") + " x ".join(map(str, spec.sites))
     several = f"; {len(evaluated)} checkpoints" if len(evaluated) > 1 else ""
     return f"{what}; {len(first.data.dataset(split))} samples of the {split} split on {sites} sites{several}"
 

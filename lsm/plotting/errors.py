@@ -117,7 +117,7 @@ def draw_reliability(coverage: Coverage, fields: Sequence[str], title: str) -> F
         axes.plot(coverage.levels, coverage.site[:, number], marker="o", label=f"sites{of}", **style)
         axes.plot(coverage.levels, coverage.field[:, number], "--", marker="s", label=f"whole field{of}", **style)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    _label(axes, "probability that the band states", "share of the test samples inside")
+    _label(axes, "probability that the band states", "share of the test sites or samples inside")
     axes.legend(fontsize=TICK_SIZE, loc="upper left")
     return figure
 

@@ -120,3 +120,21 @@ def test_other_pictures_of_a_run(runs, command, tmp_path):
         command("visualize", *options, "format=vtk", "what=errors")
     with pytest.raises(InputError, match="what=latents is for one checkpoint"):
         command("visualize", f"checkpoint=[{runs / 'a'},{runs / 'b'}]", "what=latents")
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_an_exported_folder_has_the_bands_of_its_checkpoint(runs, command, tmp_path, capsys):
+    folder = command("export", f"checkpoint={runs / 'a'}", f"output={tmp_path / 'folder'}")
+    assert str(runs) not in (folder / "model.bands.safetensors").read_bytes().decode("latin-1")
+    source, found = inputs_of(runs, command, tmp_path), []
+    for checkpoint in (runs / "a", folder):
+        output = tmp_path / f"{checkpoint.name}.npz"
+        options = (f"input={source}", f"output={output}", "device=cpu", "level=0.5")
+        found.append(np.load(command("predict", f"checkpoint={checkpoint}", *options))["pressure_low"])
+    np.testing.assert_array_equal(*found)
+    damaged = runs / "b/checkpoints/best.bands.safetensors"
+    damaged.write_bytes(b"no bands")
+    folder = command("export", f"checkpoint={runs / 'b'}", f"output={tmp_path / 'other'}")
+    damaged.unlink()
+    assert not (folder / "model.bands.safetensors").exists()
+    assert "is damaged or no file of bands" in " ".join(capsys.readouterr().out.split())

@@ -17,7 +17,8 @@ Growth = tuple[Sequence[int], Sequence[float | None], PowerLaw | None]
 #: Markers of the models, which also tell them apart in print without colours.
 _MARKERS = "os^Dv<>P"
 
-_GUIDE = "0.7"
+#: Colour of the guide, and the ratio of the number of sites at its ends.
+_GUIDE, _GUIDED = "0.7", 64
 
 
 def draw_scaling(panels: Mapping[str, Mapping[str, Growth]], title: str) -> Figure:
@@ -53,7 +54,7 @@ def _draw_growth(axes: Axes, model: str, growth: Growth, colour: str, marker: st
 
 
 def _draw_guide(axes: Axes, growths: Mapping[str, Growth]) -> None:
-    """A line of slope 1 below all curves, so that it crosses none of them."""
+    """A line of slope 1 at the largest sizes, below all curves, so that it crosses none of them."""
     points = [
         (size, cost)
         for sites, costs, _ in growths.values()
@@ -62,8 +63,9 @@ def _draw_guide(axes: Axes, growths: Mapping[str, Growth]) -> None:
     ]
     if not points:
         return
-    least, most = min(size for size, _ in points), max(size for size, _ in points)
-    factor = 0.6 * min(cost / size for size, cost in points)
+    most = max(size for size, _ in points)
+    least = max(min(size for size, _ in points), most / _GUIDED)
+    factor = 0.7 * min(cost / size for size, cost in points if size >= least)
     axes.loglog([least, most], [factor * least, factor * most], color=_GUIDE, linewidth=1.5, zorder=0, label="slope 1")
 
 

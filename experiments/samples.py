@@ -68,9 +68,9 @@ def at_sites(batch: FieldBatch, spec: FieldSpec, sites: Sequence[int]) -> FieldB
     The values have the range and the masks of the fields, but no physics: enough for measuring time.
 
     Args:
-        batch: ``(b, *spec.sites, c)``.
+        batch: ``(b, *sites, c)``.
         spec: the fields.
-        sites: number of sites along each axis.
+        sites: wanted number of sites along each axis.
     Raises:
         InputError: there is not one number for each axis.
     """
@@ -80,11 +80,12 @@ def at_sites(batch: FieldBatch, spec: FieldSpec, sites: Sequence[int]) -> FieldB
 
     if len(sites) != len(spec.sites):
         raise InputError(f"sites is {list(sites)}, expected a number for each of the axes {', '.join(spec.axes)}")
-    chosen = torch.randint(prod(spec.sites), (prod(sites),), generator=torch.Generator().manual_seed(0))
+    given = prod(batch.inputs.shape[1:-1])  # of ragged clouds fewer than of the largest one
+    chosen = torch.randint(given, (prod(sites),), generator=torch.Generator().manual_seed(0))
 
     def spread(field: torch.Tensor) -> torch.Tensor:
         flat = field.flatten(1, len(spec.sites))
         return flat.index_select(1, chosen.to(field.device)).unflatten(1, tuple(sites))
 
-    coords = None if batch.coords is None else spread(batch.coords)
-    return FieldBatch(spread(batch.inputs), spread(batch.targets), coords, batch.code, batch.parameters)
+    coords, mask = (None if field is None else spread(field) for field in (batch.coords, batch.mask))
+    return FieldBatch(spread(batch.inputs), spread(batch.targets), coords, batch.code, batch.parameters, mask)

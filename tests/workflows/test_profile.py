@@ -109,6 +109,15 @@ def test_another_number_of_sites_has_the_values_of_sites_of_the_batch():
         at_sites(batch, spec, [5])
 
 
+def test_padding_stays_padding_at_other_sites():
+    spec = FieldSpec("points", (9,), ("point",), (Channel("a"),), (Channel("u"),), ragged=True)
+    mask = torch.tensor([[True, True, True, False]])
+    fields = mask[..., None].float()
+    spread = at_sites(FieldBatch(fields, fields, fields, mask=mask), spec, [50])
+    assert set(spread.mask.flatten().tolist()) == {True, False}
+    torch.testing.assert_close(spread.inputs[..., 0].bool(), spread.mask)
+
+
 def test_one_model_is_measured_on_other_sites(tmp_path):
     """LSM-2 would choose fewer scales for a smaller lattice; normalisation by site would refuse it."""
     options = [

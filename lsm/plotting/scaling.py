@@ -28,7 +28,7 @@ def draw_scaling(panels: Mapping[str, Mapping[str, Growth]], title: str) -> Figu
         panels: for each cost, which labels its axis, the growth of each model.
         title: headline.
     """
-    figure = Figure(figsize=(1.0 + 3.5 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(1.0 + 3.5 * len(panels), 4.2), layout="constrained")
     for axes, (label, growths) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for index, (model, growth) in enumerate(growths.items()):
             _draw_growth(axes, model, growth, f"C{index}", _MARKERS[index % len(_MARKERS)])
@@ -77,4 +77,4 @@ def _finish(axes: Axes, label: str) -> None:
     axes.set_ylabel(label, fontsize=LABEL_SIZE)
     axes.tick_params(which="both", labelsize=TICK_SIZE)
     axes.grid(which="major", linewidth=0.3)
-    axes.legend(fontsize=TICK_SIZE)
+    axes.legend(fontsize=TICK_SIZE, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.16))

@@ -35,7 +35,7 @@ READ = {
     ),
     "profile": (
         *RUN_OPTIONS,
-        *("benchmark.generator", "compare", "device", "warmup", "repeats", "run_dir", "plugins"),
+        *("benchmark.generator", "compare", "sites", "device", "warmup", "repeats", "run_dir", "plugins"),
     ),
     "inspect": ("file", "sample", "picture", "dpi", "data"),
     "generate": (
@@ -52,6 +52,7 @@ READ = {
 READ_WITH = {
     "generate": {"check": ("benchmark.reader", "check_samples")},
     "convert": {"export": ("mat_version",)},
+    "profile": {"sites": ("time_limit", "fit_from")},
 }
 
 #: What to do instead.

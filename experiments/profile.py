@@ -1,4 +1,4 @@
-"""``lsm-profile``: what a training step and a prediction cost, and in which operations the time goes."""
+"""``lsm-profile``: what training and prediction cost, in which operations the time goes, and how it grows with the sites."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from experiments import processes
+from experiments.apart import measure_apart
 from experiments.app import check_benchmark, command
 from experiments.assemble import make_module
 from experiments.device import choose_device
+from experiments.processes import CommandFailed
 from experiments.revision import code_revision
 from experiments.runs import record_of
-from experiments.samples import one_batch
+from experiments.samples import at_sites, one_batch
+from experiments.scaling import Growth, measure_growths
+from experiments.tables.growths import print_growths
 from experiments.tables.profiles import print_comparison, print_details
 from lsm.errors import InputError
 from lsm.files import write_whole
@@ -27,12 +30,19 @@ _STEPS = 1000
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
-    """Measure one model as configured; write and return the figures."""
+    """Measure one model as configured; write and return the figures.
+
+    With ``sites`` the model is still that of the benchmark's own sites: options that follow from the sites, such as the number of
+    scales of LSM-2, do not change with the size that is measured.
+    """
     from lsm.profiling import profile
 
     check_benchmark(cfg)
+    cfg = _independent_of_sites(cfg)
     data = one_batch(cfg)
-    batch = next(data.batches("train")).to(choose_device(cfg.device))
+    batch = next(data.batches("train"))
+    sites = list(cfg.sites or data.spec.sites)
+    batch = (at_sites(batch, data.spec, sites) if cfg.sites else batch).to(choose_device(cfg.device))
     measured = profile(
         lambda: make_module(cfg, data, lambda: _STEPS, {}),
         batch,
@@ -45,7 +55,8 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "benchmark": cfg.benchmark.name,
         "model": cfg.model.name,
         "preset": cfg.preset,
-        "sites": list(data.spec.sites),
+        "sites": sites,
+        "built_for": list(data.spec.sites),
         "precision": cfg.trainer.precision,
         "compile": cfg.compile,
         "device": str(batch.inputs.device),
@@ -58,22 +69,28 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     return result
 
 
+def _independent_of_sites(cfg: DictConfig) -> DictConfig:
+    """The configuration with normalisation by channel in place of that by site, which ties a model to its sites."""
+    if cfg.sites is None:
+        return cfg
+    cfg = cfg.copy()
+    for fields in ("inputs", "targets"):
+        if cfg.data.normalization[fields] == "site":
+            cfg.data.normalization[fields] = "channel"
+    return cfg
+
+
 def compare(cfg: DictConfig, overrides: list[str]) -> list[dict[str, Any]]:
-    """Measure families one after the other, each in a process of its own, since memory and compiled code remain in a process.
+    """Measure families one after the other, each in a process of its own.
 
     Raises:
         InputError: none of them could be measured.
     """
-    options = [text for text in overrides if text.split("=")[0].lstrip("+") not in ("compare", "model", "run_dir")]
     results = []
     for model in cfg.compare:
-        folder = Path(cfg.run_dir) / model
         try:
-            processes.call_module(
-                "experiments.profile", [*options, f"model={model}", f"run_dir={folder}"], folder / "log.txt"
-            )
-            results.append(json.loads((folder / "profile.json").read_text()))
-        except processes.CommandFailed as failure:
+            results.append(measure_apart(overrides, {"model": model}, Path(cfg.run_dir) / model))
+        except CommandFailed as failure:
             console.print(f"{model} is left out: {failure}", style="yellow", soft_wrap=True)
     if not results:
         raise InputError(f"none of {', '.join(cfg.compare)} could be measured; see the logs in {cfg.run_dir}")
@@ -81,8 +98,13 @@ def compare(cfg: DictConfig, overrides: list[str]) -> list[dict[str, Any]]:
     return results
 
 
-def from_command_line(cfg: DictConfig) -> list[dict[str, Any]]:
-    """Measure and print one model, or several side by side."""
+def from_command_line(cfg: DictConfig) -> list[dict[str, Any]] | dict[str, Growth]:
+    """Measure and print one model, several side by side, or how the costs of them grow."""
+    if cfg.sites and not isinstance(cfg.sites[0], int):
+        growths = measure_growths(cfg, list(HydraConfig.get().overrides.task))
+        print_growths(growths, cfg.fit_from)
+        console.print(f"figures: {Path(cfg.run_dir) / 'scaling.json'}, .csv, .png, .pdf", soft_wrap=True)
+        return growths
     if cfg.compare is not None:
         results = compare(cfg, list(HydraConfig.get().overrides.task))
         print_comparison(results)

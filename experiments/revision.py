@@ -15,6 +15,7 @@ _WITHOUT_EFFECT = (
     "plotting/",
     "report/",
     "profiling.py",
+    "scaling.py",
     "flops.py",
     "progress.py",
     "training/progress.py",

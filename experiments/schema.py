@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Annotated, Any, Literal, get_type_hints
 
-from annotated_types import Ge, Interval, Le
+from annotated_types import Ge, Interval, Le, MinLen
 from omegaconf import DictConfig, OmegaConf
 
 from lsm.registry import Count, Index, Names, Positive, Resolution, check_value
 
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 Level = Annotated[float, Interval(gt=0, lt=1)]
+Sizes = Annotated[Sequence[Count], MinLen(1)]
 Split = Literal["train", "validation", "test"]
 
 
@@ -125,6 +126,9 @@ class ProfileOptions:
     """Options of ``lsm-profile`` besides those of ``lsm-train``."""
 
     compare: Names | None
+    sites: Sizes | Annotated[Sequence[Sizes], MinLen(1)] | None
+    time_limit: Positive | None
+    fit_from: Count | None
     device: str
     warmup: Count
     repeats: Count

@@ -33,6 +33,9 @@ Call = Callable[[], Any]
 #: Where Linux reports the memory of this process.
 PROCESS_STATUS = Path("/proc/self/status")
 
+#: Where Linux reports the memory of the machine.
+MACHINE_STATUS = Path("/proc/meminfo")
+
 #: Types of the numbers in matrix products, by the name of the precision.
 PRECISIONS = {"32-true": (torch.float32,), "bf16-mixed": (torch.float32, torch.bfloat16)}
 
@@ -179,13 +182,22 @@ def _return_freed_memory() -> None:
 
 def resident_memory() -> tuple[int, int] | None:
     """Resident memory of this process and its recorded peak in bytes; None where the system does not report them."""
-    if not PROCESS_STATUS.is_file():
+    sizes = _read_sizes(PROCESS_STATUS, "VmRSS", "VmHWM")
+    return None if sizes is None else (sizes[0], sizes[1])
+
+
+def available_memory() -> int | None:
+    """Main memory of the machine in bytes that programs can still take; None where the system does not report it."""
+    sizes = _read_sizes(MACHINE_STATUS, "MemAvailable")
+    return None if sizes is None else sizes[0]
+
+
+def _read_sizes(report: Path, *names: str) -> list[int] | None:
+    """Entries of a report of Linux in bytes; None where one is missing."""
+    if not report.is_file():
         return None
-    lines = dict(line.split(":", 1) for line in PROCESS_STATUS.read_text().splitlines() if ":" in line)
-    if not {"VmRSS", "VmHWM"} <= lines.keys():
-        return None
-    now, peak = (int(lines[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return now, peak
+    lines = dict(line.split(":", 1) for line in report.read_text().splitlines() if ":" in line)
+    return [int(lines[name].split()[0]) * 1024 for name in names] if lines.keys() >= set(names) else None
 
 
 # The machine
@@ -309,9 +321,10 @@ def _time_inference(
     """Latency of one sample, and the time and throughput of a batch."""
     device = batch.inputs.device
     one = time_calls(prediction(solver, batch.map(lambda tensor: tensor[:1]), precision), device, warmup, repeats)
-    whole = time_calls(prediction(solver, batch, precision), device, warmup, repeats)
+    whole = one if len(batch) == 1 else time_calls(prediction(solver, batch, precision), device, warmup, repeats)
     return {
         "latency": one.seconds,
+        "latency_device_seconds": one.device_seconds,
         "batch_seconds": whole.seconds,
         "batch_device_seconds": whole.device_seconds,
         "samples_per_second": len(batch) / whole.seconds,

@@ -1,20 +1,28 @@
-"""lsm-profile: figures without data, on stored samples, and of several families side by side."""
+"""lsm-profile: figures without data, on stored samples, of several families side by side, and at several sizes."""
 
 from __future__ import annotations
 
+import csv
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
-from experiments import processes, profile
+from experiments import apart, processes, profile, scaling
 from experiments.app import compose_config
-from experiments.processes import CommandFailed
-from experiments.samples import one_batch
-from lsm.errors import InputError
+from experiments.processes import CommandFailed, Deadline, OutOfTime
+from experiments.samples import at_sites, one_batch
+from experiments.schema import check_schema
+from experiments.tables.growths import print_growths
+from experiments.tables.numbers import NOTHING
+from lsm import profiling
+from lsm.errors import InputError, OptionError
+from lsm.fields import Channel, FieldBatch, FieldSpec
 
 TINY = ("preset=quick", "data.batch_size=2", "repeats=1", "warmup=1", "device=cpu")
 TINY_DARCY = (*TINY, "benchmark=darcy", "model.width=8", "benchmark.sets.quick.resolution=13")
@@ -66,8 +74,8 @@ def test_without_data_and_generator_the_missing_store_is_named(tmp_path):
 def test_families_are_compared_and_one_that_does_not_serve_is_left_out(tmp_path, monkeypatch, capsys):
     options = [*TINY, "benchmark=elasticity_p", "model.width=8", f"run_dir={tmp_path}"]
 
-    def call(module: str, words: list[str], log: Path) -> None:
-        assert module == "experiments.profile"
+    def call(module: str, words: list[str], log: Path, deadline: Deadline | None) -> None:
+        assert (module, deadline) == ("experiments.profile", None)
         try:
             profile.run(compose_config("profile", *words, f"data_dir={tmp_path / 'data'}"))
         except InputError as error:
@@ -82,3 +90,138 @@ def test_families_are_compared_and_one_that_does_not_serve_is_left_out(tmp_path,
     assert re.search("fno is left out: .*does not serve 'points' sites", capsys.readouterr().out)
     with pytest.raises(InputError, match="none of fno, unet could be measured"):
         profile.compare(compose_config("profile", *options, "compare=[fno,unet]"), options)
+
+
+# Sizes
+
+
+def test_another_number_of_sites_has_the_values_of_sites_of_the_batch():
+    spec = FieldSpec("mesh", (3, 4), ("x", "y"), (Channel("a"),), (Channel("u"), Channel("v")))
+    values = torch.arange(24.0).reshape(2, 3, 4, 1)
+    batch = FieldBatch(values, torch.cat([values + 100, values + 200], -1), coords=torch.cat([values, -values], -1))
+    spread = at_sites(batch, spec, [5, 7])
+    assert spread.inputs.shape == (2, 5, 7, 1)
+    assert set(spread.inputs[1].flatten().tolist()) <= set(values[1].flatten().tolist())
+    assert len(set(spread.inputs[1].flatten().tolist())) > 6, "not one site for all"
+    torch.testing.assert_close(spread.targets, torch.cat([spread.inputs + 100, spread.inputs + 200], -1))
+    torch.testing.assert_close(spread.coords, torch.cat([spread.inputs, -spread.inputs], -1))
+    with pytest.raises(InputError, match=r"sites is \[5\], expected a number for each of the axes x, y"):
+        at_sites(batch, spec, [5])
+
+
+def test_padding_stays_padding_at_other_sites():
+    spec = FieldSpec("points", (9,), ("point",), (Channel("a"),), (Channel("u"),), ragged=True)
+    mask = torch.tensor([[True, True, True, False]])
+    fields = mask[..., None].float()
+    spread = at_sites(FieldBatch(fields, fields, fields, mask=mask), spec, [50])
+    assert set(spread.mask.flatten().tolist()) == {True, False}
+    torch.testing.assert_close(spread.inputs[..., 0].bool(), spread.mask)
+
+
+def test_one_model_is_measured_on_other_sites(tmp_path):
+    """LSM-2 would choose fewer scales for a smaller lattice; normalisation by site would refuse it."""
+    options = [
+        *TINY,
+        "benchmark=darcy",
+        "model=lsm2",
+        "model.width=4",
+        "model.num_scales=null",
+        "benchmark.sets.quick.resolution=43",
+    ]
+    options += ["data.normalization.inputs=site", "data.normalization.targets=site"]
+    small, own = (profile.run(config(tmp_path, *options, *more)) for more in (["sites=[9,12]"], ["sites=[43,43]"]))
+    assert (small["sites"], small["built_for"], own["built_for"]) == ([9, 12], [43, 43], [43, 43])
+    assert small["parameters"] == own["parameters"]
+    assert small["flops"]["inference_per_sample"] < 0.1 * own["flops"]["inference_per_sample"]
+
+
+@pytest.mark.parametrize(
+    ("sites", "fits"), [("[8,8]", True), ("[[500],[1000]]", True), ("[]", False), ("[[]]", False), ("[[0,8]]", False)]
+)
+def test_sites_are_one_size_or_several(sites, fits, tmp_path):
+    cfg = config(tmp_path, *TINY_DARCY, f"sites={sites}")
+    if fits:
+        check_schema("profile", cfg)
+    else:
+        with pytest.raises(OptionError, match="sites is "):
+            check_schema("profile", cfg)
+
+
+def measured(sites: Sequence[int], seconds: float, memory: int | None) -> dict[str, Any]:
+    """What is read of a profile; operations grow with the number of sites."""
+    return {
+        "benchmark": "darcy",
+        "batch_size": 1,
+        "precision": "32-true",
+        "device": "cpu",
+        "sites": list(sites),
+        "step": {"device_seconds": seconds},
+        "inference": {"latency_device_seconds": seconds / 4},
+        "memory_bytes": memory,
+        "flops": {"training_per_sample": 3e6 * sites[0], "inference_per_sample": 1e6 * sites[0]},
+    }
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine with 1000 bytes on which `slow` takes as many milliseconds as sites squared, and too long at 400 sites."""
+    calls = []
+
+    def call(module: str, words: list[str], log: Path, deadline: Deadline) -> None:
+        options = dict(word.split("=", 1) for word in words)
+        (size,) = json.loads(options["sites"])
+        calls.append((options["model"], size, options.get("warmup")))
+        if options["model"] == "broken":
+            raise CommandFailed("it does not serve these sites")
+        if (options["model"], size) == ("slow", 400):
+            raise OutOfTime
+        seconds, memory = (size**2, None) if options["model"] == "slow" else (size, 2 * size)
+        log.parent.mkdir(parents=True)
+        (log.parent / "profile.json").write_text(json.dumps(measured([size], seconds / 1000, memory)))
+
+    monkeypatch.setattr(apart.processes, "call_module", call)
+    monkeypatch.setattr(profiling, "available_memory", lambda: 1000)
+    return calls
+
+
+def test_costs_grow_and_what_cannot_be_measured_is_named(tmp_path, machine, capsys):
+    options = ["sites=[[800],[100],[200],[400]]", "compare=[fast,slow,broken]", "time_limit=30", "warmup=2"]
+    cfg = compose_config("profile", "benchmark=elasticity_p", f"run_dir={tmp_path}", *options)
+    growths = scaling.measure_growths(cfg, [*options, f"run_dir={tmp_path}"])
+    assert machine == [
+        *[("fast", size, "2") for size in (100, 200, 400)],
+        *[("slow", size, "2") for size in (100, 200, 400)],
+        ("broken", 100, "2"),
+    ]
+    assert growths["fast"].left_out == {"800": "it needs about 0.0 GiB of memory, 0.0 GiB are free"}
+    assert growths["slow"].left_out["400"] == "it takes longer than time_limit=30 seconds"
+    assert growths["broken"].left_out["800"] == "a smaller size was left out"
+    written = json.loads((tmp_path / "scaling.json").read_text())
+    laws = {name: model["power_laws"] for name, model in written["models"].items()}
+    assert laws["fast"]["step_seconds"]["exponent"] == pytest.approx(1)
+    assert laws["slow"]["step_seconds"]["exponent"] == pytest.approx(2)
+    assert laws["slow"]["memory_bytes"] is None
+    assert laws["broken"]["training_flops"] is None
+    rows = list(csv.DictReader((tmp_path / "scaling.csv").open()))
+    assert [(row["model"], row["num_sites"]) for row in rows][2:4] == [("fast", "400"), ("slow", "100")]
+    assert (rows[3]["step_seconds"], rows[3]["memory_bytes"]) == ("10", "")
+    for suffix in ("png", "pdf"):
+        assert (tmp_path / f"scaling.{suffix}").stat().st_size > 5000
+    print_growths(growths, cfg.fit_from)
+    shown = capsys.readouterr().out
+    assert "slow from 400 sites on is left out: it takes longer than time_limit=30 seconds" in shown
+    assert re.search(rf"exponent +│ +1\.00 ± 0\.00 +│ +2\.00 +│ +{NOTHING}", shown)
+
+
+def test_small_sizes_are_not_fitted_unless_the_user_says_so():
+    growths = {"fast": scaling.Growth([measured([size], size / 1000, None) for size in (2, 4, 400)])}
+    assert scaling.first_fitted(growths, None) == 400 / 64
+    assert growths["fast"].fit("step_seconds", scaling.first_fitted(growths, None)) is None
+    assert growths["fast"].fit("step_seconds", scaling.first_fitted(growths, 4)).num_sizes == 2
+
+
+def test_where_nothing_can_be_measured_the_logs_are_named(tmp_path, machine):
+    options = ["sites=[[100],[200]]", "compare=[broken]"]
+    cfg = compose_config("profile", "benchmark=elasticity_p", f"run_dir={tmp_path}", *options)
+    with pytest.raises(InputError, match=f"none of broken could be measured; see the logs in {tmp_path}"):
+        scaling.measure_growths(cfg, options)

@@ -7,6 +7,7 @@ from typing import Annotated
 from annotated_types import Interval
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from lsm.registry import check_value
 
@@ -24,8 +25,8 @@ class ExponentialAverage(WeightAveraging):
     def __init__(self, decay: float = 0.999) -> None:
         check_value("decay", decay, Annotated[float, Interval(ge=0, lt=1)])
 
-        def average(averaged: Tensor, current: Tensor, step: Tensor | int) -> Tensor:
+        def average(averaged: list[Tensor], current: list[Tensor], step: Tensor | int) -> None:
             share = min(decay, (1 + int(step)) / (10 + int(step)))
-            return averaged.lerp(current, 1 - share)
+            get_ema_multi_avg_fn(share)(averaged, current, step)
 
-        super().__init__(use_buffers=False, avg_fn=average)
+        super().__init__(use_buffers=False, multi_avg_fn=average)

@@ -171,7 +171,7 @@ def test_markdown(table):
         "0.0157 to 0.0187 |    0.0065 |      307 k | 166 M |     15 |           2 min 3 s | 164 MiB | 12.3 ms |" in text
     )
     assert "training (CPU time)" in text
-    assert "- Every run trains for 3 min 20 s of the device's time.\n" in text
+    assert "- Every run has as many epochs as should take 3 min 20 s of the device's time, by" in text
     assert "- odd_|<b> failed: 5 < 6\n" in text
     assert "1. A paper, arXiv 2301.12664 (read off a chart)." in text
     assert "\n\n\n" not in text

@@ -66,7 +66,7 @@ class _MeshSet:
         counts, heights, names = [], [], set()
         for number, file in enumerate(files):
             mesh = self._read(file)
-            held = {name: values.shape[1:] for name, values in mesh.point_data.items() if values.dtype.kind in "iufb"}
+            held = _fields_of(mesh)
             self.shapes = held if number == 0 else {name: self.shapes[name] for name in self.shapes if name in held}
             for name, shape in self.shapes.items():
                 if held[name] != shape:
@@ -97,6 +97,15 @@ class _MeshSet:
             at_points = mesh.points[:, : shape[0]] if name == "coords" else mesh.point_data[name]
             place[: len(mesh.points)] = at_points
         return found
+
+
+def _fields_of(mesh: Any) -> dict[str, tuple[int, ...]]:
+    """Shape at one point of each field of real numbers, by name."""
+    return {
+        name: values.shape[1:]
+        for name, values in mesh.point_data.items()
+        if values.dtype.kind in "iufb" and name.isprintable()
+    }
 
 
 class _MeshArray:

@@ -66,9 +66,11 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
         InputError: the arrays do not fit together, hold no samples, or have a role without being real numbers.
     """
     if unusable := sorted(arrays.others & roles.named()):
-        raise InputError(f"{path} holds {unusable[0]}, which is no array of real numbers")
+        what = "field of real numbers in all files" if is_mesh_set(path) else "array of real numbers"
+        raise InputError(f"{path} holds {unusable[0]}, which is no {what}")
     coords = ("coords",) if roles.coords is None else roles.coords
-    evened, counts = even_out(path, arrays, coords)
+    of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
+    evened, counts = even_out(path, arrays, coords, of_samples)
     shapes, units = ({name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "unit"))
     try:
         layout = find_layout(shapes, roles, units)
@@ -76,6 +78,8 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
         raise InputError(f"{path}: {error}", error.options) from error
     if layout.num_samples < 1:
         raise InputError(f"{path} holds no samples: its targets have shape {shapes[layout.columns[-1].parts[0].array]}")
+    if not prod(layout.sites):
+        raise InputError(f"{path} holds no values: its sites are {layout.sites}")
     if counts is not None and layout.kind == "points":
         layout = layout.with_counts((int(counts.min()), int(counts.max())))
     return OwnFile(path, evened, layout)

@@ -21,6 +21,12 @@ from lsm.errors import InputError
 #: The array that says how many points each sample has.
 NUM_POINTS = "num_points"
 
+#: More samples than this are refused.
+_MOST_SAMPLES = 10_000_000
+
+#: Padded arrays hold at most so many times the points.
+_MOST_PADDING = 1000
+
 #: Bytes of coordinates that are read at once.
 _BLOCK_BYTES = 5e7
 
@@ -53,7 +59,7 @@ class PaddedArray:
 
 
 def even_out(
-    path: Path, arrays: Mapping[str, Any], coords: Sequence[str]
+    path: Path, arrays: Mapping[str, Any], coords: Sequence[str], of_samples: Sequence[str] = ("parameters", "code")
 ) -> tuple[Mapping[str, Any], np.ndarray | None]:
     """The arrays of a file, those of ragged clouds padded.
 
@@ -61,6 +67,7 @@ def even_out(
         path: the file, for messages.
         arrays: by name.
         coords: names of the array of coordinates, or of one array per coordinate.
+        of_samples: names of arrays of samples, not of their points, whatever their shapes.
     Returns:
         The arrays, with one called :data:`NUM_POINTS`, and the numbers of points ``(samples,)``; the given arrays and None if
         there are no clouds, or if these need no padding.
@@ -70,30 +77,43 @@ def even_out(
     places = [arrays[name] for name in coords if name in arrays]
     if not places:
         return arrays, None
+    if NUM_POINTS in getattr(arrays, "others", ()):
+        raise InputError(f"{path} holds {NUM_POINTS}, which is no array of real numbers")
     counts = _stated(path, arrays) if NUM_POINTS in arrays else _counted(path, places)
     if counts is None:
         return arrays, None
-    rows, first = int(counts.sum()), places[0].shape
-    in_rows = first[:1] == (rows,) and rows != len(counts)
-    width = int(counts.max()) if in_rows else first[1] if len(first) > 1 else 0
-    if not in_rows and (first[:1] != counts.shape or width < counts.max()):
-        raise InputError(
-            f"{path}: {NUM_POINTS} says {rows} points in {len(counts)} samples, at most {counts.max()} in one; coordinates of "
-            f"shape {first} are neither (rows, d) of all of them nor padded, (samples, points, d)"
-        )
-    of_points = (rows,) if in_rows else (len(counts), width)
+    of_points = _axes_of_points(path, counts, places)
+    width = of_points[1] if len(of_points) > 1 else int(counts.max())
     padded = {
-        name: PaddedArray(array, counts, width, in_rows)
+        name: PaddedArray(array, counts, width, len(of_points) == 1)
         for name, array in arrays.items()
-        if array.shape[: len(of_points)] == of_points and name != NUM_POINTS
+        if array.shape[: len(of_points)] == of_points and name not in (NUM_POINTS, *of_samples)
     }
     return {**arrays, **padded, NUM_POINTS: ArrayInFile(path, NUM_POINTS, counts)}, counts
 
 
+def _axes_of_points(path: Path, counts: np.ndarray, places: Sequence[Any]) -> tuple[int, ...]:
+    """First axes of what is known at the points: ``(rows,)``, or ``(samples, n)`` if padded."""
+    rows, most, first = int(counts.sum()), int(counts.max()), places[0].shape
+    in_rows = first[:1] == (rows,) and rows != len(counts)
+    axes = first if len(places) > 1 else first[:-1]
+    if len(axes) != (1 if in_rows else 2) or not (in_rows or (axes[0] == len(counts) and axes[1] >= most)):
+        raise InputError(
+            f"{path}: {NUM_POINTS} says {rows} points in {len(counts)} samples, at most {most} in one; coordinates of "
+            f"shape {first} are neither (rows, d) of all of them nor padded, (samples, points, d)"
+        )
+    if len(counts) * most > _MOST_PADDING * rows:
+        raise InputError(f"{path} holds a sample of {most} points, {rows / len(counts):.3g} on average; leave it out")
+    return tuple(axes)
+
+
 def _stated(path: Path, arrays: Mapping[str, Any]) -> np.ndarray:
     stated = arrays[NUM_POINTS]
-    counts = np.ravel(stated[:]) if len(stated.shape) in (1, 2) else np.zeros(0)
-    if not len(counts) or counts.min() < 1 or (counts != np.floor(counts)).any() or counts.sum() > 1 << 40:
+    # MATLAB has no vectors but rows and columns.
+    is_vector = len(stated.shape) in (1, 2) and 0 < prod(stated.shape) == max(stated.shape) <= _MOST_SAMPLES
+    counts = np.ravel(stated[:]) if is_vector else np.zeros(1)
+    # A sum of integers might overflow.
+    if counts.min() < 1 or (counts != np.floor(counts)).any() or counts.sum(dtype=float) > 1 << 40:
         raise InputError(f"{path} holds {NUM_POINTS} {stated.shape}; expected are whole numbers from 1 on, (samples,)")
     return counts.astype(np.int64)
 

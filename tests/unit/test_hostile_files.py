@@ -472,6 +472,12 @@ def own_cases() -> Iterator[Case]:
         checked = name != "own.mat"  # files of MATLAB version 5 have no checksum
         reader = reading(hostile_own.read_own, name)
         yield from damaged("own data", name, hostile_own.write_own, reader, checked, NUM_DAMAGED // 3)
+    for kind, name, writers in (
+        ("ragged clouds", "own.npz", hostile_own.cloud_files()),
+        ("mesh folder", "own", hostile_own.mesh_folders()),
+    ):
+        for label, write in writers.items():
+            yield Case(f"{kind}: {label}", making(write, name), reading(hostile_own.read_own, name), "own", False)
     name = "best.bands.safetensors"
     for label, write in hostile_own.BANDS.items():
         reader = reading(hostile_own.read_good_bands, name)
@@ -545,6 +551,10 @@ def test_the_undamaged_files_are_taken(tmp_path: Path) -> None:
     for name in ("own.npz", "own.h5", "own.mat"):
         hostile_own.write_own(tmp_path / name)
         hostile_own.read_own(tmp_path / name)
+    hostile_own.write_clouds(tmp_path / "own.npz", **hostile_own.clouds(True))
+    hostile_own.write_meshes(tmp_path / "own")
+    for name in ("own.npz", "own"):
+        hostile_own.read_own(tmp_path / name)
     hostile_own.write_good_bands(tmp_path / "bands")
     hostile_own.read_good_bands(tmp_path / "bands")
 
@@ -552,6 +562,7 @@ def test_the_undamaged_files_are_taken(tmp_path: Path) -> None:
 #: Cases of the default run, by kind of file.
 DRAWN = {"store": 20, "mat5": 7, "mat73": 5, "npy": 5, "checkpoint": 12, "record": 14, "curve": 4, "part": 6}
 DRAWN |= {**dict.fromkeys(hostile_inputs.KINDS, 2), "model folder": 6, "run folder": 3, "own data": 6, "bands": 5}
+DRAWN |= {"ragged clouds": 6, "mesh folder": 4}
 
 
 @pytest.mark.parametrize("kind", DRAWN)

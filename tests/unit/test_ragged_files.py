@@ -104,6 +104,20 @@ def test_clouds_of_equal_size_are_not_ragged(tmp_path):
         assert "num_points" not in own.layout.reader
 
 
+@pytest.mark.parametrize("file", ["counts", "nan"], indirect=True)
+def test_arrays_of_samples_are_not_taken_for_fields(file):
+    """Even with as many numbers per sample as padded clouds have points."""
+    scalars = np.arange(24.0).reshape(4, 6)
+    np.savez(file, **{**dict(np.load(file)), "parameters": scalars, "mine": scalars + 1})
+    for roles, expected in ((Roles(), scalars), (Roles(parameters=["mine"], code="parameters"), scalars + 1)):
+        with open_own_file(file, roles) as own:
+            columns = own.columns(0, 4)
+            names = own.layout.reader["parameters"]
+            np.testing.assert_array_equal(np.stack([columns[name] for name in names], axis=-1), expected)
+            if roles.code:
+                np.testing.assert_array_equal(columns["code"], scalars)
+
+
 def holed(sample, point, name="coords"):
     arrays = arrays_of("nan")
     arrays[name][sample, point] = np.nan
@@ -124,6 +138,10 @@ MISTAKES = {
     "no point": (
         arrays_of("rows") | {"num_points": COUNTS - 1},
         r"num_points \(4,\); expected are whole numbers from 1",
+    ),
+    "a large sample among many": (
+        {"coords": np.ones((6000, 2)), "targets": np.ones(6000), "num_points": np.append(np.ones(3000, int), 3000)},
+        "a sample of 3000 points, 2 on average",
     ),
     "half a point": (arrays_of("rows") | {"num_points": COUNTS + 0.5}, "expected are whole numbers"),
 }

@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from experiments.scaling import COSTS, Growth, first_fitted, name_of
 from experiments.tables.numbers import NOTHING, as_bytes, as_count, as_seconds
@@ -54,7 +55,7 @@ def _add_section(
     write: Callable[[float | None], str],
     least: float,
 ) -> None:
-    table.add_row(f"[bold]{heading}[/bold]")
+    table.add_row(Text(heading, style="bold"))
     for size in _sizes(growths):
         table.add_row(f"  {size}", *(write(_cost_at(growth, size, cost)) for growth in growths.values()))
     exponents = [as_exponent(growth.fit(cost, least)) for growth in growths.values()]

@@ -210,6 +210,7 @@ def test_costs_grow_and_what_cannot_be_measured_is_named(tmp_path, machine, caps
     print_growths(growths, cfg.fit_from)
     shown = capsys.readouterr().out
     assert "slow from 400 sites on is left out: it takes longer than time_limit=30 seconds" in shown
+    assert "│ training step, time of the device" in " ".join(shown.split())
     assert re.search(rf"exponent +│ +1\.00 ± 0\.00 +│ +2\.00 +│ +{NOTHING}", shown)
 
 

@@ -332,6 +332,11 @@ def test_options_that_do_not_fit_are_named(options, message):
     assert str(caught.value) == message
 
 
+def test_a_lattice_has_two_sites_or_more():
+    with pytest.raises(OptionError, match="lattice is 1, expected at least 2 sites"):
+        make(spec("points", (9,), inputs=2), lattice=1)
+
+
 @pytest.mark.slow
 def test_a_compiled_model_trains_compiled():
     """Training calls :meth:`at_scales`, which is not what torch compiles of a module."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from math import log2
 from typing import Any
 
@@ -100,15 +101,7 @@ class LatentSpectralModel2(nn.Module):
         self.on_cloud, rank = spec.geometry == "points", len(spec.sites)
         chosen_waves = position_waves if position_waves is not None else _CLOUD_WAVES if self.on_cloud else 0
         self.position_waves = 0 if spec.geometry == "grid" else chosen_waves
-        chosen = {"name": "global_spectral", **(block or {})}
-
-        def make_block(channels: int) -> nn.Module:
-            with option_group("block"):
-                if spec.ragged and not getattr(BLOCKS[chosen["name"]], "ragged", False):
-                    raise OptionError(
-                        "name", f"is {chosen['name']}, which needs the same number of points in every cloud"
-                    )
-                return BLOCKS.make(chosen, channels)
+        make_block = _block_maker({"name": "global_spectral", **(block or {})}, spec.ragged)
 
         def make_pyramid(rank: int, width: int, sites: tuple[int, ...], depth: int) -> Pyramid:
             scales = num_scales or fitting_scales(sites)
@@ -116,6 +109,8 @@ class LatentSpectralModel2(nn.Module):
 
         self.body: CloudBody | Pyramid
         if self.on_cloud:
+            if lattice == 1:
+                raise OptionError("lattice", "is 1, expected at least 2 sites along each axis, or 0 for no lattice")
             width = width or _CLOUD_WIDTH
             sizes = (fitting_lattice(spec.sites[0], spec.space) if lattice is None else lattice,) * spec.space
             pyramid = make_pyramid(spec.space, -(-width // 2), sizes, 1) if sizes[0] else None
@@ -194,6 +189,18 @@ class LatentSpectralModel2(nn.Module):
         The positions of a cloud lie in the unit cube; without ``coords`` they are the first inputs.
         """
         return self._read_out(0, self._scales(inputs, coords, mask)[0], inputs)
+
+
+def _block_maker(options: Mapping[str, Any], ragged: bool) -> Callable[[int], nn.Module]:
+    """Makes a spectral block on points ``(b, n, c)`` from the number of channels."""
+
+    def make(channels: int) -> nn.Module:
+        with option_group("block"):
+            if ragged and not getattr(BLOCKS[options["name"]], "ragged", False):
+                raise OptionError("name", f"is {options['name']}, which needs the same number of points in every cloud")
+            return BLOCKS.make(options, channels)
+
+    return make
 
 
 def fitting_scales(sites: tuple[int, ...]) -> int:

@@ -378,7 +378,11 @@ def test_the_record_of_a_run_rebuilds_its_configuration(uninterrupted, compose):
 
 
 @pytest.mark.parametrize(
-    "schedule", [*SCHEDULES.values(), ["scheduler=one_cycle", "+trainer.accumulate_grad_batches=2"]]
+    "schedule",
+    [
+        *(pytest.param(options, marks=pytest.mark.slow) for options in SCHEDULES.values()),
+        ["scheduler=one_cycle", "+trainer.accumulate_grad_batches=2"],
+    ],
 )
 def test_the_learning_rate_asked_for_is_the_one_that_is_used(schedule, train, darcy_store, tmp_path):
     rates = []

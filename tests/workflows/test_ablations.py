@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from conftest import tiny_training
 
+from experiments.app import plain
 from experiments.runs import essence
 from experiments.tables.plan import make_plan
 from lsm.checkpoint import load
@@ -25,11 +26,20 @@ ABLATIONS = {
 
 
 @pytest.mark.parametrize("override", ABLATIONS)
-def test_one_override_is_the_ablation(override, command, darcy_store, tmp_path):
-    options = [*tiny_training(darcy_store, tmp_path), "trainer.max_epochs=1", override]
+def test_one_override_is_the_ablation(override, compose):
+    config = plain(compose("train", "benchmark=darcy", "preset=quick", override))
+    fields = FieldSpec("grid", (12, 12), ("x", "y"), (Channel("a"),), (Channel("u"),))
+    assert ABLATIONS[override](MODELS.make(config["model"], fields))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [pytest.param(name, marks=[] if name == "model/block=identity" else pytest.mark.slow) for name in ABLATIONS],
+)
+def test_an_ablation_trains(override, command, darcy_store, tmp_path):
     key = override.split("=")[0]
-    options = [option for option in options[:-1] if option.split("=")[0] != key] + [override]
-    command("train", *options)
+    options = [text for text in tiny_training(darcy_store, tmp_path) if text.split("=")[0] != key]
+    command("train", *options, "trainer.max_epochs=1", override)
     assert ABLATIONS[override](load(tmp_path / "checkpoints/last.ckpt").solver.model)
 
 
@@ -44,11 +54,11 @@ def test_every_row_of_the_ablations_of_lsm2_changes_one_part(compose):
     assert all(changed.values())
     parts = {name: {key.split(".")[0] for key in keys} for name, keys in changed.items() if name != "quick_recipe"}
     assert all(len(part) == 1 for part in parts.values()), parts
-    fields = FieldSpec("grid", (12, 12), ("x", "y"), (Channel("a"),), (Channel("u"),))
+    fields = FieldSpec("mesh", (12, 12), ("i", "j"), (Channel("x"), Channel("y")), (Channel("u"),))
     sizes = {}
     for experiment in plan.experiments:
         model = MODELS.make({**experiment.config["model"], "width": 8}, fields)
         sizes[experiment.row.name] = sum(parameter.numel() for parameter in model.parameters())
     of_model = [name for name, part in parts.items() if part == {"model"} and name != "fixed_frequencies"]
-    assert len(of_model) == 9
+    assert len(of_model) == 14
     assert all(sizes[name] != sizes["lsm2"] for name in of_model)

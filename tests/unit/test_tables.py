@@ -277,7 +277,7 @@ def plan_of(*options: str) -> Plan:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] if "ablation" in name else []) for name in TABLES]
+    "name", [pytest.param(name, marks=[] if name in ("tiny", "paper") else [pytest.mark.slow]) for name in TABLES]
 )
 def test_every_table_is_a_plan(name):
     """Rows that Hydra composes, with options that the models take, and known methods."""

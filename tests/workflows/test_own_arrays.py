@@ -59,7 +59,9 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.parametrize("kind", SMALL)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in ("mesh", "points") else ()) for kind in SMALL]
+)
 def test_from_a_file_to_predictions(kind, place, command, capsys):
     arrays = arrays_of(kind)
     np.savez("my data.npz", **arrays)

@@ -118,6 +118,7 @@ def test_padding_stays_padding_at_other_sites():
     torch.testing.assert_close(spread.inputs[..., 0].bool(), spread.mask)
 
 
+@pytest.mark.slow
 def test_one_model_is_measured_on_other_sites(tmp_path):
     """LSM-2 would choose fewer scales for a smaller lattice; normalisation by site would refuse it."""
     options = [

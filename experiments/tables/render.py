@@ -63,10 +63,10 @@ class Detail:
     high: float = 0.0
 
 
-#: Around the budget: what equal time means.
+#: What equal time means.
 _EQUAL_TIME = (
-    "Every run has as many epochs as should take",
-    "of the device's time, by a measurement of a few steps; the tables of the benchmarks say how long they took.",
+    "Every run has as many epochs as should take {} of the device's time, by a measurement of a few steps; the tables of the "
+    "benchmarks say how long they took."
 )
 
 
@@ -187,7 +187,7 @@ def settings_of(table: Mapping[str, Any]) -> list[str]:
         "Bold: the least error of a column, where its difference to every other one exceeds the standard deviation of that "
         "difference." + (" A single seed has no deviation, so nothing is bold." if seeds == 1 else ""),
         f"Interval: {100 * table['level']:.0f} % of bootstrap replicates that draw seeds and test samples again.",
-        *([f"{_EQUAL_TIME[0]} {as_seconds(budget)} {_EQUAL_TIME[1]}"] if budget else []),
+        *([_EQUAL_TIME.format(as_seconds(budget))] if budget else []),
         "FLOPs: of the prediction of one sample; matrix products, convolutions, attention and FFTs (5 n log2 n).",
         f"Memory: peak of a training step (batch size {' or '.join(sorted(sizes, key=int))}). Latency: prediction of one "
         "sample."

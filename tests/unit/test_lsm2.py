@@ -332,6 +332,19 @@ def test_options_that_do_not_fit_are_named(options, message):
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_trains_every_kind(kind):
+    """As in single precision, up to the eight bits of bfloat16."""
+    fields = KINDS[kind]
+    model, inputs = lively(make(fields)), torch.rand(3, *fields.sites, fields.in_channels)
+    expected = model(inputs)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model(inputs).float()
+        found.square().sum().backward()
+    assert (found - expected).norm() < 0.1 * expected.norm()
+    assert all(torch.isfinite(value.grad).all() for value in model.parameters() if value.grad is not None)
+
+
 def test_a_lattice_has_two_sites_or_more():
     with pytest.raises(OptionError, match="lattice is 1, expected at least 2 sites"):
         make(spec("points", (9,), inputs=2), lattice=1)

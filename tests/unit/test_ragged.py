@@ -54,9 +54,8 @@ def make(name, fields=FIELDS):
     torch.manual_seed(0)
     solver = build_solver({"model": {"name": name, **SMALL[name]}}, fields)
     solver.fit_normalizers(lambda: [FieldBatch.stack(clouds()).to(torch.float32)])
-    if (
-        name != "lsm"
-    ):  # whose deformation with weights of order one multiplies rounding errors by 1e4; none of its parts is zero
+    # No part of lsm is zero at the start, and its deformation with weights of order one multiplies rounding errors by 1e4.
+    if name != "lsm":
         lively(solver.model)
     return solver.double().eval()
 

@@ -96,7 +96,8 @@ class OnPoints(nn.Module):
         features = torch.cat([points, torch.ones_like(points[..., :1])], dim=-1)
         parts = (features.unsqueeze(2) * weights.unsqueeze(-1)).flatten(1, 2)
         where = indices.flatten(1).unsqueeze(-1).expand_as(parts)
-        sums = points.new_zeros(batch, count, parts.shape[-1]).scatter_add(1, where, parts)
+        # In the type of the weights, which mixed precision leaves as it is.
+        sums = parts.new_zeros(batch, count, parts.shape[-1]).scatter_add(1, where, parts)
         totals = sums[..., -1:]
         return torch.cat([sums[..., :-1] / (totals + _EMPTY), totals], dim=-1).unflatten(1, self.sizes)
 

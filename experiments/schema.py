@@ -145,7 +145,7 @@ class TableOptions:
     models: Names | None
     benchmarks: Names | None
     seeds: Count
-    budget: Positive | None
+    budget: Positive | str | None
     options: Sequence[str]
     device: str
     threads: Count

@@ -6,21 +6,21 @@ import math
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from experiments import processes
 from experiments.processes import Deadline
 from experiments.revision import code_revision
 from experiments.runs import NO_PART, difference, essence
 from experiments.tables.cells import read_json
-from experiments.tables.plan import Experiment
+from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
 
 #: What a budget sets, besides what a run may change anyway.
 _LENGTH = ("trainer.max_epochs", "scheduler")
 
 #: Calls that are timed, and calls before them.
-_REPEATS, _WARMUP = 5, 2
+_REPEATS, _WARMUP = 8, 2
 
 
 def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any] | None:
@@ -74,6 +74,19 @@ def profiled_epoch_seconds(config: dict[str, Any], profile: dict[str, Any]) -> f
     return epoch_seconds(config, profile["step"]["device_seconds"], profile["inference"]["batch_device_seconds"])
 
 
+def training_seconds(experiment: Experiment, profile: dict[str, Any]) -> float:
+    """Seconds of the device for all epochs of an experiment."""
+    return experiment.config["trainer"]["max_epochs"] * profiled_epoch_seconds(experiment.config, profile)
+
+
+def budget_seconds(benchmark: str, plan: Plan, cfg: DictConfig) -> float | None:
+    """Seconds of the device that every run of a benchmark gets; None if its recipe sets them, or they are not measured yet."""
+    if benchmark not in plan.references:
+        return cfg.budget
+    profile = profile_of(plan.references[benchmark], cfg.accept_other_code)
+    return None if profile is None else training_seconds(plan.references[benchmark], profile)
+
+
 def within_budget(experiment: Experiment, budget: float | None, profile: dict[str, Any] | None) -> Experiment:
     """An experiment that trains for as many epochs as take ``budget`` seconds, with a schedule that spans them.
 
@@ -86,7 +99,8 @@ def within_budget(experiment: Experiment, budget: float | None, profile: dict[st
     """
     if budget is None or profile is None:
         return experiment
-    epochs = max(math.floor(budget / profiled_epoch_seconds(experiment.config, profile)), 1)
+    # A quotient of 15 whole epochs may be computed as 14.999...
+    epochs = max(math.floor(budget / profiled_epoch_seconds(experiment.config, profile) + 1e-6), 1)
     return experiment.with_options(f"trainer.max_epochs={epochs}", *_stretched_schedule(experiment, epochs))
 
 

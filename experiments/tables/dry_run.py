@@ -8,7 +8,13 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from experiments.tables.cells import Cell, State, state_of
-from experiments.tables.costs import profile_of, profiled_epoch_seconds, quick_epoch_seconds, within_budget
+from experiments.tables.costs import (
+    budget_seconds,
+    profile_of,
+    profiled_epoch_seconds,
+    quick_epoch_seconds,
+    within_budget,
+)
 from experiments.tables.datasets import missing_data, provenance_of
 from experiments.tables.numbers import as_seconds
 from experiments.tables.plan import Experiment, Plan
@@ -29,10 +35,12 @@ def describe_work(plan: Plan, cfg: DictConfig) -> dict[str, Any]:
     runs: dict[str, dict[str, Any]] = {}
     for experiment in experiments:
         profile = profile_of(experiment, cfg.accept_other_code)
-        budgeted = within_budget(experiment, cfg.budget, profile)
+        budget = budget_seconds(experiment.benchmark, plan, cfg)
+        budgeted = within_budget(experiment, budget, profile)
         data = None if experiment.store in absent else provenance_of(experiment)
         states = {cell: _state(cell, data, cfg) for cell in (Cell(budgeted, seed) for seed in plan.seeds)}
-        seconds = _seconds_per_run(experiment, states, cfg)
+        own = plan.references.get(experiment.benchmark, experiment)
+        seconds = _seconds_per_run(own, states, cfg) if budget is None else budget
         for cell, state in states.items():
             runs[cell.name] = {"status": state.status, "reason": state.reason, "seconds": _left(cell, state, seconds)}
     hours = sum(run["seconds"] for run in runs.values()) / cfg.workers / 3600
@@ -45,9 +53,7 @@ def _state(cell: Cell, data: dict[str, Any] | None, cfg: DictConfig) -> State:
 
 
 def _seconds_per_run(experiment: Experiment, states: dict[Cell, State], cfg: DictConfig) -> float:
-    """Time of a whole run: the budget; else from runs before, from the profile, or from two steps that are measured now."""
-    if cfg.budget is not None:
-        return cfg.budget
+    """Time of a whole run: from runs before, from the profile, or from two steps that are measured now."""
     if all(state.status in ("finished", "trained") for state in states.values()):
         return 0.0
     epochs = experiment.config["trainer"]["max_epochs"]

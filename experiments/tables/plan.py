@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,7 +62,8 @@ class TableFile(Options):
         published: methods of which published figures are shown, or "all".
         options: of ``lsm-train``, for every run.
         generate: options of ``lsm-generate``, for data of another size than those of the preset.
-        budget: seconds for which every run trains; None for the epochs of its recipe.
+        budget: for how long every run trains: seconds, or a row whose own training takes this time; None for the epochs of its
+            recipe.
     """
 
     name: str
@@ -75,7 +76,7 @@ class TableFile(Options):
     published: Sequence[str] | Literal["all"]
     options: Sequence[str]
     generate: Sequence[str]
-    budget: Positive | None
+    budget: Positive | str | None
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,8 @@ class Plan:
         benchmarks: those that are asked for.
         experiments: by benchmark and row; models that do not serve a benchmark's sites are left out.
         seeds: of each experiment.
+        references: by benchmark, the experiment whose own training takes the time that every run gets; empty unless the budget
+            names a row.
     """
 
     file: TableFile
@@ -148,6 +151,7 @@ class Plan:
     benchmarks: tuple[str, ...]
     experiments: tuple[Experiment, ...]
     seeds: tuple[int, ...]
+    references: Mapping[str, Experiment] = field(default_factory=dict)
 
 
 def make_plan(cfg: DictConfig) -> Plan:
@@ -156,7 +160,7 @@ def make_plan(cfg: DictConfig) -> Plan:
     Args:
         cfg: configuration of ``lsm-table``.
     Raises:
-        InputError: the table's file has a mistake, or a row or benchmark is unknown.
+        InputError: the table's file has a mistake, a row or benchmark is unknown, or the budget's row does not serve a benchmark.
     """
     content = plain(cfg.table)
     try:
@@ -170,7 +174,18 @@ def make_plan(cfg: DictConfig) -> Plan:
     serving = tuple(experiment for experiment in experiments if experiment.serves())
     if not serving:
         raise InputError("none of these models serves one of these benchmarks; choose other models= or benchmarks=")
-    return Plan(file, rows, benchmarks, serving, tuple(range(cfg.seeds)))
+    return Plan(file, rows, benchmarks, serving, tuple(range(cfg.seeds)), _references(cfg, file, benchmarks))
+
+
+def _references(cfg: DictConfig, file: TableFile, benchmarks: Sequence[str]) -> dict[str, Experiment]:
+    """The experiments of the row that the budget names."""
+    if not isinstance(cfg.budget, str):
+        return {}
+    row = _row(cfg.budget, file)
+    references = {benchmark: _experiment(cfg, file, benchmark, row) for benchmark in benchmarks}
+    if unserved := [benchmark for benchmark, reference in references.items() if not reference.serves()]:
+        raise InputError(f"budget={row.name} sets no time for {', '.join(unserved)}, which {row.model} does not serve")
+    return references
 
 
 def _row(name: str, file: TableFile) -> Row:

@@ -65,8 +65,8 @@ class Detail:
 
 #: What equal time means.
 _EQUAL_TIME = (
-    "Every run has as many epochs as should take {} of the device's time, by a measurement of a few steps; the tables of the "
-    "benchmarks say how long they took."
+    "Every run has as many epochs as should take {} of the device's time, by a measurement of a few steps before the first run; "
+    "the tables of the benchmarks say how long they took."
 )
 
 
@@ -181,19 +181,27 @@ def settings_of(table: Mapping[str, Any]) -> list[str]:
     seeds = len(table["seeds"])
     mean = "one seed" if seeds == 1 else f"mean and standard deviation over {seeds} seeds"
     sizes = {str(result["batch_size"]) for result in table["results"] if result["batch_size"]}
-    budget = table["budget_seconds"]
     return [
         f"{_METRICS.get(table['metric'], table['metric'])} on the test split with the last checkpoint: {mean}.",
         "Bold: the least error of a column, where its difference to every other one exceeds the standard deviation of that "
         "difference." + (" A single seed has no deviation, so nothing is bold." if seeds == 1 else ""),
         f"Interval: {100 * table['level']:.0f} % of bootstrap replicates that draw seeds and test samples again.",
-        *([_EQUAL_TIME.format(as_seconds(budget))] if budget else []),
+        *([_EQUAL_TIME.format(_time_of(table))] if table["budget"] else []),
         "FLOPs: of the prediction of one sample; matrix products, convolutions, attention and FFTs (5 n log2 n).",
         f"Memory: peak of a training step (batch size {' or '.join(sorted(sizes, key=int))}). Latency: prediction of one "
         "sample."
         if sizes
         else "Memory: peak of a training step. Latency: prediction of one sample.",
     ]
+
+
+def _time_of(table: Mapping[str, Any]) -> str:
+    """The time that every run gets, in words."""
+    if not isinstance(table["budget"], str):
+        return as_seconds(table["budget"])
+    labels = {row["name"]: row["label"] for row in table["rows"]}
+    times = [f"{title_of(each['name'])} {as_seconds(each['budget_seconds'])}" for each in table["benchmarks"]]
+    return f"the whole training of {labels.get(table['budget'], table['budget'])} ({', '.join(times)})"
 
 
 def as_csv(table: Mapping[str, Any]) -> str:

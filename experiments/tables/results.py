@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from experiments.revision import code_revision
 from experiments.tables.cells import Cell, describe_code, read_json
-from experiments.tables.costs import profile_of
+from experiments.tables.costs import budget_seconds, profile_of
 from experiments.tables.plan import Experiment, Plan, Row
 from experiments.tables.running import Progress
 from lsm.errors import InputError
@@ -50,9 +50,15 @@ def collect(plan: Plan, progress: Progress, cfg: DictConfig) -> dict[str, Any]:
         "split": "test",
         "checkpoint": "last",
         "seeds": list(plan.seeds),
-        "budget_seconds": cfg.budget,
+        "budget": cfg.budget,
         "level": LEVEL,
-        "benchmarks": [_benchmark(name, plan.file.metric, finished, progress) for name in plan.benchmarks],
+        "benchmarks": [
+            {
+                **_benchmark(name, plan.file.metric, finished, progress),
+                "budget_seconds": budget_seconds(name, plan, cfg),
+            }
+            for name in plan.benchmarks
+        ],
         "rows": [_row(row) for row in plan.rows],
         "results": results,
         "best": {name: _best(name, summaries) for name in plan.benchmarks},

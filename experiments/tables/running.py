@@ -14,7 +14,7 @@ from experiments import processes
 from experiments.app import added_config_dir
 from experiments.processes import Deadline, OutOfTime
 from experiments.tables.cells import Cell, State, set_aside, state_of
-from experiments.tables.costs import make_profile, profile_of, within_budget
+from experiments.tables.costs import budget_seconds, make_profile, profile_of, within_budget
 from experiments.tables.datasets import generate_data, missing_data, provenance_of, require_data
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
@@ -66,7 +66,10 @@ def my_share(plan: Plan, cfg: DictConfig) -> list[Experiment]:
 
 
 def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
-    """Make what is missing of a table until the deadline, one benchmark after the other.
+    """Make what is missing of a table until the deadline.
+
+    All experiments are measured before the first one is trained: what the machine does meanwhile would change the figures, from
+    which a budget's epochs follow.
 
     Args:
         plan: the table.
@@ -78,44 +81,50 @@ def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
     experiments, progress = my_share(plan, cfg), Progress()
     if not cfg.generate:
         require_data(missing_data(experiments, plan.file.generate, cfg.device))
-    for benchmark in plan.benchmarks:
-        column = [experiment for experiment in experiments if experiment.benchmark == benchmark]
+    columns = {name: [each for each in experiments if each.benchmark == name] for name in plan.benchmarks}
+    prepared: list[Cell] = []
+    for benchmark, column in columns.items():
+        if not column:
+            continue
         try:
-            ready = _prepared(column, plan, progress, cfg, deadline)
+            ready = _prepared(benchmark, column, plan, progress, cfg, deadline)
         except OutOfTime:
             progress.cells += [Cell(experiment, seed) for experiment in column for seed in plan.seeds]
-            continue
-        cells = [Cell(experiment, seed) for seed in plan.seeds for experiment in ready]
-        progress.cells += cells
-        _run_cells(cells, progress, cfg, deadline)
+        else:
+            prepared += [Cell(experiment, seed) for seed in plan.seeds for experiment in ready]
+    progress.cells += prepared
+    _run_cells(prepared, progress, cfg, deadline)
     return progress
 
 
 def _prepared(
-    column: list[Experiment], plan: Plan, progress: Progress, cfg: DictConfig, deadline: Deadline
+    benchmark: str, column: list[Experiment], plan: Plan, progress: Progress, cfg: DictConfig, deadline: Deadline
 ) -> list[Experiment]:
     """The experiments of one benchmark that can be trained, once their data and profiles exist."""
     missing = missing_data(column, plan.file.generate, cfg.device)
     generate_data(missing, Path(cfg.run_dir) / "generate.txt", deadline, added_config_dir())
-    profiled = [_profiled(experiment, progress, cfg, deadline) for experiment in column]
-    ready = [experiment for experiment in profiled if experiment is not None]
+    reference = plan.references.get(benchmark)
+    for experiment in [*filter(None, [reference]), *column]:
+        _measure(experiment, progress, cfg, deadline)
+    budget = budget_seconds(benchmark, plan, cfg)
+    if reference is not None and budget is None:  # it could not be measured, so nothing sets the time
+        return []
+    profiles = {experiment: profile_of(experiment, cfg.accept_other_code) for experiment in column}
+    ready = [within_budget(experiment, budget, profile) for experiment, profile in profiles.items() if profile]
     progress.provenance |= {str(experiment.store): provenance_of(experiment) for experiment in ready}
     return ready
 
 
-def _profiled(experiment: Experiment, progress: Progress, cfg: DictConfig, deadline: Deadline) -> Experiment | None:
-    """An experiment that has its profile, and the epochs of a budget; None if it cannot be measured."""
-    profile = profile_of(experiment, cfg.accept_other_code)
-    if profile is None:
-        console.print(f"{experiment.name}: measuring", soft_wrap=True)
-        try:
-            make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
-        except processes.CommandFailed as failure:
-            progress.failures[f"{experiment.name}, profile"] = str(failure)
-            console.print(f"{experiment.name}: {failure}", style="yellow", soft_wrap=True)
-            return None
-        profile = profile_of(experiment, cfg.accept_other_code)
-    return within_budget(experiment, cfg.budget, profile)
+def _measure(experiment: Experiment, progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
+    """Make the profile of an experiment, unless there is one."""
+    if profile_of(experiment, cfg.accept_other_code) is not None:
+        return
+    console.print(f"{experiment.name}: measuring", soft_wrap=True)
+    try:
+        make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
+    except processes.CommandFailed as failure:
+        progress.failures[f"{experiment.name}, profile"] = str(failure)
+        console.print(f"{experiment.name}: {failure}", style="yellow", soft_wrap=True)
 
 
 def _run_cells(cells: list[Cell], progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:

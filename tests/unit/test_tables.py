@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from html.parser import HTMLParser
 from typing import Any
 
@@ -11,11 +12,12 @@ from conftest import ROOT
 from omegaconf import DictConfig
 
 from experiments.app import compose_config
-from experiments.tables.costs import epoch_seconds, within_budget
+from experiments.revision import code_revision
+from experiments.tables.costs import budget_seconds, epoch_seconds, within_budget
 from experiments.tables.datasets import missing_data
 from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share, decimals_of_pair
 from experiments.tables.plan import Experiment, Plan, Row, make_plan
-from experiments.tables.render import aligned, as_csv, escape_tex, render
+from experiments.tables.render import aligned, as_csv, escape_tex, render, settings_of
 from experiments.tables.results import published
 from experiments.tables.running import my_share
 from lsm.errors import InputError
@@ -127,7 +129,7 @@ def table() -> dict[str, Any]:
         "caption": "At 100 % of <size>.",
         "metric": "relative_l2",
         "seeds": [0, 1],
-        "budget_seconds": 200,
+        "budget": 200,
         "level": 0.95,
         "threads": 1,
         "code": "0123456789ab",
@@ -362,6 +364,33 @@ def test_a_budget_sets_the_epochs_and_the_schedule():
     assert paper.config["trainer"]["max_epochs"] == 100, "5100 seconds of 51 each"
     assert paper.config["scheduler"]["make"]["step_size"] == 20, "halved every fifth of the run, as in 501 epochs"
     assert within_budget(experiment_of("preset=quick"), None, None).config["trainer"]["max_epochs"] == 15
+
+
+def test_a_row_as_budget_gives_every_row_its_time(tmp_path):
+    """LSM's 15 epochs of 60 steps of 2 s, and 5 batches of 0.5 s; FNO's steps take half of that."""
+    options = "table=tiny", "table.options=[]", "table.rows.lsm.options=[]", "budget=lsm", f"run_dir={tmp_path}"
+    plan, cfg = plan_of(*options, "models=[fno]"), compose_config("table", *options)
+    assert plan.references["darcy"].row.name == "lsm"
+    assert budget_seconds("darcy", plan, cfg) is None, "not measured yet"
+    for experiment, step in ((plan.references["darcy"], 2.0), (plan.experiments[0], 1.0)):
+        path = experiment.folder / "profile" / "profile.json"
+        path.parent.mkdir(parents=True)
+        content = {**profile_of(step, step / 4), "config": experiment.config, "code": code_revision()}
+        path.write_text(json.dumps(content))
+    assert budget_seconds("darcy", plan, cfg) == 15 * 122.5
+    own = within_budget(plan.references["darcy"], 15 * 122.5, profile_of(2.0, 0.5))
+    assert own.config["trainer"]["max_epochs"] == 15
+    with pytest.raises(InputError, match="budget=fno sets no time for elasticity_p, which fno does not serve"):
+        plan_of("table=quick", "benchmarks=[darcy,elasticity_p]", "models=[lsm]", "budget=fno")
+    with pytest.raises(InputError, match="model 'nobody' is neither a row of table quick nor a family"):
+        plan_of("table=quick", "models=[lsm]", "budget=nobody")
+
+
+def test_the_time_of_a_row_is_named(table):
+    table["budget"] = "lsm"
+    table["benchmarks"] = [{**each, "budget_seconds": 270} for each in table["benchmarks"]]
+    settings = " ".join(settings_of(table))
+    assert "take the whole training of LSM (Darcy 4 min 30 s, Elasticity P 4 min 30 s) of the device's time" in settings
 
 
 def test_a_schedule_of_fixed_length_is_refused():

@@ -113,7 +113,8 @@ def _print_table(arrays: Mapping[str, ArrayInFile]) -> None:
     for name, array in arrays.items():
         found = summarise(array)
         numbers = (f"{value:.6g}" for value in (found.low, found.mean, found.high))
-        rows.append((name, " x ".join(map(str, array.shape)) or "one number", array.unit, *numbers, found.remark))
+        shape, units = " x ".join(map(str, array.shape)) or "one number", ", ".join(array.units) or "1"
+        rows.append((name, shape, units, *numbers, found.remark))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

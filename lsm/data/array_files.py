@@ -1,6 +1,6 @@
 """Arrays by name in files of several formats, read and written block by block, so that they may exceed the memory.
 
-``.npz``, ``.npy``, ``.h5`` and ``.mat`` hold arrays ``(samples, ...)``; a ``.vtu`` or ``.vtk`` file holds one sample.
+``.npz``, ``.npy``, ``.h5`` and ``.mat`` hold arrays ``(samples, ...)``; a VTK file holds one sample.
 Knows no solver.
 """
 
@@ -37,7 +37,8 @@ FORMATS = (".npz", ".npy", ".h5", ".mat", *vtk_files.SUFFIXES)
 #: More arrays than this in one archive are refused.
 _MOST_MEMBERS = 1000
 
-_LONGEST_UNIT = 100
+#: Names and units have at most so many characters, and an array of them so many bytes.
+_LONGEST_LABEL, _MOST_LABELS = 100, 1 << 16
 
 
 def require_format(path: Path) -> None:
@@ -84,6 +85,10 @@ def open_arrays(path: Path) -> Iterator[ArraysInFile]:
         yield ArraysInFile(found, set(names) - set(found))
 
 
+def _is_label(text: Any) -> bool:
+    return isinstance(text, str) and text.isprintable() and 0 < len(text) <= _LONGEST_LABEL
+
+
 class ArrayInFile:
     """An array of an open file; slices of the first axis are read.
 
@@ -98,11 +103,27 @@ class ArrayInFile:
         self.shape: tuple[int, ...] = tuple(array.shape)
 
     @property
-    def unit(self) -> str:
-        """Unit of the values, as an HDF5 file says it in the attribute ``unit``; "1" if none is said."""
-        dataset = getattr(self.values, "dataset", self.values)
-        unit = read_attribute(self.path, dataset, "unit") if isinstance(dataset, h5py.Dataset) else None
-        return unit if isinstance(unit, str) and unit.isprintable() and 0 < len(unit) <= _LONGEST_UNIT else "1"
+    def names(self) -> tuple[str, ...]:
+        """Names of the channels, as the file says; empty if it does not.
+
+        A ``.npz`` file says them in an array of text ``ARRAY_names``, an HDF5 file in the attribute ``names``.
+        """
+        return self._labels("names")
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units of the channels, or one for all: in ``ARRAY_units``, or in the attribute ``units`` or ``unit``."""
+        return self._labels("units") or self._labels("unit")
+
+    def _labels(self, kind: str) -> tuple[str, ...]:
+        with reading(self.path, self.path.suffix):
+            if isinstance(self.values, _Member):
+                found = self.values.labels(kind)
+            else:
+                dataset = getattr(self.values, "dataset", self.values)
+                found = read_attribute(self.path, dataset, kind) if isinstance(dataset, h5py.Dataset) else None
+            labels = np.asarray(() if found is None else found, dtype=object).ravel().tolist()
+        return tuple(labels) if all(_is_label(label) for label in labels) else ()
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
         """Values of some samples, or of an array without axes by ``()``.
@@ -127,7 +148,12 @@ def _open_npy(path: Path) -> Iterator[_Found]:
 
 
 class _Member:
-    """One array in a ``.npz`` archive, read from the beginning to the end."""
+    """One array in a ``.npz`` archive, read from the beginning to the end.
+
+    Args:
+        archive: the archive.
+        name: of the member.
+    """
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         self._archive, self._name = archive, name
@@ -153,6 +179,15 @@ class _Member:
             self._rows(1)
         self._position = stop
         return np.frombuffer(self._rows(stop - start), self.dtype).reshape(stop - start, *self.shape[1:])
+
+    def labels(self, kind: str) -> np.ndarray | None:
+        """The texts of the array ``ARRAY_names`` or ``ARRAY_units`` that stands beside this one, ARRAY; None without it."""
+        name = f"{self._name.removesuffix('.npy')}_{kind}.npy"
+        if name not in self._archive.namelist():
+            return None
+        member = _Member(self._archive, name)
+        texts = member.dtype.kind == "U" and member._size(member.shape) <= _MOST_LABELS
+        return member[:] if texts and member.shape else member[()] if texts else None
 
     def _size_of_data(self) -> int:
         """Bytes after the header, as the archive says."""
@@ -239,8 +274,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     ".npz": _open_npz,
     ".h5": _open_hdf5,
     ".mat": _open_mat,
-    ".vtu": _open_vtk,
-    ".vtk": _open_vtk,
+    **dict.fromkeys(vtk_files.SUFFIXES, _open_vtk),
 }
 
 

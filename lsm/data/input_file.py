@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from lsm.data import vtk_files
+from lsm.data import structured_vtk, vtk_files
 from lsm.data.array_files import NAMELESS, ArrayInFile, open_arrays
 from lsm.data.ragged import even_out
 from lsm.data.store import MAX_SAMPLE_BYTES
@@ -76,6 +76,7 @@ class InputFile:
             n: _as_vector(path, n, found[n]) if shape == () else found[n] for n, shape in self._shapes.items()
         }
         if path.suffix in vtk_files.SUFFIXES and spec.geometry != "points":
+            self._require_lattice()
             self._arrays = {name: self._on_lattice(name, values) for name, values in self._arrays.items()}
         self.has_samples = all(self._fits(name, array.shape[1:]) for name, array in self._arrays.items())
         if not self.has_samples and not all(self._fits(name, array.shape) for name, array in self._arrays.items()):
@@ -110,6 +111,12 @@ class InputFile:
         found = ", ".join(f"{name} {tuple(array.shape)}" for name, array in self._arrays.items())
         wanted = ", ".join(f"{name} {_shape_text(shape)}" for name, shape in self._shapes.items())
         raise InputError(f"{self.path} holds {found}; expected are {wanted}, with the same number of samples in all")
+
+    def _require_lattice(self) -> None:
+        """A structured grid says how many points it has along each axis."""
+        wanted = tuple(size for size in self.spec.sites if size > 1)
+        if self.path.suffix == ".vts" and (held := structured_vtk.sites_of(self.path)) != wanted:
+            raise InputError(f"{self.path} is a structured grid of {held} points, the solver takes {self.spec.sites}")
 
     def _on_lattice(self, name: str, values: Any) -> Any:
         if self._shapes[name][:1] != self.spec.sites[:1]:

@@ -176,13 +176,19 @@ class Layout:
         return f"; with {', '.join(more)}" if more else ""
 
 
-def find_layout(shapes: Mapping[str, Shape], roles: Roles, units: Mapping[str, str] | None = None) -> Layout:
+def find_layout(
+    shapes: Mapping[str, Shape],
+    roles: Roles,
+    names: Mapping[str, Sequence[str]] | None = None,
+    units: Mapping[str, Sequence[str]] | None = None,
+) -> Layout:
     """Find how arrays are to be read.
 
     Args:
         shapes: of the arrays of a file, by name.
         roles: what the user says of them.
-        units: of arrays, by name, where the file says them.
+        names: of the channels of arrays, by the name of the array, where the file says them; those of the user count before them.
+        units: likewise, or one for all channels of an array.
     Raises:
         InputError: arrays are missing or do not fit together; the message says which.
 
@@ -191,15 +197,21 @@ def find_layout(shapes: Mapping[str, Shape], roles: Roles, units: Mapping[str, s
         >>> layout.describe()
         'a grid of 64 x 64 sites: input -> target_1, target_2'
     """
-    return _Search(shapes, roles, units or {}).find()
+    return _Search(shapes, roles, names or {}, units or {}).find()
 
 
 class _Search:
     """The arrays of each role, and what their shapes say."""
 
-    def __init__(self, shapes: Mapping[str, Shape], roles: Roles, units: Mapping[str, str]) -> None:
-        self.shapes, self.roles = shapes, roles
-        self.units = {**units, **(roles.units or {})}
+    def __init__(
+        self,
+        shapes: Mapping[str, Shape],
+        roles: Roles,
+        names: Mapping[str, Sequence[str]],
+        units: Mapping[str, Sequence[str]],
+    ) -> None:
+        self.shapes, self.roles, self.units = shapes, roles, units
+        self.names = {**names, **(roles.names or {})}
         self.inputs, self.targets, self.coords, self.parameters = (
             self._arrays_of(role) for role in ("inputs", "targets", "coords", "parameters")
         )
@@ -234,7 +246,9 @@ class _Search:
         reader |= {"parameters": [column.name for column in scalars]} if scalars else {}
         columns += scalars
         if self.code is not None and kind == "points":
-            columns.append(Column("code", self._of_sample(self.code), (Part(self.code),), self._unit(self.code)))
+            columns.append(
+                Column("code", self._of_sample(self.code), (Part(self.code),), self._unit_of_array(self.code))
+            )
             reader["code"] = "code"
         elif self.code is not None:
             raise InputError(f"{self.code} is a code, which only clouds take; make its numbers parameters")
@@ -288,7 +302,7 @@ class _Search:
         sites = lattice if kind == "mesh" else (prod(lattice),)
         inputs = self._fields(self.inputs, lattice, sites)
         targets = self._fields(self.targets, lattice, sites)
-        unit = self._unit(self.coords[0])
+        unit = self._unit_of_array(self.coords[0])
         if kind == "mesh":
             axes = [Column(axis, sites, (part,), unit) for axis, part in zip(AXES, positions, strict=False)]
             reader: dict[str, Any] = {"name": "mesh", "coordinates": _names(axes)}
@@ -361,13 +375,12 @@ class _Search:
 
     def _column(self, name: str, channel: int | None, shape: Shape) -> Column:
         called = _plain(self._name(name, channel))
-        return Column(called, shape, (Part(name, channel),), self.units.get(called, self._unit(name)))
+        return Column(called, shape, (Part(name, channel),), self._unit(called, name, channel))
 
     def _name(self, name: str, channel: int | None) -> str:
         """Of a field: as given, else that of its array, with a number if the array has several channels."""
-        count = self.shapes[name][-1] if channel is not None else 1
-        given = (self.roles.names or {}).get(name)
-        if given is not None:
+        count = self._count(name, channel)
+        if given := self.names.get(name):
             if len(given) != count:
                 raise InputError(f"{len(given)} names are given for the {count} channels of {name}", options=("names",))
             return given[channel or 0]
@@ -390,8 +403,21 @@ class _Search:
             )
         return shape[1:]
 
-    def _unit(self, name: str) -> str:
-        return self.units.get(name, "1")
+    def _unit_of_array(self, name: str) -> str:
+        """Of a vector or of positions, whose components are stored as one array."""
+        return (self.roles.units or {}).get(name) or ", ".join(dict.fromkeys(self.units.get(name) or ("1",)))
+
+    def _unit(self, called: str, name: str, channel: int | None) -> str:
+        """Of a field: as the user says of it or of its array, else as the file says of the array."""
+        said = self.roles.units or {}
+        of_array = self.units.get(name) or ("1",)
+        if len(of_array) not in (1, self._count(name, channel)):
+            raise InputError(f"{len(of_array)} units are given for the {self._count(name, channel)} channels of {name}")
+        return said.get(called) or said.get(name) or of_array[min(channel or 0, len(of_array) - 1)]
+
+    def _count(self, name: str, channel: int | None) -> int:
+        """Channels of an array, of which this is one."""
+        return 1 if channel is None else self.shapes[name][-1]
 
     def _listed(self, *names: str) -> str:
         return ", ".join(f"{name} {self.shapes[name]}" for name in dict.fromkeys(names))

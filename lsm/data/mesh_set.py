@@ -36,7 +36,7 @@ def files_of(path: Path) -> list[Path]:
     found = path.iterdir() if path.is_dir() else map(Path, glob(str(path)))
     files = sorted(file for file in found if file.suffix in SUFFIXES)
     if not files:
-        raise FileNotFoundError(f"{path} names no file {' or '.join(SUFFIXES)}")
+        raise FileNotFoundError(f"{path} names no file {', '.join(SUFFIXES)}")
     return files
 
 
@@ -111,7 +111,8 @@ def _fields_of(mesh: Any) -> dict[str, tuple[int, ...]]:
 class _MeshArray:
     """One field of a set, which looks like an array in a file."""
 
-    unit = "1"
+    names: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     def __init__(self, meshes: _MeshSet, name: str) -> None:
         self._meshes, self.name = meshes, name

@@ -71,9 +71,11 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
     evened, counts = even_out(path, arrays, coords, of_samples)
-    shapes, units = ({name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "unit"))
+    shapes, names, units = (
+        {name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "names", "units")
+    )
     try:
-        layout = find_layout(shapes, roles, units)
+        layout = find_layout(shapes, roles, names, units)
     except InputError as error:
         raise InputError(f"{path}: {error}", error.options) from error
     if layout.num_samples < 1:

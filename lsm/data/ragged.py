@@ -44,7 +44,7 @@ class PaddedArray:
     def __init__(self, array: Any, counts: np.ndarray, width: int, in_rows: bool) -> None:
         self._array, self._counts, self._in_rows = array, counts, in_rows
         self._ends = np.concatenate([[0], counts.cumsum()])
-        self.name, self.unit = array.name, array.unit
+        self.name, self.names, self.units = array.name, array.names, array.units
         self.shape = (len(counts), width, *array.shape[1 if in_rows else 2 :])
 
     def __getitem__(self, samples: Any) -> np.ndarray:

@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 
 from lsm.data.store import MAX_SAMPLE_BYTES
+from lsm.data.structured_vtk import read_structured, sites_of, write_structured
+from lsm.errors import InputError
 from lsm.extras import require
 from lsm.files import reading, whole_file
 
-SUFFIXES = (".vtu", ".vtk")
+SUFFIXES = (".vtu", ".vts", ".vtk")
 
 #: Points of a lattice whose size alone is in the file; meshio makes about 100 bytes of each.
 _MOST_POINTS = MAX_SAMPLE_BYTES // 50
@@ -60,7 +62,7 @@ def read_mesh(path: Path) -> Any:
     """A mesh as meshio describes it, with points ``(n, 3)``.
 
     Args:
-        path: a ``.vtu`` or ``.vtk`` file, regular.
+        path: a ``.vtu``, ``.vts`` or ``.vtk`` file, regular.
     Raises:
         InputError: the file is damaged or holds more than a sample may have, or meshio is not installed.
     """
@@ -68,6 +70,8 @@ def read_mesh(path: Path) -> Any:
     with reading(path, path.suffix), _bounded_decompression():
         if path.suffix == ".vtk":
             _require_size(path)
+        if path.suffix == ".vts":
+            return read_structured(path)
         # meshio.read would end the process on a damaged file.
         return import_module(f"meshio.{path.suffix[1:]}").read(str(path))
 
@@ -97,12 +101,20 @@ def write_mesh(path: Path, like: Path, fields: Mapping[str, np.ndarray]) -> None
     """Write values at the points of another VTK file, with its points and cells.
 
     Args:
-        path: a ``.vtu`` or ``.vtk`` file to make.
-        like: the other file.
+        path: a ``.vtu``, ``.vts`` or ``.vtk`` file to make.
+        like: the other file; of a ``.vts`` file one of the same kind.
         fields: ``(points,)`` by name.
+    Raises:
+        InputError: a structured grid is to be made of a mesh without structure.
     """
+    if path.suffix == ".vts" and like.suffix != ".vts":
+        raise InputError(f"{path}: a structured grid needs the lattice of one; choose an output in {like.suffix}")
     meshio = require("meshio", "vtk", f"writing {path.suffix} files")
     mesh = read_mesh(like)
-    made = meshio.Mesh(mesh.points, mesh.cells, point_data={**mesh.point_data, **fields})
+    values = {**mesh.point_data, **fields}
     with whole_file(path) as file:
-        meshio.write(Path(file.name), made, file_format=path.suffix[1:])
+        if path.suffix == ".vts":
+            write_structured(Path(file.name), sites_of(like), mesh.points, values)
+        else:
+            made = meshio.Mesh(mesh.points, mesh.cells, point_data=values)
+            meshio.write(Path(file.name), made, file_format=path.suffix[1:])

@@ -1,7 +1,7 @@
 """Samples as files for ParaView: truth, prediction and error at each site, one file for each time.
 
-A lattice or mesh becomes cells between its sites; a cloud its points, in the plane with triangles between them. ``.vtu`` files
-hold one time; those of fields in motion are listed in a ``.pvd`` file, which ParaView opens as an animation.
+A lattice or mesh becomes a structured grid, ``.vts``; a cloud its points, in the plane with triangles between them, ``.vtu``.
+Each file holds one time; those of fields in motion are listed in a ``.pvd`` file, which ParaView opens as an animation.
 """
 
 from __future__ import annotations
@@ -14,20 +14,12 @@ import numpy as np
 from torch import Tensor
 
 from lsm.conformal import Band
+from lsm.data.structured_vtk import write_structured
 from lsm.extras import require
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.files import whole_file, write_whole
 from lsm.plotting.display import Display
 from lsm.plotting.painting import triangulate
-
-#: Cells of a lattice by its dimension: their name in VTK, and the steps from the first corner to each of the others.
-_CELLS: dict[int, tuple[str, list[tuple[int, ...]]]] = {
-    1: ("line", [(0,), (1,)]),
-    2: ("quad", [(0, 0), (1, 0), (1, 1), (0, 1)]),
-    3: ("hexahedron", [(*corner, z) for z in (0, 1) for corner in ((0, 0), (1, 0), (1, 1), (0, 1))]),
-}
-
-_Cells = list[tuple[str, np.ndarray]]
 
 
 def save_fields(
@@ -44,7 +36,7 @@ def save_fields(
         path: the file to make, without its suffix.
         spec, display, sample, predictions, band: as in :func:`lsm.plotting.draw_sample`.
     Returns:
-        The ``.vtu`` file; of fields in motion the ``.pvd`` file, then one ``.vtu`` file for each time.
+        The file; of fields in motion the ``.pvd`` file, then one file for each time.
     Raises:
         InputError: meshio is not installed.
     """
@@ -54,13 +46,13 @@ def save_fields(
     values |= {f"error_{name}".rstrip("_"): field - sample.targets for name, field in named.items()}
     if band is not None:
         values["half_width"] = values["truth"].new_tensor(band.half_width).expand_as(sample.targets)
-    times = spec.frame_names
+    times, suffix = spec.frame_names, ".vtu" if spec.geometry == "points" else ".vts"
     if not times:
-        return [_write(path.with_suffix(".vtu"), spec, display, sample, _arrays(spec, values, sample.inputs, None))]
+        return [_write(path.with_suffix(suffix), spec, display, sample, _arrays(spec, values, sample.inputs, None))]
     files = []
     for index in range(len(times)):
         arrays = _arrays(spec, values, sample.inputs, index)
-        files.append(_write(path.with_name(f"{path.name}_{index:03d}.vtu"), spec, display, sample, arrays, index))
+        files.append(_write(path.with_name(f"{path.name}_{index:03d}{suffix}"), spec, display, sample, arrays, index))
     return [_write_collection(path.with_suffix(".pvd"), files), *files]
 
 
@@ -96,12 +88,15 @@ def _write(
 ) -> Path:
     meshio = require("meshio", "vtk", "writing files for ParaView")
     places = _places(spec, display.restricted_to(spec), sample, arrays, time)
-    flat = places.reshape(-1, places.shape[-1])
+    # A structured grid numbers its points with the first axis fastest.
+    flat = np.stack([values.flatten(order="F") for values in np.moveaxis(places, -1, 0)], axis=-1)
     points = np.pad(flat, ((0, 0), (0, 3 - flat.shape[1]))).astype(np.float64)
-    cells = _cloud(flat) if spec.geometry == "points" else _lattice(places.shape[:-1])
-    data = {name: np.ascontiguousarray(values).reshape(-1) for name, values in arrays.items()}
+    data = {name: values.flatten(order="F") for name, values in arrays.items()}
     with whole_file(path) as file:
-        meshio.write(Path(file.name), meshio.Mesh(points, cells, point_data=data), file_format="vtu")
+        if spec.geometry == "points":
+            meshio.write(Path(file.name), meshio.Mesh(points, _cloud(flat), point_data=data), file_format="vtu")
+        else:
+            write_structured(Path(file.name), places.shape[:-1], points, data)
     return path
 
 
@@ -118,18 +113,8 @@ def _places(
     return coords.numpy()
 
 
-def _lattice(sites: tuple[int, ...]) -> _Cells:
-    """Cells between neighbouring sites, which are numbered with the last axis fastest."""
-    numbers = np.arange(np.prod(sites)).reshape(sites)
-    name, steps = _CELLS[len(sites)]
-    corners = [
-        numbers[tuple(slice(step, size - 1 + step) for step, size in zip(corner, sites, strict=True))]
-        for corner in steps
-    ]
-    return [(name, np.stack(corners, axis=-1).reshape(-1, len(steps)))]
-
-
-def _cloud(points: np.ndarray) -> _Cells:
+def _cloud(points: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Triangles between points in the plane, else each point for itself."""
     if points.shape[1] == 2:
         return [("triangle", triangulate(points).get_masked_triangles())]
     return [("vertex", np.arange(len(points))[:, None])]

@@ -22,6 +22,7 @@ import scipy.io
 import torch
 from safetensors.torch import load_file, save_file
 
+from lsm.data.structured_vtk import write_structured
 from lsm.model_folder import CONFIG, WEIGHTS, write_folder
 from lsm.solver import NeuralSolver, build_solver
 
@@ -328,6 +329,37 @@ VTU: dict[str, Write] = {
     "another grid": _raw(b'<VTKFile type="ImageData"></VTKFile>'),
 }
 
+
+def write_vts(path: Path) -> None:
+    sites = np.stack([*np.meshgrid(*map(np.arange, SITES), indexing="ij"), np.zeros(SITES)], axis=-1)
+    points = sites.transpose(1, 0, 2).reshape(-1, 3).astype("f4")
+    write_structured(path, SITES, points, {"inner": values(SITES).flatten(order="F")})
+
+
+def _vts(body: str, extent: str = "0 5 0 4 0 0", more: str = "") -> bytes:
+    return (
+        f'<?xml version="1.0"?>{more}<VTKFile type="StructuredGrid" version="1.0" header_type="UInt32">'
+        f'<StructuredGrid WholeExtent="{extent}"><Piece Extent="{extent}">{body}</Piece></StructuredGrid></VTKFile>'
+    ).encode()
+
+
+_POINTS = '<Points><DataArray type="Float32" NumberOfComponents="3" format="ascii">{}</DataArray></Points>'
+
+VTS: dict[str, Write] = {
+    "exponential entities": _raw(_vts("&a12;", more=f'<!DOCTYPE V [<!ENTITY a0 "ha">{_LAUGHS}]>')),
+    "nested": _raw(_vts("<a>" * 100_000 + "</a>" * 100_000)),
+    "no points": _raw(_vts("")),
+    "fewer points": _raw(_vts(_POINTS.format("0 0 0 " * 29))),
+    "10^15 points": _raw(_vts(_POINTS.format("0 0 0"), "0 99999 0 99999 0 99999")),
+    "negative points": _raw(_vts(_POINTS.format("0 0 0"), "0 -5 0 4 0 0")),
+    "digits": _raw(_vts(_POINTS.format("0 0 0"), f"0 {'7' * 5000} 0 4 0 0")),
+    "two axes": _raw(_vts(_POINTS.format("0 0 0 " * 30), "0 5 0 4")),
+    "transposed": _raw(_vts(_POINTS.format("0 0 0 " * 30), "0 4 0 5 0 0")),
+    "two pieces": _raw(_vts("").replace(b"</Piece>", b'</Piece><Piece Extent="0 5 4 5 0 0"></Piece>')),
+    "nothing appended": _raw(_vts("").replace(b"</VTKFile>", b'<AppendedData encoding="raw">_')),
+    "another grid": _raw(b'<VTKFile type="ImageData"></VTKFile>'),
+}
+
 #: Kind of file, its name, a good one, hostile ones, and whether every changed value must be found.
 KINDS: dict[str, tuple[str, Write, dict[str, Write], bool]] = {
     "input npz": ("inputs.npz", write_npz, NPZ, True),
@@ -337,6 +369,7 @@ KINDS: dict[str, tuple[str, Write, dict[str, Write], bool]] = {
     "input mat73": ("inputs.mat", write_mat73, {}, False),
     "input vtk": ("inputs.vtk", write_vtk, VTK, False),
     "input vtu": ("inputs.vtu", write_vtu, VTU, False),
+    "input vts": ("inputs.vts", write_vts, VTS, False),
 }
 
 

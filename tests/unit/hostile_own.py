@@ -69,9 +69,26 @@ WRONG = {
 }
 
 
+#: Names and units that are none.
+LABELS = {
+    "names without characters": {"inputs_names": np.array([""])},
+    "more names than channels": {"inputs_names": np.array(["a", "b"])},
+    "10^6 names": {"inputs_names": np.full(10**6, "a")},
+    "a name of 10^6 characters": {"inputs_names": np.array("a" * 10**6)},
+    "a name that is no text": {"inputs_names": np.array([0x7FFFFFFF], dtype="<i4").view("<U1")},
+    "a name of several lines": {"inputs_names": np.array(["a\nb"])},
+    "names of two fields alike": {"inputs_names": np.array(["T"]), "targets_names": np.array(["T"])},
+    "names by objects": {"inputs_names": np.array([{}], dtype=object)},
+    "more units than channels": {"targets_units": np.array(["K", "K", "K"])},
+}
+
+
 def own_files() -> dict[str, tuple[str, Write]]:
     """File and writer of each case, by its label."""
-    found: dict[str, tuple[str, Write]] = {}
+    found: dict[str, tuple[str, Write]] = {
+        label: ("own.npz", lambda path, changes=changes: write_own(path, **changes))
+        for label, changes in LABELS.items()
+    }
     for suffix in (".npz", ".h5", ".mat"):
         for label, changes in WRONG.items():
             if (label, suffix) in (("texts", ".h5"), ("a single number", ".mat")):

@@ -148,3 +148,22 @@ def test_columns_are_cut_out_of_their_arrays():
 def test_names_that_no_store_can_hold_are_changed():
     found = layout({"inputs": ["a/b"], "targets": ["_T"]}, **{"a/b": (N, 9), "_T": (N, 9)})
     assert (found.reader["inputs"], found.reader["targets"]) == (["a_b"], ["T"])
+
+
+def test_names_and_units_that_the_file_says():
+    shapes = {"inputs": (N, 8, 2), "targets": (N, 8), "coords": (N, 8, 2), "parameters": (N, 2)}
+    names = {"inputs": ("u", "v"), "targets": ("T",), "coords": ("X", "Y")}
+    units = {"inputs": ("m/s", "Pa"), "coords": ("mm", "mm"), "parameters": ("K",)}
+
+    def channels(**roles):
+        found = find_layout(shapes, Roles(**roles), names, units)
+        return {column.name: column.unit for column in found.columns}
+
+    expected = {"points": "mm", "u": "m/s", "v": "Pa", "parameter_1": "K", "parameter_2": "K", "T": "1"}
+    assert channels() == expected
+    typed = channels(names={"inputs": ["a", "b"]}, units={"a": "km/h", "targets": "K"})
+    assert typed == {"points": "mm", "a": "km/h", "b": "Pa", "parameter_1": "K", "parameter_2": "K", "T": "K"}
+    with pytest.raises(InputError, match="3 units are given for the 2 channels of inputs"):
+        find_layout(shapes, Roles(), names, {"inputs": ("m", "m", "m")})
+    with pytest.raises(InputError, match="1 names are given for the 2 channels of inputs"):
+        find_layout(shapes, Roles(), {"inputs": ("u",)})

@@ -62,7 +62,7 @@ def refused(path, words, roles=ROLES):
 
 
 def test_files_that_do_not_fit_are_named(tmp_path):
-    refused(tmp_path, r"names no file \.vtu or \.vtk")
+    refused(tmp_path, r"names no file \.vtu, \.vts, \.vtk")
     write(tmp_path, 0, 5)
     write(tmp_path, 2, 5, load=np.ones((5, 2)))
     refused(tmp_path, r"case_2.vtu holds load of shape \(2,\) at a point, other files of shape \(\)")

@@ -15,6 +15,8 @@ from tiny import batch, make_solver, moving, scalars, spec
 
 from lsm.data.array_files import open_arrays
 from lsm.data.input_file import expected_arrays
+from lsm.data.structured_vtk import sites_of, write_structured
+from lsm.data.vtk_files import read_mesh
 from lsm.errors import InputError
 from lsm.fields import Channel
 from lsm.prediction import predict_file
@@ -272,6 +274,21 @@ def test_a_lattice_in_a_vtk_file_has_its_first_axis_fastest(tmp_path):
     found = meshio.read(tmp_path / "out.vtu").point_data["out1"]
     np.testing.assert_allclose(found.reshape(5, 6).T, solver.predict(**given)[0, ..., 1], rtol=0, atol=1e-5)
 
+    write_structured(tmp_path / "in.vts", (6, 5), flat, data)
+    predict_file(solver, tmp_path / "in.vts", tmp_path / "out.vts", {})
+    assert sites_of(tmp_path / "out.vts") == (6, 5)
+    assert np.array_equal(read_mesh(tmp_path / "out.vts").point_data["out1"], found)
+    predict_file(solver, tmp_path / "in.vts", tmp_path / "cells.vtu", {})
+    (cells,) = meshio.read(tmp_path / "cells.vtu").cells
+    assert (cells.type, len(cells.data)) == ("quad", 20)
+    write_structured(tmp_path / "turned.vts", (5, 6), flat, data)
+    with pytest.raises(InputError, match=r"is a structured grid of \(5, 6\) points, the solver takes \(6, 5\)"):
+        predict_file(solver, tmp_path / "turned.vts", tmp_path / "no.vts", {})
+    with pytest.raises(
+        InputError, match=r"no.vts: a structured grid needs the lattice of one; choose an output in .vtu"
+    ):
+        predict_file(solver, tmp_path / "in.vtu", tmp_path / "no.vts", {})
+
 
 def test_predict_in_batches_equals_predict_at_once():
     solver = solver_of("points")
@@ -320,3 +337,28 @@ def test_channels_of_an_array_are_found_by_their_number(tmp_path):
     np.savez(tmp_path / "in.npz", flow=flow[..., :1])
     with pytest.raises(InputError, match="lacks flow_2"):
         predict_file(solver, tmp_path / "in.npz", tmp_path / "out.npz", {})
+
+
+def test_names_and_units_beside_an_array(tmp_path):
+    values = np.zeros((3, 4, 2))
+    labels = {"flow_names": ["u", "v"], "flow_units": np.array("m/s")}
+    odd = {
+        "b_names": np.array([b"u"]),
+        "c_names": ["a\nb"],
+        "d_names": ["x" * 101],
+        "e_units": ["x" * 9] * 9999,
+        "f_names": 3.0,
+    }
+    np.savez(tmp_path / "a.npz", flow=values, **labels, **dict.fromkeys("bcdef", values), **odd)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["flow"] = file["b"] = values
+        file["flow"].attrs["names"], file["flow"].attrs["units"] = ["u", "v"], "m/s"
+        file["b"].attrs["unit"], file["b"].attrs["names"] = "K", 3
+    with open_arrays(tmp_path / "a.npz") as text, open_arrays(tmp_path / "a.h5") as attributes:
+        for arrays in (text, attributes):
+            assert (arrays["flow"].names, arrays["flow"].units) == (("u", "v"), ("m/s",))
+        assert all((text[name].names, text[name].units) == ((), ()) for name in "bcdef"), (
+            "what is no label says nothing"
+        )
+        assert (attributes["b"].names, attributes["b"].units) == ((), ("K",))
+        assert np.array_equal(text["flow"][1:], values[1:])

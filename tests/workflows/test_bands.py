@@ -115,7 +115,7 @@ def test_other_pictures_of_a_run(runs, command, tmp_path):
     (page,) = command("visualize", *options, "what=gallery", "gallery_dpi=10")
     assert page.read_text().count("<img ") == 2
     (fields,) = command("visualize", *options, "format=vtk", "samples=[0]")
-    assert fields.name == "test_0000.vtu"
+    assert fields.name == "test_0000.vts"
     with pytest.raises(InputError, match="format=vtk"):
         command("visualize", *options, "format=vtk", "what=errors")
     with pytest.raises(InputError, match="what=latents is for one checkpoint"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -129,6 +130,8 @@ def _describe_configuration(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
     lines = str(error).splitlines()
+    if unknown := re.match(r"Could not override '([^.']+)'", lines[0]):  # Hydra proposes to add it, which has no effect
+        return f"{unknown[1]} is no option of this command; --help lists the options"
     if isinstance(error, InstantiationException) and error.__cause__:
         return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"
     # Hydra's second line says how to correct an option; YAML's other lines say where the mistake is.

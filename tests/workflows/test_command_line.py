@@ -57,6 +57,10 @@ MISTAKES = {
         ("train", *TINY, "data_dir=nowhere", "run_dir=unborn"),
         ("nowhere/darcy_quick.h5", "lsm-generate benchmark=darcy preset=quick", "lsm-convert benchmark=darcy"),
     ),
+    "an option that there is not": (
+        ("visualize", "checkpoint=run", "output=here"),
+        ("output is no option of this command; --help lists the options",),
+    ),
     "patch that does not fit": (
         ("train", *TINY, "model.patch=[3,3,3]", "run_dir=patch"),
         ("model.patch is [3, 3, 3]", "rank 2"),

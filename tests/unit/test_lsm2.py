@@ -5,7 +5,7 @@ import torch
 from tiny import batch, lively, moving, scalars, spec
 from torch import nn
 
-from lsm.errors import OptionError
+from lsm.errors import InputError, OptionError
 from lsm.fields import every_site
 from lsm.model import MODELS, MultiscaleModel
 from lsm.model.grid import unit_coordinates
@@ -23,6 +23,8 @@ KINDS = {
     "space": spec(sites=(5, 6, 7), parameters=scalars("mach")),
     "mesh": spec("mesh", sites=(7, 6), inputs=2),
     "cloud": spec("points", sites=(11,), inputs=3, space=3),
+    "plane in time": spec(sites=(7, 6, 4), axes=("x", "y", "time"), targets=2),
+    "mesh in time": spec("mesh", sites=(7, 6, 4), axes=("x", "y", "time"), inputs=3),
     "roll-out": moving(sites=(8, 8), fields=2),
 }
 
@@ -53,6 +55,22 @@ def test_fields_of_every_kind(kind):
     sum(prediction.square().sum() for prediction in scales).backward()
     used = [name for name, value in model.named_parameters() if value.grad is not None]
     assert len(used) == len(list(model.parameters()))
+
+
+def test_the_times_of_a_site_are_its_channels():
+    """The lattice has the axes of space, and the prediction at every time depends on the inputs at every time."""
+    fields = KINDS["mesh in time"]
+    model = make(fields, position_waves=1)
+    inputs = torch.randn(2, *fields.sites, fields.in_channels)
+    assert len(model.body.up[0][0].update[0].weight.shape) == 4, "convolutions of the plane"
+    changed = inputs.clone()
+    changed[:, :, :, 2] += 1
+    difference = (model(changed) - model(inputs)).abs().amax(dim=(0, 1, 2, 4))
+    assert (difference > 0).all()
+    with pytest.raises(InputError, match="takes fields at 4 times, not 3; without time_as_channels"):
+        model(inputs[..., :3, :])
+    as_an_axis = make(fields, time_as_channels=False)
+    assert as_an_axis(inputs[..., :3, :]).shape == (2, 7, 6, 3, 1)
 
 
 def test_a_prediction_does_not_compute_the_coarse_ones():
@@ -241,9 +259,9 @@ def test_positions_are_among_the_inputs(fields, num_inputs):
 
 
 def test_number_of_parameters_on_a_lattice():
-    """Two scales of 8 and 16 channels, one block at the coarser one."""
+    """Two scales of 8 and 16 channels, one block at the coarser one, one convolution at each."""
     model = make(spec(sites=(8, 8), inputs=2, targets=3), num_scales=2, latent_scales=1)
-    convolutions = [2 * (9 * c * c + c) + 2 * c for c in (8, 16, 8)]
+    convolutions = [2 * (9 * c * c + c) + 2 * c for c in (8, 16)]
     between = (9 * 8 * 16 + 16) + (16 * 8 + 8)
     heads = (8 * 10 + 10) + (10 * 3 + 3) + (16 * 3 + 3)
     expected = (4 + 1) * 8 + sum(convolutions) + between + block_parameters(16) + heads
@@ -313,7 +331,8 @@ def test_sizes_that_are_not_given_follow_from_the_data():
         return model.lift.out_features, len(getattr(model.body, "down", model.body.channels))
 
     assert sizes(spec(sites=(43, 43))) == (32, 5)
-    assert sizes(spec(sites=(41, 13, 10))) == (16, 3)
+    assert sizes(spec(sites=(41, 13, 10))) == (16, 5)
+    assert sizes(spec(sites=(41, 13, 10), axes=("x", "y", "time"))) == (32, 5)
     assert sizes(spec("points", (20,), inputs=2)) == (64, 1)
     assert MODELS.make("lsm2", spec("points", (972,), inputs=2)).body.lattice.sizes == (39, 39)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lsm.errors import OptionError, option_group
+from lsm.errors import InputError, OptionError, option_group
 from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import make_feedforward, unit_coordinates
@@ -25,7 +25,7 @@ _WIDTHS, _CLOUD_WIDTH = {1: 32, 2: 32, 3: 16}, 64
 #: are normalised site by site hide how little these differ.
 _CLOUD_WAVES = 4
 
-#: The coarsest scale that is chosen has at least so many sites along each axis.
+#: The coarsest scale that is chosen has at least so many sites along the longest axis.
 _FEWEST_SITES = 2.5
 
 
@@ -45,8 +45,9 @@ def waves_of(positions: Tensor, count: int) -> Tensor:
 class LatentSpectralModel2(nn.Module):
     """Predict a field from a field by a pyramid of lattices with a global spectral block on its coarsest scales.
 
-    The points of a cloud are spread to a lattice, from which the pyramid's features are interpolated back; global spectral blocks
-    on the points themselves follow.
+    The times of a field on an axis of time are channels of its sites: the lattice has the axes of space, which takes a fraction
+    of the time of one with all axes. The points of a cloud are spread to a lattice, from which the pyramid's features are
+    interpolated back; global spectral blocks on the points themselves follow.
 
     It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In a roll-out it predicts
     the change from the last frame. In training every scale of the pyramid predicts the field at its sites (:meth:`at_scales`);
@@ -66,6 +67,8 @@ class LatentSpectralModel2(nn.Module):
             for 4 on clouds and 0 on meshes.
         supervision: weight in training of the loss of each coarser scale; 0 for predictions of the finest scale alone.
         head_width: channels inside the head.
+        time_as_channels: whether the times of a field on an axis of time are channels of a site, not sites of the lattice; their
+            number is then that of ``spec``.
 
     Example:
         >>> from lsm.fields import Channel
@@ -95,10 +98,14 @@ class LatentSpectralModel2(nn.Module):
         position_waves: Index | None = None,
         supervision: Share = 0.5,
         head_width: Count = 32,
+        time_as_channels: bool = True,
     ) -> None:
         super().__init__()
         self.spec, self.periodic, self.supervision = spec, periodic, supervision
-        self.on_cloud, rank = spec.geometry == "points", len(spec.sites)
+        self.on_cloud = spec.geometry == "points"
+        self.times = spec.sites[-1] if time_as_channels and spec.axes[-1:] == ("time",) else None
+        sites = spec.sites if self.times is None else spec.sites[:-1]
+        at_site = self.times or 1
         chosen_waves = position_waves if position_waves is not None else _CLOUD_WAVES if self.on_cloud else 0
         self.position_waves = 0 if spec.geometry == "grid" else chosen_waves
         make_block = _block_maker({"name": "global_spectral", **(block or {})}, spec.ragged)
@@ -116,14 +123,14 @@ class LatentSpectralModel2(nn.Module):
             pyramid = make_pyramid(spec.space, -(-width // 2), sizes, 1) if sizes[0] else None
             self.body = CloudBody(width, depth, make_block, sizes, pyramid)
         else:
-            width = width or _WIDTHS[rank]
-            self.body = make_pyramid(rank, width, spec.sites, depth)
-        self.lift = nn.Linear(spec.in_channels + self._num_positions(spec), width)
+            width = width or _WIDTHS[len(sites)]
+            self.body = make_pyramid(len(sites), width, sites, depth)
+        self.lift = nn.Linear(at_site * (spec.in_channels + self._num_waves(spec)) + self._num_positions(sites), width)
         channels = self.body.channels[: None if supervision else 1]
         self.heads = nn.ModuleList(
-            make_feedforward(count, head_width, spec.out_channels)
+            make_feedforward(count, head_width, at_site * spec.out_channels)
             if scale == 0
-            else nn.Linear(count, spec.out_channels)
+            else nn.Linear(count, at_site * spec.out_channels)
             for scale, count in enumerate(channels)
         )
 
@@ -131,20 +138,33 @@ class LatentSpectralModel2(nn.Module):
         """Compile the body, which predictions and training both call."""
         self.body.compile(*arguments, **options)
 
-    def _num_positions(self, spec: FieldSpec) -> int:
-        lattice = 0 if self.on_cloud else (1 + self.periodic) * len(spec.sites)
-        return lattice + 2 * self.position_waves * spec.space_dim
+    def _num_waves(self, spec: FieldSpec) -> int:
+        return 2 * self.position_waves * spec.space_dim
+
+    def _num_positions(self, sites: tuple[int, ...]) -> int:
+        return 0 if self.on_cloud else (1 + self.periodic) * len(sites)
 
     def _scales(self, inputs: Tensor, coords: Tensor | None, mask: Tensor | None) -> list[Tensor]:
         """Features of each scale ``(b, c, *n)`` from inputs and positions."""
         positions = inputs[..., : self.spec.space_dim] if coords is None else coords
-        parts = [inputs]
+        parts = [self._at_sites(inputs)]
         if not self.on_cloud:
-            parts.append(self._lattice_positions(inputs).expand(*inputs.shape[:-1], -1))
+            parts.append(self._lattice_positions(parts[0]).expand(*parts[0].shape[:-1], -1))
         if self.position_waves:
-            parts.append(waves_of(positions, self.position_waves))
+            parts.append(self._at_sites(waves_of(positions, self.position_waves)))
         features = self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
         return self.body(features, positions, mask) if self.on_cloud else self.body(features)
+
+    def _at_sites(self, fields: Tensor) -> Tensor:
+        """The times of a site as channels, if they are none of its axes: ``(b, *n, times, c)`` to ``(b, *n, times * c)``."""
+        if self.times is None:
+            return fields
+        if fields.shape[-2] != self.times:
+            raise InputError(
+                f"the model takes fields at {self.times} times, not {fields.shape[-2]}; without time_as_channels it takes any "
+                "number"
+            )
+        return fields.flatten(-2)
 
     def _lattice_positions(self, inputs: Tensor) -> Tensor:
         """Coordinates of the sites in the lattice, ``(*sites, d)``; on a periodic one ``(*sites, 2 d)``, sines and cosines."""
@@ -155,8 +175,10 @@ class LatentSpectralModel2(nn.Module):
         return waves_of(2 * last * unit_coordinates(sizes, inputs), 1)
 
     def _read_out(self, scale: int, features: Tensor, inputs: Tensor) -> Tensor:
-        """Prediction of one scale: ``(b, c, *n)`` to ``(b, *n, c_out)``."""
+        """Prediction of one scale: ``(b, c, *n)`` to ``(b, *n, c_out)``, with an axis of time if there is one."""
         outputs = self.heads[scale](features.movedim(1, -1))
+        if self.times is not None:
+            outputs = outputs.unflatten(-1, (self.times, -1))[..., :: 2**scale, :]
         return outputs if self.spec.frames is None else outputs + every_site(self._last_frame(inputs), 2**scale)
 
     def _last_frame(self, inputs: Tensor) -> Tensor:
@@ -204,10 +226,10 @@ def _block_maker(options: Mapping[str, Any], ragged: bool) -> Callable[[int], nn
 
 
 def fitting_scales(sites: tuple[int, ...]) -> int:
-    """Number of scales for a lattice, at most 5, of which the coarsest has about three sites or more along each axis.
+    """Number of scales for a lattice, at most 5, of which the coarsest has about three sites or more along the longest axis.
 
     Example:
         >>> [fitting_scales(sites) for sites in ((43, 43), (41, 13, 10), (4,))]
-        [5, 3, 1]
+        [5, 5, 1]
     """
-    return min(max(int(log2(min(sites) / _FEWEST_SITES)), 0) + 1, 5)
+    return min(max(int(log2(max(sites) / _FEWEST_SITES)), 0) + 1, 5)

@@ -99,7 +99,8 @@ class Pyramid(nn.Module):
         rank: dimension of the lattice, 1 to 3.
         width: channels ``w`` at the finest scale.
         num_scales: number of scales.
-        depth: residual convolutions at each scale, on the way down and on the way up.
+        depth: residual convolutions at each scale, on the way down and on the way up; the finest of several scales, which costs
+            most, has them on the way up alone.
         make_block: maps a number of channels to a block on points ``(b, n, c)``.
         latent_scales: number of scales, counted from the coarsest one, with a block after each convolution.
         periodic: whether the axes are periodic.
@@ -129,7 +130,9 @@ class Pyramid(nn.Module):
                 layers += [OnLattice(make_block(channels))] if latent else []
             return nn.Sequential(*layers)
 
-        self.down = nn.ModuleList(stage(scale) for scale in range(num_scales))
+        self.down = nn.ModuleList(
+            stage(scale) if scale or num_scales == 1 else nn.Identity() for scale in range(num_scales)
+        )
         self.up = nn.ModuleList(stage(scale) for scale in range(num_scales - 1))
         pairs = list(pairwise(self.channels))
         self.coarsen = nn.ModuleList(convolution(fine, coarse, rank, periodic, stride=2) for fine, coarse in pairs)

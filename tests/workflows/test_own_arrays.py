@@ -139,7 +139,7 @@ REFUSED = {
     "fractions": (("data.file=my.npz", "data.fractions=[0.5,0.1]"), "expected three that sum to 1"),
     "a volume for a model of the plane": (
         ("data.file=space.npz",),
-        "flare, lsm2, transolver and vit act on the points",
+        "flare, lsm2, transolver and vit take clouds in space",
     ),
     "a role of another kind": (("data.file=my.npz", "data.inputs=3"), "data.inputs is 3, expected a list"),
 }

@@ -32,20 +32,28 @@ def describe_work(plan: Plan, cfg: DictConfig) -> dict[str, Any]:
     experiments = my_share(plan, cfg)
     missing = missing_data(experiments, plan.file.generate, cfg.device)
     absent = {data.path for data in missing}
+    budgets = {benchmark: _budget(benchmark, plan, cfg) for benchmark in plan.benchmarks}
     runs: dict[str, dict[str, Any]] = {}
     for experiment in experiments:
         profile = profile_of(experiment, cfg.accept_other_code)
-        budget = budget_seconds(experiment.benchmark, plan, cfg)
+        budget = budgets[experiment.benchmark]
         budgeted = within_budget(experiment, budget, profile)
         data = None if experiment.store in absent else provenance_of(experiment)
         states = {cell: _state(cell, data, cfg) for cell in (Cell(budgeted, seed) for seed in plan.seeds)}
-        own = plan.references.get(experiment.benchmark, experiment)
-        seconds = _seconds_per_run(own, states, cfg) if budget is None else budget
+        seconds = _seconds_per_run(experiment, states, cfg) if budget is None else budget
         for cell, state in states.items():
             runs[cell.name] = {"status": state.status, "reason": state.reason, "seconds": _left(cell, state, seconds)}
     hours = sum(run["seconds"] for run in runs.values()) / cfg.workers / 3600
     _print(missing, runs, hours, cfg)
     return {"data": [str(data) for data in missing], "runs": runs, "hours": hours}
+
+
+def _budget(benchmark: str, plan: Plan, cfg: DictConfig) -> float | None:
+    """Time that every run of a benchmark gets; that of another row from two steps, if it is not measured yet."""
+    budget, reference = budget_seconds(benchmark, plan, cfg), plan.references.get(benchmark)
+    if budget is None and reference is not None:
+        return reference.config["trainer"]["max_epochs"] * quick_epoch_seconds(reference, cfg.device)
+    return budget
 
 
 def _state(cell: Cell, data: dict[str, Any] | None, cfg: DictConfig) -> State:

@@ -11,8 +11,8 @@ from experiments.tables.cells import Cell, State, state_of
 from experiments.tables.costs import (
     budget_seconds,
     profile_of,
-    profiled_epoch_seconds,
     quick_epoch_seconds,
+    training_seconds,
     within_budget,
 )
 from experiments.tables.datasets import missing_data, provenance_of
@@ -70,7 +70,7 @@ def _seconds_per_run(experiment: Experiment, states: dict[Cell, State], cfg: Dic
             return epochs * state.seconds / state.epochs
     profile = profile_of(experiment, cfg.accept_other_code)
     if profile is not None:
-        return epochs * profiled_epoch_seconds(experiment.config, profile)
+        return training_seconds(experiment, profile)
     return epochs * quick_epoch_seconds(experiment, cfg.device)
 
 

@@ -106,13 +106,14 @@ class ArrayInFile:
     def names(self) -> tuple[str, ...]:
         """Names of the channels, as the file says; empty if it does not.
 
-        A ``.npz`` file says them in an array of text ``ARRAY_names``, an HDF5 file in the attribute ``names``.
+        A ``.npz`` file says them in an array of text called ``NAME_names``, where NAME is this array; an HDF5 file in the
+        attribute ``names`` of the array.
         """
         return self._labels("names")
 
     @property
     def units(self) -> tuple[str, ...]:
-        """Units of the channels, or one for all: in ``ARRAY_units``, or in the attribute ``units`` or ``unit``."""
+        """Units of the channels, or one unit for all: in ``NAME_units``, or in the attribute ``units`` or ``unit``."""
         return self._labels("units") or self._labels("unit")
 
     def _labels(self, kind: str) -> tuple[str, ...]:
@@ -169,10 +170,10 @@ class _Member:
             raise ValueError(f"{self._name} is in Fortran order or holds objects; save np.ascontiguousarray(array)")
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
-        if isinstance(block, tuple):
+        if not self.shape:
             self._rewind()
-            return np.frombuffer(self._rows(1), self.dtype).reshape(self.shape)
-        start, stop, _ = block.indices(self.shape[0])
+            return np.frombuffer(self._rows(1), self.dtype).reshape(())
+        start, stop, _ = (slice(None) if isinstance(block, tuple) else block).indices(self.shape[0])
         if start < self._position:
             self._rewind()
         for _ in range(self._position, start):
@@ -181,13 +182,13 @@ class _Member:
         return np.frombuffer(self._rows(stop - start), self.dtype).reshape(stop - start, *self.shape[1:])
 
     def labels(self, kind: str) -> np.ndarray | None:
-        """The texts of the array ``ARRAY_names`` or ``ARRAY_units`` that stands beside this one, ARRAY; None without it."""
+        """Texts in the member ``NAME_names`` or ``NAME_units`` of the archive, where NAME is this member; None without it."""
         name = f"{self._name.removesuffix('.npy')}_{kind}.npy"
         if name not in self._archive.namelist():
             return None
         member = _Member(self._archive, name)
         texts = member.dtype.kind == "U" and member._size(member.shape) <= _MOST_LABELS
-        return member[:] if texts and member.shape else member[()] if texts else None
+        return member[()] if texts else None
 
     def _size_of_data(self) -> int:
         """Bytes after the header, as the archive says."""

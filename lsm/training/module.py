@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision, Precision
+from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -179,6 +181,24 @@ class SolverModule(pl.LightningModule):
             schedule = self.make_scheduler(optimizer)
         settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
         return {"optimizer": optimizer, "lr_scheduler": settings}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip as Lightning does, and under a fused optimiser in bfloat16 too.
+
+        Lightning refuses fused optimisers in every mixed precision, since they undo the scaling of float16 gradients themselves;
+        bfloat16 gradients are not scaled.
+        """
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or GradClipAlgorithmType.NORM)
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val or 0, algorithm)
+        else:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what :func:`lsm.checkpoint.load` needs to rebuild the solver."""

@@ -85,6 +85,24 @@ def test_an_unrolling_is_told_how_much_of_the_training_is_done(epochs, done):
     assert received == [done]
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("fused", [False, True])
+def test_gradients_are_clipped_in_every_precision(precision, fused):
+    """recipe=modern has a fused optimiser and clips, and Lightning itself refuses both together in bfloat16."""
+    module = make(make_optimizer=lambda named: torch.optim.SGD((value for _, value in named), lr=1.0, fused=fused))
+    before = [value.detach().clone() for value in module.solver.parameters()]
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        precision=precision,
+        gradient_clip_val=1e-3,
+        max_steps=1,
+        barebones=True,
+    )
+    trainer.fit(module, DataLoader([batch(FIELDS)], batch_size=None))
+    moved = torch.cat([(new - old).flatten() for new, old in zip(module.solver.parameters(), before, strict=True)])
+    assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
 class Recording:
     """An augmentation that keeps the random numbers that it drew."""
 

@@ -77,10 +77,11 @@ def test_two_steps_and_an_evaluation_that_agrees_with_the_cpu(store, command, tm
     np.testing.assert_allclose(there, here, rtol=1e-4)
 
 
-def test_two_steps_in_mixed_precision(store, command, tmp_path):
+@pytest.mark.parametrize("model", [(), ("model=lsm2", "recipe=modern", "augmentation=none")])
+def test_two_steps_in_mixed_precision(store, model, command, tmp_path):
     """The second step's error shows that the first did no harm; bfloat16 keeps eight bits."""
     exact, mixed = (
-        command("train", *train_options(store, tmp_path / precision, f"trainer.precision={precision}")).metrics
+        command("train", *train_options(store, tmp_path / precision, *model, f"trainer.precision={precision}")).metrics
         for precision in ("32-true", "bf16-mixed")
     )
     assert mixed["train/relative_l2"] == pytest.approx(exact["train/relative_l2"], rel=0.1)

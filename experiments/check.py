@@ -36,7 +36,7 @@ def check_store(cfg: DictConfig, generator: Generator) -> list[Statistic]:
     require_store(path, cfg.benchmark, cfg.preset)
     with Store(path, max(MAX_SAMPLE_BYTES, sample_bytes(generator.fields))) as store:
         require_fields(store, make_reader(plain(cfg.benchmark.reader)).fields)
-        _require_same_shapes(store, generator, cfg.preset)
+        require_same_shapes(store, generator, f"preset={cfg.preset}")
         chosen = spread(store.num_samples, cfg.check_samples)
         known = [name for name in generator.fields if name in store.fields]
         figures = generator.statistics({name: np.stack([store.field(name)[i] for i in chosen]) for name in known})
@@ -55,12 +55,21 @@ def spread(total: int, wanted: int) -> list[int]:
     return sorted({round(index) for index in np.linspace(0, total - 1, min(total, wanted)).tolist()})
 
 
-def _require_same_shapes(store: Store, generator: Generator, preset: str) -> None:
+def require_same_shapes(store: Store, generator: Generator, asked: str) -> None:
+    """Refuse a store that this generator did not make.
+
+    Args:
+        store: the data.
+        generator: the generator.
+        asked: the options that chose the generator, for the message.
+    Raises:
+        InputError: a stored array has another shape.
+    """
     for name, field in store.fields.items():
         expected = generator.fields[name].shape if name in generator.fields else field.shape
         if field.shape != expected:
             raise InputError(
-                f"{store.path} holds {name} of shape {field.shape}, with preset={preset} it is {expected}; "
+                f"{store.path} holds {name} of shape {field.shape}, with {asked} it is {expected}; "
                 "give the preset and options that the store was made with"
             )
 

@@ -36,6 +36,7 @@ READ = {
     "profile": (
         *RUN_OPTIONS,
         *("benchmark.generator", "compare", "sites", "device", "warmup", "repeats", "run_dir", "plugins"),
+        "checkpoint",
     ),
     "inspect": ("file", "sample", "picture", "dpi", "data"),
     "generate": (
@@ -53,6 +54,13 @@ READ_WITH = {
     "generate": {"check": ("benchmark.reader", "check_samples")},
     "convert": {"export": ("mat_version",)},
     "profile": {"sites": ("time_limit", "fit_from")},
+}
+
+#: What a command reads instead of all that, and of any group, if another option is set.
+READ_INSTEAD = {
+    "profile": {
+        "checkpoint": ("checkpoint", "samples", "device", "warmup", "repeats", "data_dir", "run_dir", "plugins")
+    },
 }
 
 #: What to do instead.
@@ -85,6 +93,9 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
     read = list(READ.get(name) or [name, *schema_of(name)])  # the group of a table is called as its command
     for switch, keys in READ_WITH.get(name, {}).items():
         read += keys if cfg[switch] else ()
+    for switch, keys in READ_INSTEAD.get(name, {}).items():
+        if cfg[switch]:
+            read, choices = list(keys), ()
     for text in overrides:
         key = OverridesParser.create().parse_override(text).key_or_group
         # The experiment gives each family its sizes; of the one that is chosen they become options of the model.

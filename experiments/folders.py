@@ -119,6 +119,10 @@ def _results_folder(checkpoint: str | Sequence[str], kind: str) -> str:
     return str(_shared_folder(paths) / "comparison" / _folder_name("+".join(labels_of(paths))))
 
 
+def _profile_folder(checkpoint: str | None, default: str) -> str:
+    return default if checkpoint is None else _results_folder(checkpoint, "profile")
+
+
 def ensemble_folder(checkpoint: str | Sequence[str]) -> Path:
     """Where what belongs to several checkpoints together lies: ``comparison/A+B`` in the folder that their runs share."""
     return Path(_results_folder(checkpoint, "comparison"))
@@ -174,6 +178,7 @@ def register_resolvers() -> None:
     """Make the resolvers known to OmegaConf."""
     resolvers = {
         "lsm.results_folder": _results_folder,
+        "lsm.profile_folder": _profile_folder,
         "lsm.run_of": lambda checkpoint: str(run_of(checkpoint)),
         "lsm.run_folder": _run_folder,
         "lsm.checked_folder": _checked_folder,

@@ -13,13 +13,14 @@ from experiments.apart import measure_apart
 from experiments.app import check_benchmark, command
 from experiments.assemble import make_module
 from experiments.device import choose_device
+from experiments.equal_error import compare_with_solver
 from experiments.processes import CommandFailed
 from experiments.revision import code_revision
 from experiments.runs import record_of
 from experiments.samples import at_sites, one_batch
 from experiments.scaling import Growth, measure_growths
 from experiments.tables.growths import print_growths
-from experiments.tables.profiles import print_comparison, print_details
+from experiments.tables.profiles import print_comparison, print_details, print_equal_error
 from lsm.errors import InputError
 from lsm.files import write_whole
 from lsm.progress import console
@@ -99,7 +100,13 @@ def compare(cfg: DictConfig, overrides: list[str]) -> list[dict[str, Any]]:
 
 
 def from_command_line(cfg: DictConfig) -> list[dict[str, Any]] | dict[str, Growth]:
-    """Measure and print one model, several side by side, or how the costs of them grow."""
+    """Measure and print one model, several, how their costs grow with the sites, or a trained one beside a numerical solver."""
+    if cfg.checkpoint is not None:
+        typed = any(option.startswith("data_dir=") for option in HydraConfig.get().overrides.task)
+        result = compare_with_solver(cfg, cfg.data_dir if typed else None)
+        print_equal_error(result)
+        console.print(f"figures: {Path(cfg.run_dir) / 'equal_error.json'}", soft_wrap=True)
+        return [result]
     if cfg.sites and not isinstance(cfg.sites[0], int):
         growths = measure_growths(cfg, list(HydraConfig.get().overrides.task))
         print_growths(growths, cfg.fit_from)

@@ -125,6 +125,8 @@ class ImportOptions:
 class ProfileOptions:
     """Options of ``lsm-profile`` besides those of ``lsm-train``."""
 
+    checkpoint: str | None
+    samples: Count
     compare: Names | None
     sites: Sizes | Annotated[Sequence[Sizes], MinLen(1)] | None
     time_limit: Positive | None

@@ -34,6 +34,7 @@ from experiments import (
     import_reference,
     inspect,
     predict,
+    profile,
     report,
     train,
     visualize,
@@ -55,6 +56,7 @@ RUNS = {
     "predict": predict.run,
     "export": export.run,
     "inspect": inspect.run,
+    "profile": profile.from_command_line,
 }
 
 #: The benchmarks that have data of their own.

@@ -14,8 +14,9 @@ import numpy as np
 from annotated_types import Interval
 
 from data_prep.airfoil.mesh import NUM_DISPLACEMENTS, MeshOptions, c_mesh
-from data_prep.airfoil.solver import COARSE_TOLERANCE, FlowOptions, Subsonic, solve_airfoil
+from data_prep.airfoil.solver import COARSE_TOLERANCE, AirfoilFlow, FlowOptions, Subsonic, solve_airfoil
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
+from data_prep.resampling import between_nodes
 from lsm.registry import Count
 
 #: Tolerance of the Mach number at the far field, which is 40 chords away.
@@ -24,6 +25,9 @@ FAR_FIELD_TOLERANCE = 0.02
 #: Central 95 % of the Mach number at the leading edge, the smallest of a sample, by coarsening. 1: 80 draws of an independent
 #: solver that reproduces a published sample (0.183); 2: 40 draws of this generator, with half as many nodes at the nose.
 NOSE_MACH = {1: (0.116, 0.262), 2: (0.19, 0.38)}
+
+#: Largest spacing over that of the published mesh.
+COARSEST = 2.5
 
 #: Smallest number of samples for which a correlation is reported; for n samples its standard error is about this over sqrt(n).
 FEW, CORRELATION_DEVIATION = 10, 0.6
@@ -49,6 +53,8 @@ class AirfoilGenerator(Generator):
     #: 3: gradients over edge neighbours, as in the published data; the start is the flow on a coarser mesh.
     revision = 3
 
+    drawn = ("displacements",)
+
     mach: Subsonic = 0.8
     angle: Annotated[float, Interval(ge=-90, le=90)] = 0.0
     largest_displacement: Annotated[float, Interval(ge=0, le=0.05)] = 0.05
@@ -64,13 +70,7 @@ class AirfoilGenerator(Generator):
     @property
     def mesh_options(self) -> MeshOptions:
         """Options of the mesh."""
-        full = MeshOptions()
-        return MeshOptions(
-            wake_cells=full.wake_cells // self.coarsening,
-            surface_cells=full.surface_cells // self.coarsening,
-            normal_cells=full.normal_cells // self.coarsening,
-            first_spacing=full.first_spacing * self.coarsening,
-        )
+        return coarse_mesh(self.coarsening)
 
     @property
     def fields(self) -> Mapping[str, StoredField]:
@@ -124,13 +124,27 @@ class AirfoilGenerator(Generator):
         """
         displacements = np.zeros(NUM_DISPLACEMENTS)
         displacements[1:] = self.largest_displacement * rng.uniform(-1.0, 1.0, NUM_DISPLACEMENTS - 1)
-        mesh = self.mesh_options
-        x, y = c_mesh(displacements, mesh)
-        flow = solve_airfoil(x, y, mesh.wake_cells, self.flow_options)
-        names = ("density", "velocity_x", "velocity_y", "pressure")
-        arrays = dict(zip(names, np.moveaxis(flow.state, -1, 0), strict=True))
-        arrays |= {"x": x, "y": y, "mach": flow.mach, "displacements": displacements}
+        x, y, flow = self._flow(displacements, self.mesh_options)
+        arrays = _fields_of(flow) | {"x": x, "y": y, "displacements": displacements}
         return Sample(self.stored(arrays), flow.residual, flow.iterations)
+
+    def _flow(self, displacements: np.ndarray, mesh: MeshOptions) -> tuple[np.ndarray, np.ndarray, AirfoilFlow]:
+        """Nodes ``mesh.shape``, and the flow."""
+        x, y = c_mesh(displacements, mesh)
+        return x, y, solve_airfoil(x, y, mesh.wake_cells, self.flow_options)
+
+    @property
+    def coarsenings(self) -> tuple[float, ...]:
+        """As far as the cells of a ray can grow; see :attr:`Generator.coarsenings`."""
+        return tuple(ratio for ratio in (1.0, 1.25, 5 / 3, 2.0, 2.5) if self.coarsening * ratio <= COARSEST)
+
+    def solve_again(
+        self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
+    ) -> dict[str, np.ndarray]:
+        """The flow; linear between the nodes, since there are shocks. See :meth:`Generator.solve_again`."""
+        _, _, flow = self._flow(fields["displacements"], coarse_mesh(self.coarsening * coarsening))
+        shape = self.mesh_options.shape
+        return {name: between_nodes(values, shape, 1).astype(np.float32) for name, values in _fields_of(flow).items()}
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Range and levels of the Mach number, and for at least ten samples its correlation with camber.
@@ -166,3 +180,19 @@ class AirfoilGenerator(Generator):
         above, below = slice(wake, nose + 1), slice(nose, mach.shape[1] - wake)
         camber = y[:, above].max(axis=1) + y[:, below].min(axis=1)
         return float(np.corrcoef(camber, mach[:, above].max(axis=1) - mach[:, below].max(axis=1))[0, 1])
+
+
+def coarse_mesh(coarsening: float) -> MeshOptions:
+    """The mesh of the benchmark with ``coarsening`` times its spacing."""
+    full = MeshOptions()
+    return MeshOptions(
+        wake_cells=int(full.wake_cells / coarsening),
+        surface_cells=2 * int(full.surface_cells / coarsening / 2),
+        normal_cells=int(full.normal_cells / coarsening),
+        first_spacing=full.first_spacing * coarsening,
+    )
+
+
+def _fields_of(flow: AirfoilFlow) -> dict[str, np.ndarray]:
+    names = ("density", "velocity_x", "velocity_y", "pressure")
+    return {**dict(zip(names, np.moveaxis(flow.state, -1, 0), strict=True)), "mach": flow.mach}

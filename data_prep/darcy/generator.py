@@ -18,6 +18,7 @@ from data_prep.darcy import solver
 from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
 from data_prep.random_fields import neumann_field
+from data_prep.resampling import between_centres, cell_means
 from lsm.registry import Count, Positive
 
 #: Largest relative residual of the linear solve that is accepted.
@@ -44,6 +45,8 @@ class DarcyGenerator(BatchGenerator):
     high: Positive = 12.0
     device: str = "cpu"
     batch_size: Count = 1
+
+    drawn = ("permeability",)
 
     @property
     def fields(self) -> Mapping[str, StoredField]:
@@ -82,6 +85,23 @@ class DarcyGenerator(BatchGenerator):
                 strict=True,
             )
         ]
+
+    @property
+    def coarsenings(self) -> tuple[float, ...]:
+        """As far as 8 cells along each axis; see :attr:`Generator.coarsenings`."""
+        ratios = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
+        return tuple(ratio for ratio in ratios if self.resolution / ratio >= 8)
+
+    def solve_again(
+        self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Pressure; a larger cell has the mean of the permeability in it. See :meth:`Generator.solve_again`."""
+        given = fields["permeability"].astype(np.float64)
+        permeability = cell_means(given, round(len(given) / coarsening))
+        solution = solver.solve(torch.from_numpy(permeability)[None].to(self.device))
+        if (residual := solution.residual.item()) > TOLERANCE:
+            raise SolverFailure(f"relative residual {residual:.1e} exceeds {TOLERANCE:g}")
+        return {"pressure": between_centres(solution.pressure[0].cpu().numpy(), len(given)).astype(np.float32)}
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Share of the permeable phase, level of the pressure, and the balance of sources and flux, which connects both.

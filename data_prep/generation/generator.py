@@ -71,6 +71,9 @@ class Generator(Options, ABC):
     #: Number of samples that are solved together; 1 unless the solver is batched.
     batch_size: int = 1
 
+    #: Stored arrays with which :meth:`solve_again` starts.
+    drawn: tuple[str, ...] = ()
+
     @property
     @abstractmethod
     def fields(self) -> Mapping[str, StoredField]:
@@ -107,6 +110,28 @@ class Generator(Options, ABC):
             except SolverFailure as failure:
                 results.append(failure)
         return results
+
+    @property
+    def coarsenings(self) -> tuple[float, ...]:
+        """Grids for :meth:`solve_again`, by their spacing over that of this generator's, which is 1; the finest first."""
+        return (1.0,)
+
+    def solve_again(
+        self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Solve a stored sample, on a coarser grid for less time and with less accuracy.
+
+        Args:
+            fields: stored arrays of one sample, those of ``drawn`` among them.
+            coarsening: one of ``coarsenings``.
+            known_frames: frames of a field in motion that are given; the last of them is the start.
+        Returns:
+            What is solved for, in the stored shapes.
+        Raises:
+            SolverFailure: the solver did not converge.
+            NotImplementedError: this generator cannot; then ``drawn`` is empty.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not solve stored samples again")
 
     def stored(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The arrays of one sample, converted to the types that ``fields`` declares."""

@@ -20,6 +20,7 @@ from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
 from data_prep.navier_stokes.solver import FlowOptions, Trajectory, solve
 from data_prep.random_fields import periodic_field
+from data_prep.resampling import on_torus
 from lsm.registry import Count
 
 FORCING_AMPLITUDE = 0.1
@@ -71,6 +72,8 @@ class NavierStokesGenerator(BatchGenerator):
         why = "stored points are every n-th point of the solver's grid"
         return "stored_resolution", f"{self.stored_resolution} does not divide resolution {self.resolution}: {why}"
 
+    drawn = ("initial_vorticity",)
+
     @property
     def fields(self) -> Mapping[str, StoredField]:
         grid = (self.stored_resolution, self.stored_resolution)
@@ -102,6 +105,32 @@ class NavierStokesGenerator(BatchGenerator):
         initial = torch.from_numpy(drawn).to(self.device)
         results = solve(initial, _forcing(self.resolution).to(initial), self._flow_options())
         return [self._sample(field, result) for field, result in zip(drawn, results, strict=True)]
+
+    @property
+    def coarsenings(self) -> tuple[float, ...]:
+        """As far as 16 points along each axis; see :attr:`Generator.coarsenings`."""
+        return tuple(ratio for ratio in (1.0, 2.0, 4.0, 8.0, 16.0) if self.resolution / ratio >= 16)
+
+    def solve_again(
+        self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Vorticity, from the stored points of the last known frame, in longer time steps on coarser grids.
+
+        The stored points do not contain all modes of the solver's grid, so that even a grid as fine gives another flow. See
+        :meth:`Generator.solve_again`.
+        """
+        frames = fields["vorticity"].astype(np.float32)
+        start = frames[..., known_frames - 1] if known_frames else fields["initial_vorticity"]
+        count = round(self.resolution / coarsening)
+        initial = on_torus(np.asarray(start, np.float64), count)
+        initial = torch.from_numpy(initial - initial.mean())[None].to(self.device, torch.float32)
+        time_step = min(coarsening * self.time_step, 1.0)
+        options = FlowOptions(self.viscosity, time_step, self.num_frames - known_frames)
+        (result,) = solve(initial, _forcing(count).to(initial), options)
+        if isinstance(result, SolverFailure):
+            raise result
+        solved = on_torus(result.frames.movedim(0, -1).cpu().numpy(), len(frames))
+        return {"vorticity": np.concatenate([frames[..., :known_frames], solved], axis=-1)}
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Standard deviation of the initial field and mean modulus at t = 1 and t = 20, over all samples and points.

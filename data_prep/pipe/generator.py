@@ -16,7 +16,8 @@ from scipy.integrate import simpson
 
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from data_prep.pipe.mesh import NUM_CENTRE_NODES, pipe_mesh
-from data_prep.pipe.solver import FlowOptions, solve_pipe
+from data_prep.pipe.solver import FlowOptions, PipeFlow, solve_pipe
+from data_prep.resampling import between_nodes
 from lsm.registry import Positive
 
 #: Bounds of value and slope parameter at a node of the centre line.
@@ -55,6 +56,8 @@ class PipeGenerator(Generator):
 
     #: 2: the slope parameters of the centre line are in [-2, 2], before in [-1, 1].
     revision = 2
+
+    drawn = ("centre_line",)
 
     resolution: Annotated[int, Ge(5)] = 129
     viscosity: Positive = 0.005
@@ -103,8 +106,7 @@ class PipeGenerator(Generator):
             SolverFailure: Newton's method did not converge.
         """
         centre_line = draw_centre_line(rng)
-        x, y = pipe_mesh(centre_line, self.resolution)
-        flow = solve_pipe(x, y, FlowOptions(viscosity=self.viscosity, inlet_peak=self.inlet_peak))
+        x, y, flow = self._flow(centre_line, self.resolution)
         arrays = {
             "x": x,
             "y": y,
@@ -114,6 +116,30 @@ class PipeGenerator(Generator):
             "centre_line": centre_line,
         }
         return Sample(self.stored(arrays), flow.residual, flow.iterations)
+
+    def _flow(self, centre_line: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray, PipeFlow]:
+        """Nodes ``(resolution, resolution)`` of the mesh, and the flow."""
+        x, y = pipe_mesh(centre_line, resolution)
+        return x, y, solve_pipe(x, y, FlowOptions(viscosity=self.viscosity, inlet_peak=self.inlet_peak))
+
+    @property
+    def coarsenings(self) -> tuple[float, ...]:
+        """As far as 8 intervals along each axis; see :attr:`Generator.coarsenings`."""
+        ratios = (1.0, 16 / 15, 8 / 7, 4 / 3, 2.0, 8 / 3, 4.0, 16 / 3, 8.0)
+        return tuple(ratio for ratio in ratios if (self.resolution - 1) / ratio >= 8)
+
+    def solve_again(
+        self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Velocity and pressure; see :meth:`Generator.solve_again`."""
+        _, _, flow = self._flow(fields["centre_line"], 2 * round((self.resolution - 1) / coarsening / 2) + 1)
+        solved = {
+            "velocity_x": flow.velocity[..., 0],
+            "velocity_y": flow.velocity[..., 1],
+            "pressure": flow.pressure,
+        }
+        shape = (self.resolution, self.resolution)
+        return {name: between_nodes(values, shape).astype(np.float32) for name, values in solved.items()}
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Peak velocity, flux, offset of the flow in bends, and velocities near the wall.

@@ -17,7 +17,9 @@ from scipy.interpolate import CubicSpline
 from data_prep.generation.failure import SolverFailure
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from data_prep.plasticity.die import Die
-from data_prep.plasticity.solver import Columns, ForgingOptions, solve_forging
+from data_prep.plasticity.kernels import LANES
+from data_prep.plasticity.solver import Columns, Forging, ForgingOptions, solve_forging
+from data_prep.resampling import between_nodes
 
 #: Width and height of the block, mm.
 WIDTH, HEIGHT = 50.0, 15.0
@@ -58,15 +60,18 @@ class PlasticityGenerator(Generator):
     #: 2: dies follow 16 published ones, before 3, and no longer continue beyond their ends; stiffer hourglass modes.
     revision = 2
 
+    drawn = ("knots",)
+
     columns: Columns = 100
     frames: Annotated[int, Ge(2)] = 20
 
     @property
     def forging(self) -> ForgingOptions:
         """Options of the solver."""
-        return ForgingOptions(
-            columns=self.columns, rows=3 * self.columns // 10, cell=WIDTH / self.columns, frames=self.frames
-        )
+        return self._options(self.columns)
+
+    def _options(self, columns: int) -> ForgingOptions:
+        return ForgingOptions(columns=columns, rows=3 * columns // 10, cell=WIDTH / columns, frames=self.frames)
 
     @property
     def fields(self) -> Mapping[str, StoredField]:
@@ -115,19 +120,27 @@ class PlasticityGenerator(Generator):
         """
         knots = draw_knots(rng)
         die = die_above_block(knots)
-        forging = solve_forging(die, self.forging)
-        imbalance = forging.energies.imbalance
-        if not imbalance < LARGEST_IMBALANCE:
-            raise SolverFailure(f"energy imbalance {imbalance:.1e}, expected less than {LARGEST_IMBALANCE}")
-
+        deformation, forging = _forged(die, self.forging)
         x = np.linspace(-0.5 * WIDTH, 0.5 * WIDTH, self.columns + 1)
-        published = np.concatenate([forging.positions + ORIGIN, forging.displacements], axis=-1)
         fields = {
             "die": (die(x) + ORIGIN[1]).astype(np.float32),
-            "deformation": np.ascontiguousarray(published[:, ::-1, ::-1].transpose(2, 1, 0, 3), dtype=np.float32),
+            "deformation": deformation,
             "knots": knots,
         }
-        return Sample(fields, residual=imbalance, iterations=forging.steps)
+        return Sample(fields, residual=forging.energies.imbalance, iterations=forging.steps)
+
+    @property
+    def coarsenings(self) -> tuple[float, ...]:
+        """Those of which the solver takes the number of columns; see :attr:`Generator.coarsenings`."""
+        return tuple(self.columns / columns for columns in range(self.columns, 0, -LANES))
+
+    def solve_again(
+        self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Positions and displacements; see :meth:`Generator.solve_again`."""
+        deformation, _ = _forged(die_above_block(fields["knots"]), self._options(round(self.columns / coarsening)))
+        shape = (self.columns + 1, self.forging.rows + 1)
+        return {"deformation": between_nodes(deformation, shape).astype(np.float32)}
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Statistics of ``die`` and ``deformation``, which the published file contains, too."""
@@ -163,6 +176,20 @@ def _mean_over_dies(name: str, values: np.ndarray, published: float, tolerance: 
     """Mean of ``values``, one per die; the range allows for three standard errors in addition to the tolerance."""
     margin = tolerance + 3.0 * deviation / values.size**0.5
     return Statistic(name, float(values.mean()), published - margin, published + margin)
+
+
+def _forged(die: Die, options: ForgingOptions) -> tuple[np.ndarray, Forging]:
+    """The stored deformation ``(columns + 1, rows + 1, frames, 4)``, and all about it.
+
+    Raises:
+        SolverFailure: a cell collapsed, or the energy imbalance is too large.
+    """
+    forging = solve_forging(die, options)
+    imbalance = forging.energies.imbalance
+    if not imbalance < LARGEST_IMBALANCE:
+        raise SolverFailure(f"energy imbalance {imbalance:.1e}, expected less than {LARGEST_IMBALANCE}")
+    published = np.concatenate([forging.positions + ORIGIN, forging.displacements], axis=-1)
+    return np.ascontiguousarray(published[:, ::-1, ::-1].transpose(2, 1, 0, 3), dtype=np.float32), forging
 
 
 def draw_knots(rng: np.random.Generator) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from experiments.tables.numbers import as_bytes, as_count, as_seconds, as_share
+from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share
 from lsm.progress import console
 
 #: Rows of a comparison: a name, and the figure of a profile.
@@ -59,3 +59,36 @@ def print_details(profile: dict[str, Any]) -> None:
         figures = str(entry["calls"]), as_seconds(entry["seconds"]), as_share(entry["share"])
         slowest.add_row(entry["name"], *figures)
     console.print(slowest)
+
+
+def print_equal_error(result: dict[str, Any]) -> None:
+    """A trained solver beside the grids of a numerical solver, and what follows."""
+    table = Table(title=f"relative L2 error and time of {result['benchmark']}, {len(result['samples'])} test samples")
+    table.add_column("")
+    for heading in ("error", "time per sample"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for grid in result["solver"]:
+        name = "grid of the data" if grid["coarsening"] == 1 else f"{grid['coarsening']:.3g} times coarser"
+        mark = "equal error" if grid == result["equal"] else ""
+        table.add_row(f"solver, {name}", as_error(grid["error"]), as_seconds(grid["device_seconds"]), mark)
+    trained = result["trained"]
+    table.add_row(f"{result['model']}, trained", as_error(trained["error"]), as_seconds(trained["device_seconds"]), "")
+    console.print(table)
+    for sentence in _conclusions(result):
+        console.print(sentence, soft_wrap=True)
+
+
+def _conclusions(result: dict[str, Any]) -> list[str]:
+    finest = (
+        f"{as_count(result['speed_up_on_the_grid_of_the_data'])} times the speed of the solver on the grid of the data"
+    )
+    if result["equal"] is None:
+        return [f"{finest}; no grid of the solver is as accurate as the trained model"]
+    told = [f"{as_count(result['speed_up'])} times the speed of the solver at equal error; {finest}"]
+    if result["speed_up"] <= 1:
+        return [*told, "the numerical solver is as fast at equal error: nothing pays for the data and the training"]
+    if result["solves_to_break_even"] is None:
+        return [*told, "the time of the training is unknown, and so is the number of solves after which it pays"]
+    costs = f"data {as_seconds(result['data_seconds'])}, training {as_seconds(result['training_seconds'])}"
+    return [*told, f"pays after {as_count(result['solves_to_break_even'])} solves at equal error ({costs})"]

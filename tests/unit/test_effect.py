@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from experiments.effect import READ, READ_WITH, lies_in
+from experiments.effect import READ, READ_INSTEAD, READ_WITH, lies_in
 from experiments.schema import SCHEMAS, schema_of
 from lsm.errors import InputError
 
@@ -26,7 +26,7 @@ def check(command, monkeypatch):
 @pytest.mark.parametrize("name", READ)
 def test_every_option_of_a_command_is_read(name):
     """One that is missing in the list would always be refused."""
-    conditional = [key for keys in READ_WITH.get(name, {}).values() for key in keys]
+    conditional = [key for table in (READ_WITH, READ_INSTEAD) for keys in table.get(name, {}).values() for key in keys]
     own = set(schema_of(name)) - {"data_dir"}  # paths refer to it
     assert all(lies_in(option, [*READ[name], *conditional]) for option in own)
 

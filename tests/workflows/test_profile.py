@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from omegaconf import OmegaConf
 
 from experiments import apart, processes, profile, scaling
 from experiments.app import compose_config
+from experiments.equal_error import Cost, conclude
 from experiments.processes import CommandFailed, Deadline, OutOfTime
 from experiments.samples import at_sites, one_batch
 from experiments.schema import check_schema
 from experiments.tables.growths import print_growths
 from experiments.tables.numbers import NOTHING
+from experiments.tables.profiles import print_equal_error
 from lsm import profiling
 from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
@@ -90,6 +93,87 @@ def test_families_are_compared_and_one_that_does_not_serve_is_left_out(tmp_path,
     assert re.search("fno is left out: .*does not serve 'points' sites", capsys.readouterr().out)
     with pytest.raises(InputError, match="none of fno, unet could be measured"):
         profile.compare(compose_config("profile", *options, "compare=[fno,unet]"), options)
+
+
+# Equal error
+
+
+def test_a_trained_solver_beside_the_numerical_one(darcy_run, command, tmp_path, capsys):
+    (result,) = command(
+        "profile", f"checkpoint={darcy_run}", "samples=2", f"run_dir={tmp_path}", "repeats=1", "device=cpu"
+    )
+    written = json.loads((tmp_path / "equal_error.json").read_text())
+    assert written == json.loads(json.dumps(result))
+    first, *others = written["solver"]
+    assert (first["coarsening"], first["error"]) == (1, 0)
+    assert [grid["coarsening"] for grid in others] == [1.25, 1.5, 2, 3]
+    assert all(grid["error"] > 0 and grid["seconds"] > 0 for grid in others)
+    metrics = command("evaluate", f"checkpoint={darcy_run}", f"run_dir={tmp_path / 'evaluation'}", "device=cpu")
+    assert written["trained"]["error"] == pytest.approx(metrics["relative_l2"]["mean"], rel=1e-5)
+    assert written["equal"] in written["solver"]
+    assert written["training_seconds"] > 0
+    shown = capsys.readouterr().out
+    for words in ("solver, grid of the data", "equal error", "times the speed of the solver at equal error"):
+        assert words in shown
+
+
+GRIDS = [Cost(0.0, 9.0, 8.0, 1.0), Cost(0.01, 5.0, 4.0, 2.0), Cost(0.03, 3.0, 2.0, 3.0), Cost(0.02, 3.0, 3.0, 4.0)]
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds", "coarsening", "speed_up", "solves"),
+    [
+        (0.02, 0.5, 4.0, 6.0, (100 * 8 + 50) / 2.5),
+        (0.05, 0.5, 3.0, 4.0, (100 * 8 + 50) / 1.5),
+        (0.005, 0.5, 1.0, 16.0, (100 * 8 + 50) / 7.5),
+        (0.01, 8.0, 2.0, 0.5, None),
+    ],
+)
+def test_the_cheapest_grid_that_is_as_accurate_is_the_competitor(error, seconds, coarsening, speed_up, solves):
+    told = conclude(Cost(error, 2 * seconds, seconds), GRIDS, 100, 50.0)
+    assert told["equal"]["coarsening"] == coarsening
+    assert (told["speed_up"], told["solves_to_break_even"]) == (speed_up, solves)
+    assert (told["speed_up_on_the_grid_of_the_data"], told["data_seconds"]) == (8 / seconds, 800)
+
+
+def test_what_is_not_known_is_not_concluded():
+    assert conclude(Cost(0.02, 1.0, 0.5), GRIDS, 100, None)["solves_to_break_even"] is None
+    told = conclude(Cost(0.001, 1.0, 0.5), GRIDS[1:], 100, 50.0)
+    assert (told["equal"], told["speed_up"], told["solves_to_break_even"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"speed_up": 5.0, "solves_to_break_even": 1234.0}, "pays after 1.23 k solves at equal error"),
+        ({"speed_up": 0.5}, "the numerical solver is as fast at equal error"),
+        ({"speed_up": 5.0}, "the time of the training is unknown"),
+        ({"equal": None}, "no grid of the solver is as accurate"),
+    ],
+)
+def test_a_conclusion_is_a_sentence(change, words, capsys):
+    result = {
+        "benchmark": "darcy",
+        "model": "lsm",
+        "samples": [0, 1],
+        "trained": asdict(Cost(0.02, 1.0, 0.5)),
+        "solver": list(map(asdict, GRIDS)),
+        "equal": asdict(GRIDS[1]),
+        "speed_up_on_the_grid_of_the_data": 16.0,
+        "data_seconds": 800.0,
+        "training_seconds": 50.0,
+        "solves_to_break_even": None,
+    }
+    print_equal_error({**result, **change})
+    assert words in capsys.readouterr().out
+
+
+def test_with_a_checkpoint_the_run_says_the_rest(darcy_run, command, tmp_path):
+    for option in ("model=fno", "benchmark=pipe", "sites=[9,9]", "trainer.precision=bf16-mixed"):
+        with pytest.raises(InputError, match="has no effect on lsm-profile with these options"):
+            command("profile", f"checkpoint={darcy_run}", option, f"run_dir={tmp_path}")
+    with pytest.raises(InputError, match="samples=3 has no effect"):
+        command("profile", *TINY_DARCY, "samples=3", f"run_dir={tmp_path}")
 
 
 # Sizes

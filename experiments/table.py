@@ -14,6 +14,7 @@ from experiments.app import command
 from experiments.processes import Deadline
 from experiments.tables import running
 from experiments.tables.dry_run import describe_work
+from experiments.tables.learning import write_pictures
 from experiments.tables.plan import make_plan
 from experiments.tables.render import render, write_table
 from experiments.tables.results import collect
@@ -43,9 +44,9 @@ def run(cfg: DictConfig) -> tuple[int, dict[str, Any]]:
     table: dict[str, Any] = {}
     if cfg.num_shards == 1:
         table = collect(plan, progress, cfg)
-        paths = write_table(table, Path(cfg.run_dir))
+        paths = [*write_table(table, Path(cfg.run_dir)).values(), *write_pictures(table, Path(cfg.run_dir))]
         console.print(render(table, "md"), soft_wrap=True)
-        console.print(f"table: {', '.join(map(str, paths.values()))}", soft_wrap=True)
+        console.print(f"table: {', '.join(map(str, paths))}", soft_wrap=True)
     if progress.left:
         console.print(
             f"{progress.left} of {len(progress.cells)} runs are left: the same command continues", soft_wrap=True

@@ -69,6 +69,12 @@ _EQUAL_TIME = (
     "the tables of the benchmarks say how long they took."
 )
 
+#: What is measured of a course.
+_UNTIL = (
+    "Until the error of {0}: time after which the error on the validation split is at most that at the end of {0}, both as means "
+    "over the seeds."
+)
+
 
 def write_table(table: Mapping[str, Any], folder: Path) -> dict[str, Path]:
     """Write all formats; return the files by their suffix."""
@@ -142,7 +148,9 @@ def headings_of(table: Mapping[str, Any]) -> list[str]:
     return [
         f"{100 * table['level']:.0f} % interval",
         *(["published"] if any(result["published"] for result in table["results"]) else []),
-        *("parameters", "FLOPs", "epochs", f"training ({time})", "memory", "latency"),
+        *("parameters", "FLOPs", "epochs", f"training ({time})"),
+        *([f"until the error of {_label_of(table['reference'], table)}"] if table["learning"] else []),
+        *("memory", "latency"),
     ]
 
 
@@ -169,11 +177,23 @@ def _detail(
         as_count(result["flops_per_sample"]),
         NOTHING if result["epochs"] is None else str(result["epochs"]),
         as_seconds(result["training_device_seconds"]),
+        *([as_seconds(_time_to_reference(result, table))] if table["learning"] else []),
         as_bytes(result["memory_bytes"]),
         as_seconds(result["latency_seconds"]),
     )
     places = [100 * value / highest for value in (interval[0], result["mean"], interval[1])] if interval else []
     return Detail(label, _entry(result, table), cells, *places)
+
+
+def _label_of(row: str, table: Mapping[str, Any]) -> str:
+    return next((each["label"] for each in table["rows"] if each["name"] == row), row)
+
+
+def _time_to_reference(result: Mapping[str, Any], table: Mapping[str, Any]) -> float | None:
+    """Seconds in which a row reaches the error of the whole training of the reference; None if it does not."""
+    place = ("benchmark", "row")
+    same = (entry for entry in table["learning"] if all(entry[key] == result[key] for key in place))
+    return next((entry["seconds_to_reference"] for entry in same), None)
 
 
 def settings_of(table: Mapping[str, Any]) -> list[str]:
@@ -187,6 +207,7 @@ def settings_of(table: Mapping[str, Any]) -> list[str]:
         "difference." + (" A single seed has no deviation, so nothing is bold." if seeds == 1 else ""),
         f"Interval: {100 * table['level']:.0f} % of bootstrap replicates that draw seeds and test samples again.",
         *([_EQUAL_TIME.format(_time_of(table))] if table["budget"] else []),
+        *([_UNTIL.format(_label_of(table["reference"], table))] if table["learning"] else []),
         "FLOPs: of the prediction of one sample; matrix products, convolutions, attention and FFTs (5 n log2 n).",
         f"Memory: peak of a training step (batch size {' or '.join(sorted(sizes, key=int))}). Latency: prediction of one "
         "sample."
@@ -199,9 +220,8 @@ def _time_of(table: Mapping[str, Any]) -> str:
     """The time that every run gets, in words."""
     if not isinstance(table["budget"], str):
         return as_seconds(table["budget"])
-    labels = {row["name"]: row["label"] for row in table["rows"]}
     times = [f"{title_of(each['name'])} {as_seconds(each['budget_seconds'])}" for each in table["benchmarks"]]
-    return f"the whole training of {labels.get(table['budget'], table['budget'])} ({', '.join(times)})"
+    return f"the whole training of {_label_of(table['budget'], table)} ({', '.join(times)})"
 
 
 def as_csv(table: Mapping[str, Any]) -> str:

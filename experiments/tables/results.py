@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from experiments.revision import code_revision
 from experiments.tables.cells import Cell, describe_code, read_json
 from experiments.tables.costs import budget_seconds, profile_of
+from experiments.tables.learning import describe_learning, learning_of
 from experiments.tables.plan import Experiment, Plan, Row
 from experiments.tables.running import Progress
 from lsm.errors import InputError
@@ -35,13 +36,15 @@ def published() -> dict[str, Any]:
 def collect(plan: Plan, progress: Progress, cfg: DictConfig) -> dict[str, Any]:
     """All that is known of a table, for ``table.json`` and the templates."""
     finished = [cell for cell in progress.cells if progress.outcomes.get(cell.name) == "finished"]
-    results, summaries = [], {}
+    results, summaries, courses = [], {}, []
     for experiment in plan.experiments:
         cells = [cell for cell in finished if cell.experiment.folder == experiment.folder]
         summary = summarise([_errors(cell, plan.file.metric) for cell in cells]) if cells else None
         summaries[experiment.benchmark, experiment.row.name] = summary
         results.append(_result(experiment, cells, summary, cfg))
+        courses.append(learning_of(experiment, cells, plan.file.metric))
     methods = _chosen_methods(plan)
+    reference = cfg.budget if isinstance(cfg.budget, str) else plan.rows[0].name
     return {
         "name": plan.file.name,
         "title": plan.file.title,
@@ -61,6 +64,8 @@ def collect(plan: Plan, progress: Progress, cfg: DictConfig) -> dict[str, Any]:
         ],
         "rows": [_row(row) for row in plan.rows],
         "results": results,
+        "reference": reference,
+        "learning": describe_learning([course for course in courses if course is not None], reference),
         "best": {name: _best(name, summaries) for name in plan.benchmarks},
         "published": [{"method": name, **published()["methods"][name]} for name in methods],
         "sources": {name: _source(name) for name in _sources(methods, plan.rows)},

@@ -15,12 +15,14 @@ from experiments.app import compose_config
 from experiments.revision import code_revision
 from experiments.tables.costs import budget_seconds, epoch_seconds, within_budget
 from experiments.tables.datasets import missing_data
+from experiments.tables.learning import Learning, describe_learning, write_pictures
 from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share, decimals_of_pair
 from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render, settings_of
 from experiments.tables.results import published
 from experiments.tables.running import my_share
 from lsm.errors import InputError
+from lsm.plotting.learning import Course, draw_learning
 from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
 
 TABLES = sorted(path.stem for path in (ROOT / "conf/table").glob("*.yaml"))
@@ -144,6 +146,8 @@ def table() -> dict[str, Any]:
             result("elasticity_p", "lsm", 0.0515),
             result("elasticity_p", "odd", None),
         ],
+        "reference": "lsm",
+        "learning": [],
         "best": {"darcy": "lsm", "elasticity_p": None},
         "published": [{"method": "F-FNO", "source": "a", "errors": {"darcy": "0.0077"}}],
         "sources": {"a": {"title": "A paper", "arxiv": "2301.12664", "note": "read off a chart"}},
@@ -256,6 +260,51 @@ def test_a_single_seed_and_a_gpu_are_said(table):
 
 def test_columns_are_aligned():
     assert aligned([["a", "bb"], ["ccc", "d"]]) == "| a   |  bb |\n| --- | --: |\n| ccc |   d |"
+
+
+# Time to accuracy
+
+
+COURSES = [
+    Learning("darcy", "lsm", (10.0, 20.0, 30.0), (0.3, 0.2, 0.1), (0.2, 0.1, 0.1), (0.4, 0.3, 0.1)),
+    Learning("darcy", "odd", (5.0, 15.0), (0.2, 0.09), (0.2, 0.08), (0.2, 0.1)),
+    Learning("elasticity_p", "odd", (5.0,), (0.2,), (0.2,), (0.2,)),
+]
+
+
+def test_a_course_reaches_the_last_error_of_the_reference():
+    described = describe_learning(COURSES, "lsm")
+    assert [entry["seconds_to_reference"] for entry in described] == [30.0, 15.0, None]
+    assert described[1]["errors"] == (0.2, 0.09)
+    assert COURSES[0].seconds_to(0.25) == 20.0
+    assert COURSES[0].seconds_to(0.05) is None
+
+
+def test_the_time_to_the_error_of_the_reference_is_a_column(table):
+    assert "until the error of" not in render(table, "md")
+    table["learning"] = describe_learning(COURSES, "lsm")
+    text = render(table, "md")
+    assert "until the error of LSM" in text
+    lines = [line for line in text.splitlines() if line.startswith(("| LSM ", "| odd_"))]
+    assert ["30.0 s" in line for line in lines] == [False, False, True, False, False, False]
+    assert ["15.0 s" in line for line in lines] == [False, False, False, True, False, False]
+    assert "Until the error of LSM: time after which" in text
+
+
+def test_courses_are_drawn_in_a_panel_for_each_benchmark(table, tmp_path):
+    assert write_pictures(table, tmp_path) == []
+    table["learning"] = describe_learning(COURSES, "lsm")
+    paths = write_pictures(table, tmp_path)
+    assert [path.name for path in paths] == ["learning.png", "learning.pdf"]
+    assert all(path.stat().st_size > 1000 for path in paths)
+    course = Course(*(getattr(COURSES[1], name) for name in Course._fields))
+    figure = draw_learning({"Darcy": {"odd": course}, "Pipe": {"odd": course}}, {"Darcy": 0.1}, "LSM", "relative_l2")
+    first, second = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["Darcy", "Pipe"]
+    assert [line.get_label() for line in first.lines] == ["odd", "end of LSM"]
+    assert first.lines[0].get_xydata().tolist() == [[5.0, 0.2], [15.0, 0.09]]
+    assert len(second.lines) == 1
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["odd", "end of LSM"]
 
 
 # Published figures

@@ -24,6 +24,7 @@ from experiments.processes import CommandFailed, Deadline, OutOfTime
 from experiments.tables import cells, costs
 from experiments.tables.plan import make_plan
 from lsm.errors import InputError
+from lsm.training.history import read_history
 
 Table = tuple[int, dict[str, Any]]
 
@@ -119,8 +120,17 @@ def test_a_table_is_made_of_ordinary_runs_and_holds_what_they_hold(whole):
         for name in ("parameters", "flops_per_sample", "training_seconds", "latency_seconds"):
             assert result[name] > 0
     assert seeds_of(content, "lsm") != seeds_of(content, "fno")
-    files = sorted(path.name for path in (whole / "runs").glob("table.*"))
-    assert files == ["table.csv", "table.html", "table.json", "table.md", "table.tex"]
+    for course, result in zip(content["learning"], content["results"], strict=True):
+        runs = [read_history(whole / "runs/darcy" / result["row"] / f"seed{seed}") for seed in (0, 1)]
+        values = [[float(row["val/relative_l2"]) for row in run.values()] for run in runs]
+        assert course["errors"] == pytest.approx([(one + two) / 2 for one, two in zip(*values, strict=True)])
+        assert course["seconds"][-1] == pytest.approx(result["training_device_seconds"])
+        assert course["seconds"][0] == pytest.approx(course["seconds"][1] / 2)
+    files = sorted(path.name for path in (whole / "runs").glob("*.*"))
+    assert files == [
+        *("learning.pdf", "learning.png"),
+        *("table.csv", "table.html", "table.json", "table.md", "table.tex"),
+    ]
     with (whole / "runs/table.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [float(row["seed_1"]) for row in rows] == [result["seeds"]["1"] for result in content["results"]]

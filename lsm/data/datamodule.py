@@ -23,6 +23,10 @@ from lsm.registry import Count, Index, Positive
 Split = Literal["train", "validation", "test"]
 
 
+#: Share of a GPU's free memory that samples may take unasked; the training needs the rest.
+DEVICE_SHARE = 0.25
+
+
 class StoredSamples(Dataset[FieldBatch]):
     """A range of a store's samples, decoded on demand or held in memory.
 
@@ -99,7 +103,8 @@ class FieldDataModule(pl.LightningDataModule):
         in_memory: hold the decoded samples in memory; None decides by ``memory_limit``.
         num_workers: processes that decode samples, for data not held in memory.
         memory_limit: bytes of decoded samples up to which they are held in memory.
-        on_device: hold training and validation samples on the trainer's device: the same batches without copies.
+        on_device: hold training and validation samples on the trainer's device: the same batches without copies; None: on a GPU
+            with much more free memory than they take.
         max_sample_bytes: largest stored size of one sample that is accepted, uncompressed.
     """
 
@@ -114,7 +119,7 @@ class FieldDataModule(pl.LightningDataModule):
         in_memory: bool | None = None,
         num_workers: Index = 0,
         memory_limit: Positive = 4e9,
-        on_device: bool = False,
+        on_device: bool | None = None,
         max_sample_bytes: Positive = MAX_SAMPLE_BYTES,
     ) -> None:
         super().__init__()
@@ -149,9 +154,24 @@ class FieldDataModule(pl.LightningDataModule):
 
     @cached_property
     def _fits_in_memory(self) -> bool:
+        return max(map(self._decoded_bytes, self.splits)) <= self.memory_limit
+
+    def _decoded_bytes(self, split: str) -> int:
+        first, end = self.splits[split]
         sample = StoredSamples(self.path, self.reader, (0, 1), False, self.max_sample_bytes)[0]
-        size = sum(value.nbytes for value in vars(sample).values() if value is not None)
-        return size * max(end - first for first, end in self.splits.values()) <= self.memory_limit
+        return (end - first) * sum(value.nbytes for value in vars(sample).values() if value is not None)
+
+    @property
+    def _device(self) -> torch.device:
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @cached_property
+    def stays_on_device(self) -> bool:
+        """Whether training and validation samples are held on the trainer's device."""
+        if self.on_device is not None or self._device.type != "cuda":
+            return bool(self.on_device)
+        free, _ = torch.cuda.mem_get_info(self._device)
+        return self._decoded_bytes("train") + self._decoded_bytes("validation") <= DEVICE_SHARE * free
 
     @property
     def has_validation(self) -> bool:
@@ -181,11 +201,10 @@ class FieldDataModule(pl.LightningDataModule):
 
     def _sampled(self, split: Split, shuffle: bool) -> DataLoader[FieldBatch]:
         sampler = self._sampler(split, shuffle)
-        if not self.on_device:
+        if not self.stays_on_device:
             return self._loader(split, sampler=sampler)
         if split not in self._resident:
-            device = self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
-            self._resident[split] = _ResidentSamples(self.dataset(split), device)
+            self._resident[split] = _ResidentSamples(self.dataset(split), self._device)
         return DataLoader(self._resident[split], self.batch_size, sampler=sampler, collate_fn=_unchanged)
 
     def train_dataloader(self) -> DataLoader[FieldBatch]:

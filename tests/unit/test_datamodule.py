@@ -206,3 +206,27 @@ def test_samples_on_the_device_follow_the_trainer(path):
     strategy = type("Strategy", (), {"root_device": root})()
     data.trainer = type("Trainer", (), {"strategy": strategy, "world_size": 1, "global_rank": 0})()
     assert {batch.inputs.device for batch in data.train_dataloader()} == {root}
+
+
+#: Of a decoded sample: three inputs and three targets in single precision.
+BYTES = 24
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "free", "expected"),
+    [
+        ("cpu", None, 0, False),
+        ("cpu", True, 0, True),
+        ("cuda", None, 4 * 9 * BYTES, True),
+        ("cuda", None, 4 * 9 * BYTES - 4, False),
+        ("cuda", False, 4 * 9 * BYTES, False),
+        ("cuda", True, 0, True),
+    ],
+)
+def test_samples_stay_unasked_on_a_gpu_that_has_room(device, asked, free, expected, path, monkeypatch):
+    """Seven training and two validation samples may take a quarter of the free memory."""
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 10 * free))
+    data = FieldDataModule(path, RampReader(), SPLITS, on_device=asked)
+    strategy = type("Strategy", (), {"root_device": torch.device(device)})()
+    data.trainer = type("Trainer", (), {"strategy": strategy})()
+    assert data.stays_on_device == expected

@@ -80,6 +80,7 @@ def _predict(cfg: DictConfig, checkpoint: Checkpoint, source: Path, target: Path
             provenance_of(checkpoint),
             batch_size=cfg.batch_size,
             band=band_of(cfg, solver),
+            training_grid=cfg.training_grid,
             track=lambda starts: progress.track(starts, description="batches"),
         )
     for warning in check.warnings():

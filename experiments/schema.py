@@ -175,6 +175,7 @@ class PredictOptions:
     batch_size: Count
     device: str
     overwrite: bool
+    training_grid: bool
     plugins: Sequence[str]
 
 

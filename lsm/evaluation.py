@@ -18,6 +18,7 @@ from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.metrics import METRICS, Metric, has_interior, parts_of
 from lsm.registry import Registry
+from lsm.resize import resize
 from lsm.solver import NeuralSolver, batch_statistics
 from lsm.statistics import bootstrap_intervals
 
@@ -57,6 +58,28 @@ def average_over_symmetries(
     def transformed(batch: FieldBatch) -> Tensor:
         images = (undo(element, predict(apply(element, batch, solver.spec)), solver.spec) for element in group)
         return sum(images, start=torch.zeros(())) / len(group)
+
+    return transformed
+
+
+@TRANSFORMS.register("training_grid")
+def use_training_grid(predict: Predictor, solver: NeuralSolver | Ensemble, symmetries: Sequence[Symmetry]) -> Predictor:
+    """Predict ``(b, *sites, c)`` on the grid of the training: inputs are interpolated to it, and the prediction back.
+
+    A model whose layers reach over a number of sites, such as one of convolutions, sees another problem on another grid.
+
+    Raises:
+        InputError: the sites are points without order.
+    """
+    spec = solver.spec
+
+    def transformed(batch: FieldBatch) -> Tensor:
+        sites = batch.inputs.shape[1:-1]
+        if tuple(sites) == spec.sites:
+            return predict(batch)
+        coords = None if batch.coords is None else resize(batch.coords, spec.sites, spec)
+        inputs, targets = (resize(field, spec.sites, spec) for field in (batch.inputs, batch.targets))
+        return resize(predict(replace(batch, inputs=inputs, targets=targets, coords=coords)), sites, spec)
 
     return transformed
 

@@ -31,16 +31,23 @@ class RangeCheck:
 
     Args:
         solver: whose ranges count.
+        training_grid: whether inputs on another grid are interpolated to that of the training.
         samples: number of samples outside, by the name of a field or parameter.
         found: smallest and largest value found, and those of the training data.
+        sites: number of sites along each axis, if they are not those of the training.
     """
 
     solver: NeuralSolver | Ensemble
+    training_grid: bool = False
     samples: dict[str, int] = field(default_factory=dict)
     found: dict[str, list[float]] = field(default_factory=dict)
+    sites: tuple[int, ...] | None = None
 
     def add(self, given: Mapping[str, np.ndarray]) -> None:
         """Look at the samples of a block: ``inputs`` ``(b, *sites, c_in)`` and ``parameters`` ``(b, p)``."""
+        sites = given["inputs"].shape[1:-1]
+        if self.solver.spec.geometry != "points" and sites != self.solver.spec.sites:
+            self.sites = sites
         channels = {"inputs": self.solver.spec.inputs, "parameters": self.solver.spec.parameters}
         for kind, pairs in self.solver.ranges.items():
             limits, values = np.array(pairs, dtype=np.float64), given[kind]
@@ -61,8 +68,11 @@ class RangeCheck:
         self.found[name] = [min(float(low), before[0]), max(float(high), before[1]), *trained]
 
     def warnings(self) -> list[str]:
-        """A sentence for each field or parameter that leaves its range."""
-        return [
+        """A sentence for each field or parameter that leaves its range, and one for inputs on another grid."""
+        grids = (" x ".join(map(str, sites)) for sites in (self.sites or (), self.solver.spec.sites))
+        other = "the inputs have {} sites, the training had {}; training_grid=true interpolates between them"
+        told = [other.format(*grids)] if self.sites and not self.training_grid else []
+        return told + [
             f"{name} of {self.samples[name]} samples leaves the range of the training data: "
             f"{low:.6g} to {high:.6g}, trained on {least:.6g} to {most:.6g}"
             for name, (low, high, least, most) in self.found.items()
@@ -77,6 +87,7 @@ def predict_file(
     *,
     batch_size: int = 20,
     band: Band | None = None,
+    training_grid: bool = False,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> RangeCheck:
     """Predict the fields of all samples of a file, a block of samples in memory at a time.
@@ -89,6 +100,7 @@ def predict_file(
         provenance: plain data to store with the fields.
         batch_size: samples in a block.
         band: whose limits ``NAME_low`` and ``NAME_high`` are written too.
+        training_grid: whether inputs on another grid are interpolated to that of the training, and predictions back.
         track: wraps the first samples of the blocks, to show progress.
     Raises:
         InputError: a file is of another format, or its arrays do not fit.
@@ -97,7 +109,7 @@ def predict_file(
     suffixes = _suffixes(solver, band)
     if problem := _find_conflict(source, target, suffixes):
         raise InputError(problem)
-    check = RangeCheck(solver)
+    check = RangeCheck(solver, training_grid)
     record: dict[str, Any] = {"fields": predicted_arrays(solver.spec, suffixes), "input": source.name, **provenance}
     record |= {} if band is None else {"band": band.describe()}
     with open_inputs(source, solver.spec) as inputs:
@@ -157,7 +169,7 @@ def _blocks(
         stop = min(start + batch_size, inputs.num_samples)
         given = inputs.block(start, stop)
         check.add(given)
-        yield slice(start, stop), _predict(solver, given, band)
+        yield slice(start, stop), _predict(solver, {**given, "training_grid": check.training_grid}, band)
 
 
 def _by_field(spec: FieldSpec, values: np.ndarray) -> dict[str, np.ndarray]:

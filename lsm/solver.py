@@ -18,6 +18,7 @@ from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
 from lsm.model import MODELS, MultiscaleModel, require_ragged
 from lsm.registry import check_options
+from lsm.resize import resize
 from lsm.rollout import rollout
 
 
@@ -226,6 +227,7 @@ class NeuralSolver(nn.Module):
         *,
         batch_size: int | None = None,
         device: str | torch.device | None = None,
+        training_grid: bool = False,
     ) -> np.ndarray:
         """Predict the fields of one sample or of several from arrays, without gradients.
 
@@ -238,10 +240,12 @@ class NeuralSolver(nn.Module):
                 influence, and their prediction is zero.
             batch_size: samples to predict at once; all of them by default.
             device: where to compute, "auto" for the fastest device; the solver moves there. By default it stays where it is.
+            training_grid: whether fields on another grid than that of the training are interpolated to it, and predictions back.
         Returns:
             ``([b,] *sites, c_out)``, in physical units; ``float32`` as the solver's parameters.
         Raises:
-            InputError: an array is missing, or has other axes or channels than the solver was made for.
+            InputError: an array is missing, or has other axes or channels than the solver was made for; or ``training_grid`` is
+                asked of a solver for point clouds.
         """
         if device is not None:
             self.to(best_device() if device == "auto" else device)
@@ -250,10 +254,25 @@ class NeuralSolver(nn.Module):
         single = tensors["inputs"] is not None and tensors["inputs"].dim() == len(self.spec.sites) + 1
         if single:
             tensors = {name: None if tensor is None else tensor[None] for name, tensor in tensors.items()}
-        fields = self._in_batches(self._checked(tensors), batch_size)
+        solve = self.solve_on_training_grid if training_grid else self.solve
+        fields = self._in_batches(solve, self._checked(tensors), batch_size)
         return fields[0] if single else fields
 
-    def _in_batches(self, tensors: Sequence[Tensor | None], batch_size: int | None) -> np.ndarray:
+    def solve_on_training_grid(self, inputs: Tensor, coords: Tensor | None = None, *rest: Tensor | None) -> Tensor:
+        """As :meth:`solve`; fields on other sites than those of the training are interpolated to these, and the prediction back.
+
+        Raises:
+            InputError: the sites are points without order.
+        """
+        sites = inputs.shape[1:-1]
+        if tuple(sites) == self.spec.sites:
+            return self.solve(inputs, coords, *rest)
+        there = [None if field is None else resize(field, self.spec.sites, self.spec) for field in (inputs, coords)]
+        return resize(self.solve(*there, *rest), sites, self.spec)  # type: ignore[arg-type]
+
+    def _in_batches(
+        self, solve: Callable[..., Tensor], tensors: Sequence[Tensor | None], batch_size: int | None
+    ) -> np.ndarray:
         like = next(parameter for parameter in self.parameters() if parameter.is_floating_point())
 
         def batches(tensor: Tensor | None) -> Iterable[Any]:
@@ -263,7 +282,7 @@ class NeuralSolver(nn.Module):
         for inputs, *rest, mask in zip(*map(batches, tensors), strict=False):
             parts = [None if part is None else part.to(like) for part in rest]
             mask = None if mask is None else mask.to(like.device, torch.bool)
-            fields.append(self.solve(inputs.to(like), *parts, mask).cpu())
+            fields.append(solve(inputs.to(like), *parts, mask).cpu())
         return torch.cat(fields).numpy()
 
     def _checked(self, tensors: Mapping[str, Tensor | None]) -> list[Any]:

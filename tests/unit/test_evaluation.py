@@ -1,5 +1,7 @@
 """Errors of a solver over many samples, and transformations of its predictions."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from lsm.errors import InputError
 from lsm.evaluation import Evaluation, measure, standard_metrics
 from lsm.fields import FieldBatch
 from lsm.metrics import METRICS
+from lsm.resize import resize
 from lsm.solver import batch_statistics
 from lsm.statistics import bootstrap_intervals
 
@@ -180,7 +183,7 @@ def test_what_cannot_be_measured_is_named():
     with pytest.raises(InputError, match="metric 'mse' is unknown; choose one of: max_error"):
         measure(solver, [samples], CPU, ["mse"])
     with pytest.raises(
-        InputError, match="transform 'mean' is unknown; choose one of: batch_statistics, symmetry_average"
+        InputError, match="transform 'mean' is unknown; choose one of: batch_statistics, symmetry_average, training"
     ):
         measure(solver, [samples], CPU, transforms=["mean"])
     with pytest.raises(InputError, match="no exact symmetries to average over"):
@@ -196,3 +199,30 @@ def test_samples_without_an_error_are_not_hidden():
     zero = FieldBatch(samples.inputs, samples.targets * torch.tensor([1.0, 0.0, 1.0, 1.0])[:, None, None, None])
     errors = measure(solver, [zero], CPU).errors["relative_l2"]
     assert np.isfinite(errors).tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("fields", [spec(sites=(5, 7)), spec("mesh", sites=(5, 7), inputs=2), moving(sites=(6, 8))])
+def test_the_grid_of_the_training_serves_another_grid(fields):
+    """The error is that of a prediction on the sites of the training, interpolated to those of the samples."""
+    solver = make_solver(fields)
+    solver.fit_normalizers(lambda: [batch(fields)])
+    other = batch(replace(fields, sites=(9, 11)))
+    inputs = resize(other.inputs, fields.sites, fields)
+    coords = None if other.coords is None else resize(other.coords, fields.sites, fields)
+    with torch.no_grad():
+        there = solver.eval()(FieldBatch(inputs, other.targets, coords))
+    expected = METRICS["rmse"](resize(there, (9, 11), fields), other, fields)
+    found = measure(solver, [other], CPU, ["rmse"], ["training_grid"]).errors["rmse"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    given = {"inputs": other.inputs, "coords": other.coords, "training_grid": True}
+    np.testing.assert_allclose(solver.predict(**given), resize(there, (9, 11), fields), rtol=1e-4, atol=1e-5)
+    plain = measure(solver, [batch(fields)], CPU, ["rmse"]).errors["rmse"]
+    np.testing.assert_array_equal(
+        measure(solver, [batch(fields)], CPU, ["rmse"], ["training_grid"]).errors["rmse"], plain
+    )
+
+
+def test_points_have_no_grid():
+    fields = spec("points", sites=(11,), inputs=2)
+    with pytest.raises(InputError, match="these fields lie on points"):
+        measure(make_solver(fields), [batch(replace(fields, sites=(9,)))], CPU, ["rmse"], ["training_grid"])

@@ -182,6 +182,23 @@ def test_inputs_outside_the_range_of_training_are_named(tmp_path):
     )
 
 
+def test_inputs_on_another_grid_are_named_or_interpolated(tmp_path):
+    solver = solver_of("grid")
+    solver.ranges = {}
+    named, _ = samples_of(solver)
+    larger = {name: np.repeat(values, 2, axis=1) if values.ndim > 2 else values for name, values in named.items()}
+    source = write(tmp_path / "in.npz", larger)
+    sites, others = (" x ".join(map(str, shape)) for shape in (solver.spec.sites, larger["in0"].shape[1:]))
+    told = predict_file(solver, source, tmp_path / "a.npz", {}).warnings()
+    assert told == [
+        f"the inputs have {others} sites, the training had {sites}; training_grid=true interpolates between them"
+    ]
+    assert predict_file(solver, source, tmp_path / "b.npz", {}, training_grid=True).warnings() == []
+    plain, through = (read(tmp_path / f"{name}.npz")["out0"] for name in "ab")
+    assert plain.shape == through.shape == larger["in0"].shape
+    assert not np.allclose(plain, through)
+
+
 def test_the_ranges_are_those_of_all_batches_also_without_normalisation():
     fields = spec(inputs=2)
     solver = make_solver(fields, inputs="none")

@@ -1,0 +1,41 @@
+"""Fields on another number of sites of the same grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from lsm.errors import InputError
+from lsm.fields import FieldSpec
+from lsm.model.grid import crop
+
+_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def resize(field: Tensor, sites: Sequence[int], spec: FieldSpec) -> Tensor:
+    """Interpolate linearly along each axis: ``(b, *n, c)`` to ``(b, *sites, c)``.
+
+    Args:
+        field: values at ``0, 1 / (n - 1), .., 1`` along each axis; of fields in motion, which their reader takes as periodic, at
+            ``0, 1 / n, ..``.
+        sites: wanted number of sites along each axis.
+        spec: what the fields are.
+    Raises:
+        InputError: the sites are points without order.
+
+    Example:
+        >>> from lsm.fields import Channel
+        >>> line = FieldSpec("grid", (2,), ("x",), (Channel("a"),), (Channel("u"),))
+        >>> resize(torch.tensor([0.0, 2.0]).reshape(1, 2, 1), [3], line).flatten().tolist()
+        [0.0, 1.0, 2.0]
+    """
+    if spec.geometry == "points":
+        raise InputError("training_grid interpolates between the sites of a grid or mesh; these fields lie on points")
+    values, sizes, periodic = field.movedim(-1, 1), torch.Size(sites), spec.frames is not None
+    if periodic:  # the first site once more at the end
+        values, sizes = functional.pad(values, (0, 1) * len(sites), mode="circular"), torch.Size(n + 1 for n in sites)
+    values = functional.interpolate(values, size=sizes, mode=_MODES[len(sites)], align_corners=True)
+    return crop(values, torch.Size(sites)).movedim(1, -1)

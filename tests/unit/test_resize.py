@@ -1,0 +1,24 @@
+"""Fields on another number of sites: linear ones are kept, waves turn with their period."""
+
+import pytest
+import torch
+from tiny import moving, spec
+
+from lsm.resize import resize
+
+
+@pytest.mark.parametrize(("given", "wanted"), [((5,), (9,)), ((5, 4), (3, 11)), ((3, 4, 5), (5, 4, 2))])
+def test_linear_fields_are_kept(given, wanted):
+    def linear(sizes):
+        axes = torch.meshgrid(*(torch.linspace(0, 1, size).double() for size in sizes), indexing="ij")
+        return torch.stack([sum((axis + 1) * values for axis, values in enumerate(axes)), axes[0]], dim=-1)[None]
+
+    torch.testing.assert_close(resize(linear(given), wanted, spec(sites=given)), linear(wanted))
+
+
+def test_a_field_in_motion_is_periodic():
+    """Halfway between the last site and the first one lies their mean."""
+    field = torch.tensor([[0.0, 4.0], [8.0, 4.0]]).reshape(1, 2, 2, 1)
+    found = resize(field, (4, 2), moving(sites=(2, 2)))
+    assert found[0, ..., 0].tolist() == [[0, 4], [4, 4], [8, 4], [4, 4]]
+    assert resize(found, (2, 2), moving(sites=(2, 2))).equal(field)

@@ -62,7 +62,7 @@ def compare_with_solver(cfg: DictConfig, data_dir: str | None) -> dict[str, Any]
     """
     options = {"checkpoint": cfg.checkpoint, "data_dir": data_dir, "plugins": list(cfg.plugins)}
     checkpoint, data = load_run(OmegaConf.create({**options, "split": "test", "store": None, "resolution": None}))
-    generator = _generator_of(checkpoint, data)
+    generator = generator_of(checkpoint, data)
     chosen = spread(len(data.dataset("test")), cfg.samples)
     trained = _measure_trained(cfg, checkpoint, data, chosen)
     grids = _measure_grids(generator, data, chosen)
@@ -83,8 +83,12 @@ def compare_with_solver(cfg: DictConfig, data_dir: str | None) -> dict[str, Any]
     return result
 
 
-def _generator_of(checkpoint: Checkpoint, data: FieldDataModule) -> Generator:
-    """The numerical solver of a run's benchmark, with the options by which its data were made."""
+def generator_of(checkpoint: Checkpoint, data: FieldDataModule) -> Generator:
+    """The numerical solver of a run's benchmark, with the options by which its data were made.
+
+    Raises:
+        InputError: the benchmark has none, or it does not solve stored samples.
+    """
     benchmark = checkpoint.run["config"]["benchmark"]
     name = benchmark["name"]
     if not benchmark.get("generator"):
@@ -116,7 +120,11 @@ def _measure_trained(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataMod
 
 
 def _measure_grids(generator: Generator, data: FieldDataModule, chosen: Sequence[int]) -> list[Cost]:
-    """The numerical solver on each of its grids on which it solves all chosen samples, the finest first."""
+    """The numerical solver on each of its grids on which it solves all chosen samples, the finest first.
+
+    Raises:
+        InputError: it does not solve them on the grid of the data.
+    """
     first, _ = data.splits["test"]
     with Store(data.path) as store:
         require_fields(store, [*generator.drawn, *data.reader.fields])
@@ -125,7 +133,10 @@ def _measure_grids(generator: Generator, data: FieldDataModule, chosen: Sequence
     frames = data.spec.frames
     known = frames.inputs if frames else 0
     found = (_measure_grid(generator, data, stored, coarsening, known) for coarsening in generator.coarsenings)
-    return [cost for cost in found if cost is not None]
+    costs = [cost for cost in found if cost is not None]
+    if not costs or costs[0].coarsening != generator.coarsenings[0]:
+        raise InputError("the numerical solver does not solve these samples on the grid of the data", ("samples",))
+    return costs
 
 
 def _measure_grid(

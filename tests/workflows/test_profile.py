@@ -8,13 +8,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from experiments import apart, processes, profile, scaling
+from data_prep.darcy.generator import DarcyGenerator
+from experiments import apart, equal_error, processes, profile, scaling
 from experiments.app import compose_config
 from experiments.equal_error import Cost, conclude
 from experiments.processes import CommandFailed, Deadline, OutOfTime
@@ -166,6 +168,26 @@ def test_a_conclusion_is_a_sentence(change, words, capsys):
     }
     print_equal_error({**result, **change})
     assert words in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "drawn", "told"),
+    [
+        ({"name": "custom"}, (), "custom has no numerical solver to compare with"),
+        ({"name": "darcy", "generator": {"low": 1}}, (), "darcy does not solve stored samples again"),
+        ({"name": "darcy", "generator": {"low": 1}}, ("permeability",), None),
+    ],
+)
+def test_the_solver_is_that_of_the_benchmark_with_the_options_of_the_data(benchmark, drawn, told, monkeypatch):
+    monkeypatch.setattr(DarcyGenerator, "drawn", drawn)
+    checkpoint = SimpleNamespace(run={"config": {"benchmark": benchmark}})
+    recorded = {"generator": {"class": "DarcyGenerator", "resolution": 30, "low": 2.0, "equation": "none"}}
+    data = SimpleNamespace(describe=lambda: {"provenance": recorded})
+    if told is None:
+        assert equal_error.generator_of(checkpoint, data) == DarcyGenerator(resolution=30, low=2.0)
+        return
+    with pytest.raises(InputError, match=told):
+        equal_error.generator_of(checkpoint, data)
 
 
 def test_with_a_checkpoint_the_run_says_the_rest(darcy_run, command, tmp_path):

@@ -61,6 +61,10 @@ def print_details(profile: dict[str, Any]) -> None:
     console.print(slowest)
 
 
+#: A solution that differs by less is that of the data, but for rounding.
+_SAME = 1e-5
+
+
 def print_equal_error(result: dict[str, Any]) -> None:
     """A trained solver beside the grids of a numerical solver, and what follows."""
     table = Table(title=f"relative L2 error and time of {result['benchmark']}, {len(result['samples'])} test samples")
@@ -71,7 +75,8 @@ def print_equal_error(result: dict[str, Any]) -> None:
     for grid in result["solver"]:
         name = "grid of the data" if grid["coarsening"] == 1 else f"{grid['coarsening']:.3g} times coarser"
         mark = "equal error" if grid == result["equal"] else ""
-        table.add_row(f"solver, {name}", as_error(grid["error"]), as_seconds(grid["device_seconds"]), mark)
+        error = as_error(grid["error"]) if grid["error"] > _SAME else "same"
+        table.add_row(f"solver, {name}", error, as_seconds(grid["device_seconds"]), mark)
     trained = result["trained"]
     table.add_row(f"{result['model']}, trained", as_error(trained["error"]), as_seconds(trained["device_seconds"]), "")
     console.print(table)
@@ -87,8 +92,8 @@ def _conclusions(result: dict[str, Any]) -> list[str]:
         return [f"{finest}; no grid of the solver is as accurate as the trained model"]
     told = [f"{as_count(result['speed_up'])} times the speed of the solver at equal error; {finest}"]
     if result["speed_up"] <= 1:
-        return [*told, "the numerical solver is as fast at equal error: nothing pays for the data and the training"]
+        return [*told, "the numerical solver is no slower at equal error, so the data and the training never pay off"]
     if result["solves_to_break_even"] is None:
-        return [*told, "the time of the training is unknown, and so is the number of solves after which it pays"]
+        return [*told, "the time of the training is unknown, and so is the number of solves after which it pays off"]
     costs = f"data {as_seconds(result['data_seconds'])}, training {as_seconds(result['training_seconds'])}"
-    return [*told, f"pays after {as_count(result['solves_to_break_even'])} solves at equal error ({costs})"]
+    return [*told, f"pays off after {as_count(result['solves_to_break_even'])} solves at equal error ({costs})"]

@@ -147,8 +147,8 @@ def test_what_is_not_known_is_not_concluded():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"speed_up": 5.0, "solves_to_break_even": 1234.0}, "pays after 1.23 k solves at equal error"),
-        ({"speed_up": 0.5}, "the numerical solver is as fast at equal error"),
+        ({"speed_up": 5.0, "solves_to_break_even": 1234.0}, "pays off after 1.23 k solves at equal error"),
+        ({"speed_up": 0.5}, "the numerical solver is no slower at equal error"),
         ({"speed_up": 5.0}, "the time of the training is unknown"),
         ({"equal": None}, "no grid of the solver is as accurate"),
     ],

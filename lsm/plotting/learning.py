@@ -13,7 +13,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from lsm.plotting.curve import spell
 from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
 
-#: Panels side by side.
+#: At most so many panels side by side.
 _COLUMNS = 4
 
 
@@ -44,8 +44,8 @@ def draw_learning(
         reference: label of the reference.
         metric: name of the error.
     """
-    columns = min(len(panels), _COLUMNS)
-    rows = ceil(len(panels) / columns)
+    rows = ceil(len(panels) / _COLUMNS)
+    columns = ceil(len(panels) / rows)
     figure = Figure(figsize=(3.0 * columns + 0.4, 2.6 * rows + 0.5), layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).flatten()
     models = list(dict.fromkeys(model for courses in panels.values() for model in courses))

@@ -44,7 +44,8 @@ def collect(plan: Plan, progress: Progress, cfg: DictConfig) -> dict[str, Any]:
         results.append(_result(experiment, cells, summary, cfg))
         courses.append(learning_of(experiment, cells, plan.file.metric))
     methods = _chosen_methods(plan)
-    reference = cfg.budget if isinstance(cfg.budget, str) else plan.rows[0].name
+    rows = [row.name for row in plan.rows]
+    reference = cfg.budget if cfg.budget in rows else rows[0]
     return {
         "name": plan.file.name,
         "title": plan.file.title,

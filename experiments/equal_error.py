@@ -196,7 +196,6 @@ def conclude(
 
 def _training_seconds(checkpoint: Checkpoint) -> float | None:
     from lsm.checkpoint import read
+    from lsm.training.cost import recorded_cost
 
-    cost = (read(checkpoint.path).get("callbacks") or {}).get("TrainingCost") or {}
-    seconds: float | None = cost.get("device_seconds")
-    return seconds
+    return recorded_cost(read(checkpoint.path)).get("device_seconds")

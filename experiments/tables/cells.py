@@ -76,6 +76,7 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
         accept_other_code: keep runs that another revision of the code made.
     """
     from lsm.checkpoint import read
+    from lsm.training.cost import recorded_cost
 
     if not cell.last.is_file():
         return State("missing")
@@ -92,7 +93,7 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
     if other and not accept_other_code:
         return State("outdated", other)
     epochs = content["epoch"] + 1
-    seconds = content["callbacks"].get("TrainingCost", {}).get("device_seconds", 0.0)
+    seconds = recorded_cost(content).get("device_seconds", 0.0)
     if epochs < (cell.experiment.config["trainer"]["max_epochs"] or 0):
         return State("started", other, epochs, seconds)
     metrics = read_json(cell.evaluation / "metrics.json")

@@ -44,13 +44,13 @@ class Learning:
 def learning_of(experiment: Experiment, cells: Sequence[Cell], metric: str) -> Learning | None:
     """The course of finished runs of one row; None without any, or where no validation or no time was recorded."""
     from lsm.checkpoint import read
+    from lsm.training.cost import recorded_cost
 
     key, courses, durations = f"val/{metric}", [], []
     for cell in cells:
         history = read_history(cell.folder)
         courses.append([float(row.get(key, math.nan)) for row in history.values()])
-        cost = read(cell.last)["callbacks"].get("TrainingCost", {})
-        durations.append(cost.get("device_seconds", math.nan))
+        durations.append(recorded_cost(read(cell.last)).get("device_seconds", math.nan))
     epochs = min(map(len, courses), default=0)
     by_epoch = [[course[epoch] for course in courses] for epoch in range(epochs)]
     if not by_epoch or not all(math.isfinite(value) for values in [*by_epoch, durations] for value in values):

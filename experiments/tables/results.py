@@ -44,8 +44,7 @@ def collect(plan: Plan, progress: Progress, cfg: DictConfig) -> dict[str, Any]:
         results.append(_result(experiment, cells, summary, cfg))
         courses.append(learning_of(experiment, cells, plan.file.metric))
     methods = _chosen_methods(plan)
-    rows = [row.name for row in plan.rows]
-    reference = cfg.budget if cfg.budget in rows else rows[0]
+    reference = reference_of(plan, cfg.budget)
     return {
         "name": plan.file.name,
         "title": plan.file.title,
@@ -78,6 +77,12 @@ def collect(plan: Plan, progress: Progress, cfg: DictConfig) -> dict[str, Any]:
     }
 
 
+def reference_of(plan: Plan, budget: str | float | None) -> str:
+    """The row whose error the others are to reach: that of the budget if the table has it, else the first one."""
+    rows = [row.name for row in plan.rows]
+    return budget if isinstance(budget, str) and budget in rows else rows[0]
+
+
 def _errors(cell: Cell, metric: str) -> np.ndarray:
     with (cell.evaluation / "samples.csv").open(newline="") as file:
         return np.array([float(row[metric]) for row in csv.DictReader(file)])
@@ -85,9 +90,10 @@ def _errors(cell: Cell, metric: str) -> np.ndarray:
 
 def _result(experiment: Experiment, cells: Sequence[Cell], summary: Summary | None, cfg: DictConfig) -> dict[str, Any]:
     from lsm.checkpoint import read
+    from lsm.training.cost import recorded_cost
 
     method = published()["methods"].get(experiment.row.published, {})
-    costs = [read(cell.last)["callbacks"].get("TrainingCost", {}) for cell in cells]
+    costs = [recorded_cost(read(cell.last)) for cell in cells]
     return {
         "benchmark": experiment.benchmark,
         "row": experiment.row.name,

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
+
+
+def recorded_cost(content: Mapping[str, Any]) -> dict[str, float]:
+    """``seconds`` and ``device_seconds`` of the training in the content of a checkpoint; empty if it records none."""
+    return (content.get("callbacks") or {}).get("TrainingCost") or {}
 
 
 class TrainingCost(Callback):

@@ -19,7 +19,7 @@ from experiments.tables.learning import Learning, describe_learning, write_pictu
 from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share, decimals_of_pair
 from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render, settings_of
-from experiments.tables.results import published
+from experiments.tables.results import published, reference_of
 from experiments.tables.running import my_share
 from lsm.errors import InputError
 from lsm.plotting.learning import Course, draw_learning
@@ -278,6 +278,14 @@ def test_a_course_reaches_the_last_error_of_the_reference():
     assert described[1]["errors"] == (0.2, 0.09)
     assert COURSES[0].seconds_to(0.25) == 20.0
     assert COURSES[0].seconds_to(0.05) is None
+
+
+@pytest.mark.parametrize(("models", "reference"), [("[fno,lsm]", "lsm"), ("[fno]", "fno")])
+def test_the_reference_is_a_row_of_the_table(models, reference):
+    """The row of the budget need not be among those that were chosen."""
+    plan = plan_of("table=quick", "benchmarks=[darcy]", f"models={models}")
+    assert reference_of(plan, "lsm") == reference
+    assert reference_of(plan, 200) == reference_of(plan, None) == plan.rows[0].name
 
 
 def test_the_time_to_the_error_of_the_reference_is_a_column(table):

@@ -98,7 +98,6 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
 _NEEDED = {
     "generate": ("generator",),
     "convert": ("published", "generator"),
-    "profile": ("reader",),
     "import": ("reader",),
 }
 

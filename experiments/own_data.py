@@ -51,12 +51,15 @@ def is_asked(cfg: DictConfig) -> bool:
     return cfg.data.file is not None
 
 
-def complete(cfg: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, list[str], dict[str, str]]:
+def complete(
+    cfg: DictConfig, overrides: Sequence[str], name: str = "train"
+) -> tuple[DictConfig, list[str], dict[str, str]]:
     """Make the store of a file, unless it exists, and add what was found of it to the options.
 
     Args:
         cfg: the configuration with ``data.file``.
         overrides: the options as typed.
+        name: of the command's configuration.
     Returns:
         The whole configuration, the options that make it, and those of them that choose groups.
     """
@@ -77,7 +80,7 @@ def complete(cfg: DictConfig, overrides: Sequence[str]) -> tuple[DictConfig, lis
     options = [*kept.values(), *(f"{key}={as_option(value)}" for key, value in added.items())]
     _tell(path, file.layout, added)
     groups = {key: str(value) for key, value in added.items() if key in _GROUPS}
-    return compose_config("train", *options), options, groups
+    return compose_config(name, *options), options, groups
 
 
 def _overlap(key: str, other: str) -> bool:

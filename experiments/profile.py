@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from experiments import own_data
 from experiments.apart import measure_apart
 from experiments.app import check_benchmark, command
 from experiments.assemble import make_module
@@ -38,7 +39,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     """
     from lsm.profiling import profile
 
-    check_benchmark(cfg)
+    check_benchmark(cfg, "reader")
     cfg = _independent_of_sites(cfg)
     data = one_batch(cfg)
     batch = next(data.batches("train"))
@@ -107,6 +108,8 @@ def from_command_line(cfg: DictConfig) -> list[dict[str, Any]] | dict[str, Growt
         print_equal_error(result)
         console.print(f"figures: {Path(cfg.run_dir) / 'equal_error.json'}", soft_wrap=True)
         return [result]
+    if own_data.is_asked(cfg):
+        cfg, *_ = own_data.complete(cfg, list(HydraConfig.get().overrides.task), "profile")
     if cfg.sites and not isinstance(cfg.sites[0], int):
         growths = measure_growths(cfg, list(HydraConfig.get().overrides.task))
         print_growths(growths, cfg.fit_from)

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -73,6 +74,21 @@ def test_without_data_and_generator_the_missing_store_is_named(tmp_path):
     del cfg.benchmark["generator"]
     with pytest.raises(FileNotFoundError, match=r"darcy_quick\.h5 does not exist: write it with"):
         one_batch(cfg)
+
+
+def test_what_a_model_costs_on_own_data_is_measured(command, tmp_path):
+    arrays = np.random.default_rng(0).random((2, 8, 5, 6, 7, 1))
+    np.savez(tmp_path / "cubes.npz", inputs=arrays[0], targets=arrays[1])
+    own = (
+        "benchmark=custom",
+        f"data.file={tmp_path / 'cubes.npz'}",
+        f"data_dir={tmp_path}",
+        f"run_dir={tmp_path / 'a'}",
+    )
+    (result,) = command("profile", *own, "model=lsm2", "model.width=4", "warmup=1", "repeats=1", "device=cpu")
+    assert (result["benchmark"], result["sites"], result["model"]) == ("cubes", [5, 6, 7], "lsm2")
+    with pytest.raises(InputError, match="benchmark=custom takes a file of arrays"):
+        command("profile", "benchmark=custom")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from experiments.app import command
 from experiments.processes import Deadline
 from experiments.tables import running
 from experiments.tables.dry_run import describe_work
-from experiments.tables.learning import write_pictures
+from experiments.tables.pictures import write_pictures
 from experiments.tables.plan import make_plan
 from experiments.tables.render import render, write_table
 from experiments.tables.results import collect

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from experiments.tables.cells import Cell
 from experiments.tables.plan import Experiment
-from experiments.tables.render import title_of
 from lsm.training.history import read_history
 
 
@@ -78,26 +76,3 @@ def describe_learning(courses: Sequence[Learning], reference: str) -> list[dict[
         {**asdict(course), "seconds_to_reference": course.seconds_to(goals.get(course.benchmark, 0.0))}
         for course in courses
     ]
-
-
-def write_pictures(table: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw the courses of a table, a panel for each benchmark, as ``learning.png`` and ``.pdf``; nothing if there are none."""
-    from lsm.plotting import save_figure
-    from lsm.plotting.learning import Course, draw_learning
-
-    labels = {row["name"]: row["label"] for row in table["rows"]}
-    panels: dict[str, dict[str, Course]] = {}
-    goals: dict[str, float] = {}
-    for entry in table["learning"]:
-        title = title_of(entry["benchmark"])
-        course = Course(*(entry[name] for name in ("seconds", "errors", "lowest", "highest")))
-        panels.setdefault(title, {})[labels[entry["row"]]] = course
-        if entry["row"] == table["reference"]:
-            goals[title] = course.errors[-1]
-    if not panels:
-        return []
-    figure = draw_learning(panels, goals, labels[table["reference"]], table["metric"])
-    paths = [folder / f"learning.{suffix}" for suffix in ("png", "pdf")]
-    for path in paths:
-        save_figure(figure, path)
-    return paths

@@ -15,14 +15,15 @@ from experiments.app import compose_config
 from experiments.revision import code_revision
 from experiments.tables.costs import budget_seconds, epoch_seconds, within_budget
 from experiments.tables.datasets import missing_data
-from experiments.tables.learning import Learning, describe_learning, write_pictures
+from experiments.tables.learning import Learning, describe_learning
 from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share, decimals_of_pair
+from experiments.tables.pictures import write_pictures
 from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render, settings_of
 from experiments.tables.results import published, reference_of
 from experiments.tables.running import my_share
 from lsm.errors import InputError
-from lsm.plotting.learning import Course, draw_learning
+from lsm.plotting.tables import Course, Efficiency, draw_efficiency, draw_learning
 from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
 
 TABLES = sorted(path.stem for path in (ROOT / "conf/table").glob("*.yaml"))
@@ -300,10 +301,9 @@ def test_the_time_to_the_error_of_the_reference_is_a_column(table):
 
 
 def test_courses_are_drawn_in_a_panel_for_each_benchmark(table, tmp_path):
-    assert write_pictures(table, tmp_path) == []
     table["learning"] = describe_learning(COURSES, "lsm")
     paths = write_pictures(table, tmp_path)
-    assert [path.name for path in paths] == ["learning.png", "learning.pdf"]
+    assert [path.name for path in paths] == ["learning.png", "learning.pdf", "efficiency.png", "efficiency.pdf"]
     assert all(path.stat().st_size > 1000 for path in paths)
     course = Course(*(getattr(COURSES[1], name) for name in Course._fields))
     figure = draw_learning({"Darcy": {"odd": course}, "Pipe": {"odd": course}}, {"Darcy": 0.1}, "LSM", "relative_l2")
@@ -313,6 +313,27 @@ def test_courses_are_drawn_in_a_panel_for_each_benchmark(table, tmp_path):
     assert first.lines[0].get_xydata().tolist() == [[5.0, 0.2], [15.0, 0.09]]
     assert len(second.lines) == 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["odd", "end of LSM"]
+
+
+def test_of_what_nothing_is_known_no_picture_is_drawn(table, tmp_path):
+    for entry in table["results"]:
+        entry["latency_seconds"] = None
+    assert write_pictures(table, tmp_path) == []
+
+
+def test_errors_are_drawn_against_costs():
+    """The area of a marker is in proportion to the memory; one seed has no deviation."""
+    large, small = Efficiency(0.1, 4 * 2**20, 0.02, 0.001), Efficiency(0.01, 2**20, 0.01, None)
+    figure = draw_efficiency({"Darcy": {"LSM": large, "odd": small}, "Pipe": {"odd": small}}, "relative_l2")
+    first, second = figure.axes
+    dots = [line for line in first.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    assert [tuple(line.get_xydata()[0]) for line in dots] == [(100.0, 0.02), (10.0, 0.01)]
+    assert dots[0].get_markersize() == 2 * dots[1].get_markersize()
+    assert [text.get_text() for text in first.texts] == ["4", "1"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["LSM", "odd"]
+    assert {line.get_color() for line in second.lines} == {dots[1].get_color()}
+    for low, high in (first.get_xlim(), first.get_ylim(), second.get_xlim()):
+        assert high / low > 5
 
 
 # Published figures

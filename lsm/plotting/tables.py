@@ -1,0 +1,168 @@
+"""Pictures of a table of results: errors against the time of training, and against what a model costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from math import ceil, sqrt
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+
+from lsm.plotting.curve import spell
+from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+
+#: At most so many panels side by side.
+_COLUMNS = 4
+
+#: Diameter of the marker of a model that needs the most memory, in points.
+_LARGEST = 18.0
+
+#: Ratio of the ends of a logarithmic axis at the least, and to that of its points.
+_NARROWEST, _ROOM = 6.0, 2.0
+
+
+class Course(NamedTuple):
+    """Errors in the course of a training, ``(epochs,)`` each.
+
+    Args:
+        seconds: time after each epoch.
+        errors: mean over the seeds.
+        lowest: the smallest of the seeds.
+        highest: the largest of the seeds.
+    """
+
+    seconds: Sequence[float]
+    errors: Sequence[float]
+    lowest: Sequence[float]
+    highest: Sequence[float]
+
+
+class Efficiency(NamedTuple):
+    """What a trained model costs, and how large its error is.
+
+    Args:
+        latency: seconds of the prediction of one sample.
+        memory: peak memory of a training step in bytes.
+        error: mean over the seeds.
+        deviation: over the seeds; None of one seed.
+    """
+
+    latency: float
+    memory: float
+    error: float
+    deviation: float | None
+
+
+def draw_learning(
+    panels: Mapping[str, Mapping[str, Course]], goals: Mapping[str, float], reference: str, metric: str
+) -> Figure:
+    """Errors on the validation split against the time of training, both logarithmic, in a panel for each benchmark.
+
+    Args:
+        panels: for each benchmark, which is the panel's title, the course of each model by its label.
+        goals: error at the end of the reference's training, by benchmark; a dashed line marks it.
+        reference: label of the reference.
+        metric: name of the error.
+    """
+    figure, places = _panels(panels)
+    colours = _colours(panels.values())
+    for title, axes in places.items():
+        for model, course in panels[title].items():
+            _draw_course(axes, model, course, colours[model])
+        if title in goals:
+            axes.axhline(goals[title], color="0.5", linewidth=0.8, linestyle="--", label=f"end of {reference}")
+    _finish(figure, places, "time of the device, s", f"{spell(metric)}, validation")
+    return figure
+
+
+def draw_efficiency(panels: Mapping[str, Mapping[str, Efficiency]], metric: str) -> Figure:
+    """Errors on the test split against the time of a prediction, both logarithmic, in a panel for each benchmark.
+
+    The area of a marker is proportional to the peak memory of a training step; the number beside it is that memory in MiB.
+
+    Args:
+        panels: for each benchmark, which is the panel's title, the models by their labels.
+        metric: name of the error.
+    """
+    figure, places = _panels(panels)
+    colours = _colours(panels.values())
+    for title, axes in places.items():
+        most = max(model.memory for model in panels[title].values())
+        for label, model in panels[title].items():
+            _draw_model(axes, label, model, _LARGEST * sqrt(model.memory / most), colours[label])
+        _widen(axes)
+    _finish(
+        figure,
+        places,
+        "prediction of one sample, ms (beside the markers: peak memory of a training step, MiB)",
+        f"{spell(metric)}, test",
+    )
+    return figure
+
+
+def _panels(titles: Iterable[str]) -> tuple[Figure, dict[str, Axes]]:
+    """A figure with a panel for each title, in rows of equal length."""
+    titles = list(titles)
+    rows = ceil(len(titles) / _COLUMNS)
+    columns = ceil(len(titles) / rows)
+    figure = Figure(figsize=(3.0 * columns + 0.4, 2.6 * rows + 0.5), layout="constrained")
+    places = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes in places[len(titles) :]:
+        axes.set_axis_off()
+    return figure, dict(zip(titles, places, strict=False))
+
+
+def _colours(panels: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """A colour for each label, the same in all panels."""
+    labels = dict.fromkeys(label for panel in panels for label in panel)
+    return {label: f"C{index}" for index, label in enumerate(labels)}
+
+
+def _draw_course(axes: Axes, model: str, course: Course, colour: str) -> None:
+    axes.plot(course.seconds, course.errors, color=colour, linewidth=1.2, label=model)
+    axes.fill_between(course.seconds, course.lowest, course.highest, color=colour, alpha=0.2, linewidth=0)
+
+
+def _draw_model(axes: Axes, label: str, model: Efficiency, diameter: float, colour: str) -> None:
+    place = 1e3 * model.latency, model.error
+    axes.errorbar(*place, yerr=model.deviation or None, color=colour, linewidth=1.0, capsize=2)
+    axes.plot(*place, "o", color=colour, markersize=diameter, alpha=0.5, markeredgewidth=0)
+    axes.plot([], [], "o", color=colour, markersize=_LARGEST / 2, label=label)
+    axes.annotate(
+        f"{model.memory / 2**20:.0f}",
+        place,
+        (0.4 * diameter + 3, 4),
+        textcoords="offset points",
+        fontsize=TICK_SIZE - 1,
+        color=colour,
+    )
+
+
+def _widen(axes: Axes) -> None:
+    """Room around few points, enough for two labels of logarithmic axes."""
+    for name, (low, high) in {"xlim": axes.dataLim.intervalx, "ylim": axes.dataLim.intervaly}.items():
+        half = sqrt(max(_ROOM * high / low, _NARROWEST))
+        middle = sqrt(low * high)
+        axes.set(**{name: (middle / half, middle * half)})
+
+
+def _finish(figure: Figure, places: Mapping[str, Axes], across: str, up: str) -> None:
+    """Logarithmic axes, titles, and one legend for all panels."""
+    handles: dict[str, Any] = {}
+    for title, axes in places.items():
+        axes.set_title(title, fontsize=TITLE_SIZE)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
+        axes.tick_params(which="both", labelsize=TICK_SIZE)
+        axes.grid(which="major", linewidth=0.3)
+        handles |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    columns = min(len(handles), 2 * len(places) + 1)
+    figure.legend(handles.values(), handles.keys(), fontsize=TICK_SIZE, ncols=columns, loc="outside upper center")
+    figure.supxlabel(across, fontsize=LABEL_SIZE)
+    figure.supylabel(up, fontsize=LABEL_SIZE)

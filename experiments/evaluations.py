@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from lsm.comparison import Model
     from lsm.conformal import Coverage
     from lsm.data.datamodule import FieldDataModule, Split
-    from lsm.evaluation import Evaluation
+    from lsm.data.symmetry import Symmetry
+    from lsm.evaluation import Evaluation, Predictor
     from lsm.fields import FieldBatch
-    from lsm.solver import NeuralSolver
 
 
 #: Label of the mean prediction of several checkpoints.
@@ -63,8 +63,23 @@ class Evaluated:
         return self.checkpoint.run["config"]
 
 
+def predictor_of(cfg: DictConfig, checkpoint: Checkpoint) -> Predictor:
+    """What a command measures or draws of a checkpoint: the solver on ``device``, with ``transforms``."""
+    from lsm.evaluation import transformed
+
+    return transformed(
+        checkpoint.solver.eval().to(choose_device(cfg.device)), list(cfg.transforms), _symmetries(checkpoint)
+    )
+
+
+def _symmetries(checkpoint: Checkpoint) -> list[Symmetry]:
+    from lsm.data.symmetry import symmetries_of
+
+    return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"))
+
+
 def predict_sample(
-    solver: NeuralSolver, data: FieldDataModule, split: Split, index: int, device: torch.device
+    predict: Predictor, data: FieldDataModule, split: Split, index: int, device: torch.device
 ) -> tuple[FieldBatch, Tensor, float]:
     """A sample of a split, its prediction, both without a batch axis and on the CPU, and its relative L2 error."""
     import torch
@@ -74,7 +89,7 @@ def predict_sample(
 
     batch = FieldBatch.stack([data.dataset(split)[index]]).to(device)
     with torch.inference_mode():
-        prediction = solver.to(device)(batch)
+        prediction = predict(batch)
     return batch.sample(0).to("cpu"), prediction[0].cpu(), float(relative_l2(prediction, batch.targets))
 
 
@@ -82,8 +97,8 @@ def evaluate_all(cfg: DictConfig) -> dict[str, Evaluated]:
     """Evaluate each checkpoint of ``checkpoint``, by its label.
 
     Args:
-        cfg: options as of :func:`experiments.runs.load_run`, and ``device``; perhaps ``metrics``, ``transforms``, ``bands`` and
-            ``ensemble``, which adds the mean prediction of several checkpoints under this label.
+        cfg: options as of :func:`experiments.runs.load_run`, ``device``, ``transforms`` and ``bands``, ``ensemble``, which adds
+            the mean prediction of several checkpoints under this label; perhaps ``metrics``.
     """
     paths = find_checkpoints(cfg.checkpoint)
     evaluated = {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
@@ -114,7 +129,7 @@ def _evaluate_together(cfg: DictConfig, members: Sequence[Evaluated]) -> Evaluat
 
 
 def _evaluated(cfg: DictConfig, path: Path, checkpoint: Checkpoint, data: FieldDataModule, bands: Path) -> Evaluated:
-    errors = _measure(cfg, checkpoint, data)
+    errors = measure_errors(cfg, checkpoint, data)
     _require_finite(errors, data, cfg.split, cfg.get("metrics") or ["relative_l2"])
     metrics = _describe(cfg, checkpoint, data, errors)
     coverage = _coverage(cfg, checkpoint, data, bands)
@@ -125,25 +140,24 @@ def _evaluated(cfg: DictConfig, path: Path, checkpoint: Checkpoint, data: FieldD
 
 def _coverage(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, path: Path) -> Coverage | None:
     """Coverage of bands that are calibrated now, or with ``bands=null`` of those that were."""
-    if cfg.bands is False:
+    if cfg.bands is False or (cfg.bands is None and cfg.transforms):
         return None
-    if cfg.get("transforms"):
+    if cfg.transforms:
         raise InputError("bands are those of plain predictions; leave out the transforms")
     find = calibrate_bands if cfg.bands else coverage_if_calibrated
     return find(checkpoint.solver, data, path, cfg.split, choose_device(cfg.device))
 
 
-def _measure(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Evaluation:
-    from lsm.data.symmetry import symmetries_of
+def measure_errors(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Evaluation:
+    """Errors of all samples of the split that a command names, after ``transforms``."""
     from lsm.evaluation import measure
 
-    symmetries = symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"))
     with progress_bar() as progress:
         count = -(-len(data.dataset(cfg.split)) // data.batch_size)
         batches = progress.track(data.batches(cfg.split), total=count, description="batches")
         device = choose_device(cfg.device)
         return measure(
-            checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.get("transforms") or ()), symmetries
+            checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.transforms), _symmetries(checkpoint)
         )
 
 
@@ -174,7 +188,7 @@ def _describe(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, er
         "samples_digest": errors.digest,
         "epoch": checkpoint.epoch,
         "seed": config["seed"],
-        "transforms": list(cfg.get("transforms") or ()),
+        "transforms": list(cfg.transforms),
         **errors.summaries(),
         "code": code_revision(),
         "environment": describe_environment(),

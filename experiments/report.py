@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from experiments.app import command
 from experiments.device import choose_device
-from experiments.evaluations import Evaluated, evaluate_all, group_models, predict_sample
+from experiments.evaluations import Evaluated, evaluate_all, group_models, predict_sample, predictor_of
 from experiments.facts import commands_of, facts_of, subtitle_of, title_of, written
 from experiments.folders import run_of
 from experiments.runs import essence
@@ -63,9 +63,10 @@ def _painter(one: Evaluated, cfg: DictConfig) -> Callable[[int, str], Figure]:
     from lsm.plotting import Display, draw_sample
 
     display, device = Display.from_dict(one.data.display), choose_device(cfg.device)
+    predict = predictor_of(cfg, one.checkpoint)
 
     def draw(index: int, title: str) -> Figure:
-        sample, prediction, _ = predict_sample(one.checkpoint.solver, one.data, cfg.split, index, device)
+        sample, prediction, _ = predict_sample(predict, one.data, cfg.split, index, device)
         return draw_sample(one.data.spec, display, sample, prediction, title)
 
     return draw

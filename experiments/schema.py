@@ -68,6 +68,7 @@ class SplitOptions:
     data_dir: str | None
     store: str | None
     resolution: Resolution
+    transforms: Sequence[str]
     device: str
     max_sample_bytes: Positive
     plugins: Sequence[str]
@@ -79,7 +80,6 @@ class EvaluateOptions(SplitOptions):
     checkpoint: str | Names
     batch_size: Count
     metrics: Names | None
-    transforms: Sequence[str]
     bands: bool | None
     ensemble: bool
     run_dir: str

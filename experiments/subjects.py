@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from experiments.bands import band_of
 from experiments.device import choose_device
-from experiments.evaluations import predict_sample
+from experiments.evaluations import measure_errors, predict_sample, predictor_of
 from experiments.folders import find_checkpoints, labels_of, run_of
 from experiments.runs import load_run, load_trained
 from lsm.errors import InputError
@@ -20,9 +20,10 @@ from lsm.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lsm.checkpoint import Checkpoint
     from lsm.conformal import Band
     from lsm.data.datamodule import FieldDataModule
-    from lsm.evaluation import Evaluation
+    from lsm.evaluation import Evaluation, Predictor
     from lsm.fields import FieldBatch, FieldSpec
     from lsm.plotting import Display
     from lsm.solver import NeuralSolver
@@ -59,7 +60,7 @@ class Subject:
 
     Args:
         cfg: options of the command.
-        solvers: by the name of the checkpoint, all of the same fields.
+        checkpoints: the solvers by the name of the checkpoint, all of the same fields.
         data: of the first one.
         name: of the benchmark.
         run: folder of the first one's run.
@@ -67,7 +68,7 @@ class Subject:
     """
 
     cfg: DictConfig
-    solvers: dict[str, NeuralSolver]
+    checkpoints: dict[str, Checkpoint]
     data: FieldDataModule
     name: str
     run: Path
@@ -76,7 +77,12 @@ class Subject:
     @property
     def solver(self) -> NeuralSolver:
         """The first one."""
-        return next(iter(self.solvers.values()))
+        return next(iter(self.checkpoints.values())).solver
+
+    @cached_property
+    def predictors(self) -> dict[str, Predictor]:
+        """What each predicts, with the transforms that are asked for."""
+        return {label: predictor_of(self.cfg, checkpoint) for label, checkpoint in self.checkpoints.items()}
 
     @cached_property
     def display(self) -> Display:
@@ -104,24 +110,25 @@ class Subject:
         device = choose_device(self.cfg.device)
         found: dict[str, Any] = {}
         errors = []
-        for label, solver in self.solvers.items():
-            sample, prediction, error = predict_sample(solver, self.data, self.cfg.split, index, device)
+        for label, predict in self.predictors.items():
+            sample, prediction, error = predict_sample(predict, self.data, self.cfg.split, index, device)
             found[label] = prediction
-            errors.append(f"{label} {error:.4f}" if len(self.solvers) > 1 else f"{error:.4f}")
-        title = f"{self.name}, {self.cfg.split} sample {index}: relative L2 error {', '.join(errors)}"
+            errors.append(f"{label} {error:.4f}" if len(self.checkpoints) > 1 else f"{error:.4f}")
+        changed = "".join(f", {name}" for name in self.cfg.transforms)
+        title = f"{self.name}, {self.cfg.split} sample {index}{changed}: relative L2 error {', '.join(errors)}"
         predictions = found if len(found) > 1 else found.popitem()[1]
         return Drawn(self.data.spec, self.display, sample, predictions, title, self.band)
 
     def measure(self) -> tuple[Evaluation, dict[str, Spectrum]]:
         """Errors of all samples of the split, and of fields on a grid the spectra by the name of the field."""
-        from lsm.evaluation import measure
         from lsm.spectra import measure_spectra
 
-        device, batches = choose_device(self.cfg.device), self.data.batches
-        evaluation = measure(self.solver, batches(self.cfg.split), device)
+        label, checkpoint = next(iter(self.checkpoints.items()))
+        evaluation = measure_errors(self.cfg, checkpoint, self.data)
         if self.data.spec.geometry != "grid":
             return evaluation, {}
-        return evaluation, measure_spectra(self.solver, batches(self.cfg.split), self.data.spec, device)
+        batches, device = self.data.batches(self.cfg.split), choose_device(self.cfg.device)
+        return evaluation, measure_spectra(self.predictors[label], batches, self.data.spec, device)
 
 
 def load_subject(cfg: DictConfig) -> Subject:
@@ -131,15 +138,15 @@ def load_subject(cfg: DictConfig) -> Subject:
         InputError: two checkpoints predict other fields, or others sites.
     """
     paths = find_checkpoints(cfg.checkpoint)
-    solvers: dict[str, NeuralSolver] = {}
+    checkpoints: dict[str, Checkpoint] = {}
     for label, path in zip(labels_of(paths), paths, strict=True):
         one = cfg.copy()
         one.checkpoint = str(path)
-        if solvers:
-            solvers[label] = load_trained(one).solver
+        if checkpoints:
+            checkpoints[label] = load_trained(one)
         else:
-            checkpoint, data = load_run(one)
-            solvers[label], name = checkpoint.solver, checkpoint.run["config"]["benchmark"]["name"]
-        if solvers[label].spec != checkpoint.solver.spec:
+            first, data = load_run(one)
+            checkpoints[label], name = first, first.run["config"]["benchmark"]["name"]
+        if checkpoints[label].solver.spec != first.solver.spec:
             raise InputError(f"{path} predicts other fields or sites than {paths[0]}; only like models can be compared")
-    return Subject(cfg, solvers, data, name, run_of(paths[0]), band_of(cfg, checkpoint.solver))
+    return Subject(cfg, checkpoints, data, name, run_of(paths[0]), band_of(cfg, first.solver))

@@ -37,6 +37,9 @@ def _require_fit(cfg: DictConfig) -> None:
     if several and (cfg.level is not None or cfg.what != "samples"):
         asked = "level" if cfg.level is not None else f"what={cfg.what}"
         raise InputError(f"{asked} is for one checkpoint; give one, or leave it out to compare several")
+    if cfg.transforms and (cfg.level is not None or cfg.what == "latents"):
+        shown = "latents" if cfg.what == "latents" else "bands"
+        raise InputError(f"{shown} are those of plain predictions; leave out the transforms")
     if cfg.format == "vtk" and (cfg.what != "samples" or cfg.animate):
         raise InputError("format=vtk writes the fields of samples, which ParaView draws and animates itself")
     if cfg.what in ("errors", "latents", "gallery") and cfg.animate:
@@ -68,7 +71,7 @@ def draw_samples(cfg: DictConfig, subject: Subject) -> list[Path]:
         if cfg.animate:
             paths.append(_write(path.with_suffix(f".{cfg.animation}")))
             save_animation(*drawn[:5], paths[-1], cfg.animation_dpi, drawn.band)
-    curve = cfg.curve and cfg.format != "vtk" and len(subject.solvers) == 1
+    curve = cfg.curve and cfg.format != "vtk" and len(subject.checkpoints) == 1
     return paths + (_draw_curve(cfg, subject) if curve else [])
 
 

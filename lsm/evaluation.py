@@ -18,7 +18,7 @@ from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.metrics import METRICS, Metric, has_interior, parts_of
 from lsm.registry import Registry
-from lsm.resize import resize
+from lsm.resize import through_training_grid
 from lsm.solver import NeuralSolver, batch_statistics
 from lsm.statistics import bootstrap_intervals
 
@@ -71,17 +71,32 @@ def use_training_grid(predict: Predictor, solver: NeuralSolver | Ensemble, symme
     Raises:
         InputError: the sites are points without order.
     """
-    spec = solver.spec
 
     def transformed(batch: FieldBatch) -> Tensor:
-        sites = batch.inputs.shape[1:-1]
-        if tuple(sites) == spec.sites:
-            return predict(batch)
-        coords = None if batch.coords is None else resize(batch.coords, spec.sites, spec)
-        inputs, targets = (resize(field, spec.sites, spec) for field in (batch.inputs, batch.targets))
-        return resize(predict(replace(batch, inputs=inputs, targets=targets, coords=coords)), sites, spec)
+        def solve(inputs: Tensor, targets: Tensor, coords: Tensor | None) -> Tensor:
+            return predict(replace(batch, inputs=inputs, targets=targets, coords=coords))
+
+        return through_training_grid(solve, (batch.inputs, batch.targets, batch.coords), solver.spec)
 
     return transformed
+
+
+def transformed(
+    solver: NeuralSolver | Ensemble, transforms: Sequence[str] = (), symmetries: Sequence[Symmetry] = ()
+) -> Predictor:
+    """The predictions ``(b, *sites, c_out)`` of a solver after transforms.
+
+    Args:
+        solver: the solver, or several as one.
+        transforms: names of :data:`TRANSFORMS`, applied one after the other.
+        symmetries: those of the benchmark, for transforms that use them.
+    Raises:
+        InputError: a name is unknown, or a transform does not suit these fields.
+    """
+    predict: Predictor = solver
+    for name in transforms:
+        predict = TRANSFORMS[name](predict, solver, symmetries)
+    return predict
 
 
 #: Errors with one number per sample that are reported where they are defined.
@@ -178,14 +193,12 @@ def measure(
         batches: samples with their truth, ``(b, *sites, c)`` in physical units, at any resolution that the solver takes.
         device: where to compute.
         metrics: names of :data:`lsm.metrics.METRICS`; by default those of :func:`standard_metrics`.
-        transforms: names of :data:`TRANSFORMS`, applied one after the other.
-        symmetries: those of the benchmark, for transforms that use them.
+        transforms: of the predictions, see :func:`transformed`.
+        symmetries: those of the benchmark.
     Raises:
         InputError: a name is unknown, a metric is not defined for these fields, or there are no batches.
     """
-    predict: Predictor = solver.eval().to(device)
-    for name in transforms:
-        predict = TRANSFORMS[name](predict, solver, symmetries)
+    predict = transformed(solver.eval().to(device), transforms, symmetries)
     waiting = iter(batches)
     first = next(waiting, None)
     if first is None:

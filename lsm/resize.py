@@ -1,8 +1,8 @@
-"""Fields on another number of sites of the same grid."""
+"""Fields on another number of sites of the same grid, and predictions for them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -39,3 +39,22 @@ def resize(field: Tensor, sites: Sequence[int], spec: FieldSpec) -> Tensor:
         values, sizes = functional.pad(values, (0, 1) * len(sites), mode="circular"), torch.Size(n + 1 for n in sites)
     values = functional.interpolate(values, size=sizes, mode=_MODES[len(sites)], align_corners=True)
     return crop(values, torch.Size(sites)).movedim(1, -1)
+
+
+def through_training_grid(solve: Callable[..., Tensor], fields: Sequence[Tensor | None], spec: FieldSpec) -> Tensor:
+    """What ``solve(*fields)`` gives on the grid of the training, interpolated to the sites of the fields.
+
+    Args:
+        solve: maps fields on the grid of the training to one, ``(b, *spec.sites, c)``.
+        fields: ``(b, *sites, c)`` each, or None; they are interpolated unless they are on that grid.
+        spec: what the fields are.
+    Returns:
+        ``(b, *sites, c)``.
+    Raises:
+        InputError: the sites are points without order.
+    """
+    sites = next(field.shape[1:-1] for field in fields if field is not None)
+    if tuple(sites) == spec.sites:
+        return solve(*fields)
+    there = (None if field is None else resize(field, spec.sites, spec) for field in fields)
+    return resize(solve(*there), sites, spec)

@@ -18,7 +18,7 @@ from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
 from lsm.model import MODELS, MultiscaleModel, require_ragged
 from lsm.registry import check_options
-from lsm.resize import resize
+from lsm.resize import through_training_grid
 from lsm.rollout import rollout
 
 
@@ -264,11 +264,7 @@ class NeuralSolver(nn.Module):
         Raises:
             InputError: the sites are points without order.
         """
-        sites = inputs.shape[1:-1]
-        if tuple(sites) == self.spec.sites:
-            return self.solve(inputs, coords, *rest)
-        there = [None if field is None else resize(field, self.spec.sites, self.spec) for field in (inputs, coords)]
-        return resize(self.solve(*there, *rest), sites, self.spec)  # type: ignore[arg-type]
+        return through_training_grid(lambda *fields: self.solve(*fields, *rest), (inputs, coords), self.spec)
 
     def _in_batches(
         self, solve: Callable[..., Tensor], tensors: Sequence[Tensor | None], batch_size: int | None

@@ -173,6 +173,7 @@ def test_pictures_do_not_replace_one_another(run, command, other_store):
         ([f"checkpoint={run}"], "figures"),
         ([f"checkpoint={run / 'checkpoints/last.ckpt'}"], "figures_last"),
         ([f"checkpoint={run}", f"store={other_store}", "resolution=25"], "figures_other_25"),
+        ([f"checkpoint={run}", "transforms=[symmetry_average]"], "figures_symmetry_average"),
     ):
         pictures = command("visualize", *options, "device=cpu", "dpi=30", "curve=false")
         assert pictures == [run / folder / f"test_000{index}.png" for index in range(3)]
@@ -355,7 +356,7 @@ def test_a_checkpoint_without_its_run_has_no_learning_curve(run, command, tmp_pa
     assert picture.name == "test_0000.png"
 
 
-def test_another_resolution_than_in_training(darcy_store, command, tmp_path):
+def test_another_resolution_than_in_training(darcy_store, command, tmp_path, capsys):
     """A model normalised by channel takes any grid; one normalised by site says why not."""
     folder = tmp_path / "run"
     command("train", *tiny_training(darcy_store, folder), "trainer.max_epochs=1")
@@ -372,6 +373,18 @@ def test_another_resolution_than_in_training(darcy_store, command, tmp_path):
     assert float(rows_of(tmp_path / "fine")[0]["relative_l2"]) == pytest.approx(float(error), rel=1e-5)
     picture, _ = command("visualize", *options, "samples=[0]", "dpi=50")
     assert picture.is_file()
+    transforms = "transforms=[training_grid]"
+    interpolated = command("evaluate", *options, transforms)["relative_l2"]["mean"]
+    assert interpolated != metrics["relative_l2"]["mean"]
+    page = command("report", *options[:2], "resolution=25", transforms, "dpi=30")
+    assert page == folder / "report/test_25_training_grid.html"
+    assert f"{interpolated:.4f}" in page.read_text()
+    capsys.readouterr()
+    command("visualize", *options, transforms, "samples=[0]", "dpi=30")
+    assert f"{float(rows_of(tmp_path / 'fine')[0]['relative_l2']):.4f}" in capsys.readouterr().out
+    for option in ("what=latents", "level=0.9"):
+        with pytest.raises(InputError, match="of plain predictions; leave out the transforms"):
+            command("visualize", *options, transforms, option)
     with pytest.raises(InputError, match="14 sites along x are no even selection"):
         command("evaluate", *options[:-1], "resolution=14")
 

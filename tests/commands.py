@@ -41,7 +41,7 @@ def _server() -> subprocess.Popen[str]:
     """The process that forks commands, see ``forked_commands.py``; it ends with the tests."""
     command = [sys.executable, str(ROOT / "tests/workflows/forked_commands.py")]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment_of(), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command, cwd=ROOT, env=environment_of(ROOT / "tests"), text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
 
 

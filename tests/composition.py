@@ -1,4 +1,5 @@
-"""Hydra's compositions of ``conf/``, each computed once: one takes longer than a short training, and tests repeat them."""
+"""Hydra's compositions of ``conf/``, each computed once, and its files, each read once: a composition takes longer than a short
+training, and tests repeat them."""
 
 from __future__ import annotations
 
@@ -7,7 +8,10 @@ import re
 from typing import Any
 
 import hydra
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import config_dir
@@ -17,6 +21,9 @@ _PLACES = frozenset(("data.path", "data_dir", "run_dir", "store", "checkpoint", 
 
 compose_anew = hydra.compose
 _known: dict[tuple[Any, ...], bytes] = {}
+
+load_anew = ConfigRepository.load_config
+_files: dict[tuple[str, str], bytes] = {}
 
 
 def compose_once(name: str, overrides: list[str], return_hydra_config: bool = False) -> DictConfig:
@@ -39,8 +46,23 @@ def compose_once(name: str, overrides: list[str], return_hydra_config: bool = Fa
     return cfg
 
 
+def load_once(repository: ConfigRepository, config_path: str) -> ConfigResult | None:
+    """As Hydra's ``ConfigRepository.load_config``; of those files that do not change, each is read and parsed once."""
+    source = repository._find_object_source(config_path, ObjectType.CONFIG)
+    if source is None or not _changes_never(source.provider, source.path):
+        return load_anew(repository, config_path)
+    file = (source.path, config_path)
+    if file not in _files:
+        _files[file] = pickle.dumps(load_anew(repository, config_path))
+    loaded: ConfigResult = pickle.loads(_files[file])
+    return loaded
+
+
 def _is_unchanging() -> bool:
-    """Whether all files come from ``conf/`` of this checkout or from Hydra; those that a test writes may change."""
     search_path = GlobalHydra.instance().config_loader().get_search_path().get_path()
-    paths = {item.path for item in search_path if item.provider not in ("hydra", "schema")}
-    return paths <= {f"file://{config_dir()}", str(config_dir())}
+    return all(_changes_never(item.provider, item.path) for item in search_path)
+
+
+def _changes_never(provider: str | None, path: str | None) -> bool:
+    """Whether files come from ``conf/`` of this checkout or from Hydra; those that a test writes may change."""
+    return provider in ("hydra", "schema") or path in (f"file://{config_dir()}", str(config_dir()))

@@ -18,7 +18,8 @@ import hydra
 import numpy as np
 import pytest
 import torch
-from composition import compose_once
+from composition import compose_once, load_once
+from hydra._internal.config_repository import ConfigRepository
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from toy_generators import ToyGenerator
@@ -89,6 +90,7 @@ def run_command(name: str, *overrides: str) -> Any:
 def _each_composition_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hydra, "compose", compose_once)
+        patch.setattr(ConfigRepository, "load_config", load_once)
         yield
 
 

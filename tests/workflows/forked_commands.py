@@ -15,7 +15,10 @@ import sys
 import tempfile
 import traceback
 
-from experiments.app import compose_config
+from composition import load_once
+from hydra._internal.config_repository import ConfigRepository
+
+from experiments.app import compose_config, config_dir
 
 HEAVY = (
     "torch",
@@ -78,7 +81,10 @@ def answer(folder: str, name: str, options: list[str]) -> tuple[int, str, str]:
 def main() -> None:
     for module in HEAVY:
         importlib.import_module(module)
-    compose_config("train", "benchmark=darcy", "preset=quick")  # what Hydra's parsers keep is shared, too
+    ConfigRepository.load_config = load_once
+    for primary in sorted(config_dir().glob("*.yaml")):  # files and what Hydra's parsers keep are shared, too
+        if "defaults" in primary.read_text():
+            compose_config(primary.stem)
     gc.freeze()  # what is imported is shared by all forks; collecting it would copy it
     for line in sys.stdin:
         print(json.dumps(answer(*json.loads(line))), flush=True)

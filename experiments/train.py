@@ -78,7 +78,8 @@ def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = 
     import pytorch_lightning as pl
     from pytorch_lightning.utilities import rank_zero_only
 
-    _check_backend(cfg.compile)
+    if cfg.compile is not None:
+        _check_backend(cfg.compile)
     _quieten_lightning()
     pl.seed_everything(cfg.seed, verbose=False)
     data = make_datamodule(config)
@@ -88,7 +89,7 @@ def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = 
     rank_zero_only(_write_record)(start.record["config"], data.describe(), folder)
     trainer = make_trainer(cfg, folder, data.has_validation, time_limit, start.content)
     module = make_module(cfg, data, lambda: trainer.estimated_stepping_batches, start.record)
-    if cfg.compile:
+    if cfg.compile is not None:
         module.solver.model.compile(backend=cfg.compile)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     summary = f"{cfg.benchmark.name}, {cfg.model.name}: {parameters:,} parameters, {len(data.dataset('train'))} training samples"
@@ -118,11 +119,11 @@ def _signals_passed_on(folder: Path) -> Iterator[None]:
         raise (KeyboardInterrupt if by_hand else Terminated) from error
 
 
-def _check_backend(backend: str | None) -> None:
+def _check_backend(backend: str) -> None:
     import torch
 
-    backends = tuple(torch.compiler.list_backends(exclude_tags=()))
-    check_value("compile", backend, Literal[backends] | None)  # type: ignore[valid-type]
+    backends = tuple(torch.compiler.list_backends(exclude_tags=()))  # imports them, which takes half a second
+    check_value("compile", backend, Literal[backends])  # type: ignore[valid-type]
 
 
 def _quieten_lightning() -> None:

@@ -65,9 +65,9 @@ class Evaluated:
 
 def predictor_of(cfg: DictConfig, checkpoint: Checkpoint) -> Predictor:
     """What a command measures or draws of a checkpoint: the solver on ``device``, with ``transforms``."""
-    from lsm.evaluation import transformed
+    from lsm.evaluation import with_transforms
 
-    return transformed(
+    return with_transforms(
         checkpoint.solver.eval().to(choose_device(cfg.device)), list(cfg.transforms), _symmetries(checkpoint)
     )
 

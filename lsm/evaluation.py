@@ -81,7 +81,7 @@ def use_training_grid(predict: Predictor, solver: NeuralSolver | Ensemble, symme
     return transformed
 
 
-def transformed(
+def with_transforms(
     solver: NeuralSolver | Ensemble, transforms: Sequence[str] = (), symmetries: Sequence[Symmetry] = ()
 ) -> Predictor:
     """The predictions ``(b, *sites, c_out)`` of a solver after transforms.
@@ -193,12 +193,12 @@ def measure(
         batches: samples with their truth, ``(b, *sites, c)`` in physical units, at any resolution that the solver takes.
         device: where to compute.
         metrics: names of :data:`lsm.metrics.METRICS`; by default those of :func:`standard_metrics`.
-        transforms: of the predictions, see :func:`transformed`.
+        transforms: of the predictions, see :func:`with_transforms`.
         symmetries: those of the benchmark.
     Raises:
         InputError: a name is unknown, a metric is not defined for these fields, or there are no batches.
     """
-    predict = transformed(solver.eval().to(device), transforms, symmetries)
+    predict = with_transforms(solver.eval().to(device), transforms, symmetries)
     waiting = iter(batches)
     first = next(waiting, None)
     if first is None:

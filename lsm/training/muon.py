@@ -6,7 +6,7 @@ Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks"
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -20,18 +20,36 @@ _QUINTIC = (3.4445, -4.7750, 2.0315)
 _STEP_SIZE = 0.2
 
 
-def orthogonalise(matrix: Tensor, steps: int = 5) -> Tensor:
-    """A matrix ``(n, m)`` with about the same singular vectors, and singular values between 0.7 and 1.2.
+def orthogonalise(matrices: Sequence[Tensor], steps: int = 5) -> list[Tensor]:
+    """Matrices ``(n, m)``, not all of one size, with about the same singular vectors, and singular values between 0.7 and 1.2.
 
-    Newton-Schulz iteration ``X <- a X + (b A + c A^2) X`` with ``A = X X^T``, for a matrix of no vanishing singular values.
+    Newton-Schulz iteration ``X <- (a + b X X^T + c (X X^T)^2) X``, for matrices of no vanishing singular values. All its factors
+    are polynomials in ``X X^T`` of the given ``X``: they are multiplied first, for all matrices with as many rows at once.
     """
-    a, b, c = _QUINTIC
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
-    wide = wide / (wide.norm() + 1e-7)
-    for _ in range(steps):
-        square = wide @ wide.T
-        wide = a * wide + (b * square + c * square @ square) @ wide
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    wide = [matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T for matrix in matrices]
+    wide = [matrix / (matrix.norm() + 1e-7) for matrix in wide]
+    found: dict[int, Tensor] = {}
+    for rows in {len(matrix) for matrix in wide}:
+        alike = [index for index, matrix in enumerate(wide) if len(matrix) == rows]
+        factors = _polynomial(torch.stack([wide[index] @ wide[index].T for index in alike]), steps)
+        found |= {index: factor @ wide[index] for index, factor in zip(alike, factors, strict=True)}
+    return [found[i] if found[i].shape == matrix.shape else found[i].T for i, matrix in enumerate(matrices)]
+
+
+def _polynomial(grams: Tensor, steps: int) -> Tensor:
+    """The product of all factors of the iteration, from ``X X^T``: ``(k, n, n)`` to ``(k, n, n)``."""
+    identity = torch.eye(grams.shape[-1], dtype=grams.dtype, device=grams.device)
+
+    def factor_of(grams: Tensor) -> Tensor:
+        a, b, c = _QUINTIC
+        return torch.baddbmm(a * identity + b * grams, grams, grams, alpha=c)
+
+    product = factor = factor_of(grams)
+    for _ in range(steps - 1):
+        grams = factor @ grams @ factor
+        factor = factor_of(grams)
+        product = factor @ product
+    return product
 
 
 class Muon(Optimizer):
@@ -68,27 +86,45 @@ class Muon(Optimizer):
         with torch.enable_grad():
             loss = None if closure is None else closure()
         for group in self.param_groups:
-            update = self._orthogonal_update if group["orthogonal"] else self._adam_update
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                    parameter.sub_(group["lr"] * update(parameter, parameter.grad, group))
+            parameters = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if parameters:
+                find_updates = self._orthogonal_updates if group["orthogonal"] else self._adam_updates
+                updates = find_updates(parameters, group)
+                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(parameters, updates, alpha=-group["lr"])
         return loss
 
-    def _orthogonal_update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        state, momentum = self.state[parameter], group["betas"][0]
-        mean = state.setdefault("momentum", torch.zeros_like(parameter))
-        mean.lerp_(gradient, 1 - momentum)
-        matrix = torch.lerp(gradient, mean, momentum).flatten(1)
-        return _STEP_SIZE * max(matrix.shape) ** 0.5 * orthogonalise(matrix).reshape(parameter.shape)
+    def _kept(self, name: str, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+        """A tensor of the state of each parameter; zero at first."""
+        states = [self.state[parameter] for parameter in parameters]
+        return [state.setdefault(name, torch.zeros_like(p)) for state, p in zip(states, parameters, strict=True)]
 
-    def _adam_update(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> Tensor:
-        state, (first, second) = self.state[parameter], group["betas"]
-        mean = state.setdefault("momentum", torch.zeros_like(parameter))
-        squares = state.setdefault("squares", torch.zeros_like(parameter))
-        # The schedule changes the momentum: the weights of past gradients sum to these shares.
-        state["share"] = state.get("share", 0.0) * first + 1 - first
-        state["square_share"] = state.get("square_share", 0.0) * second + 1 - second
-        mean.lerp_(gradient, 1 - first)
-        squares.lerp_(gradient.square(), 1 - second)
-        return mean / state["share"] / ((squares / state["square_share"]).sqrt() + group["eps"])
+    def _share(self, name: str, parameters: Sequence[nn.Parameter], decay: float) -> list[float]:
+        """The sum of the weights of past gradients in a mean; the schedule may change the decay."""
+        states = [self.state[parameter] for parameter in parameters]
+        for state in states:
+            state[name] = state.get(name, 0.0) * decay + 1 - decay
+        return [state[name] for state in states]
+
+    def _orthogonal_updates(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
+        momentum, gradients = group["betas"][0], _gradients(parameters)
+        means = self._kept("momentum", parameters)
+        torch._foreach_lerp_(means, gradients, 1 - momentum)
+        matrices = [matrix.flatten(1) for matrix in torch._foreach_lerp(gradients, means, momentum)]
+        return [
+            (_STEP_SIZE * max(matrix.shape) ** 0.5 * matrix).reshape(parameter.shape)
+            for matrix, parameter in zip(orthogonalise(matrices), parameters, strict=True)
+        ]
+
+    def _adam_updates(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
+        (first, second), gradients = group["betas"], _gradients(parameters)
+        means, squares = self._kept("momentum", parameters), self._kept("squares", parameters)
+        torch._foreach_lerp_(means, gradients, 1 - first)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
+        sizes = torch._foreach_sqrt(torch._foreach_div(squares, self._share("square_share", parameters, second)))
+        torch._foreach_add_(sizes, group["eps"])
+        return list(torch._foreach_div(torch._foreach_div(means, self._share("share", parameters, first)), sizes))
+
+
+def _gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]

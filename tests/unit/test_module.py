@@ -88,7 +88,7 @@ def test_an_unrolling_is_told_how_much_of_the_training_is_done(epochs, done):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize("fused", [False, True])
 def test_gradients_are_clipped_in_every_precision(precision, fused):
-    """recipe=modern has a fused optimiser and clips, and Lightning itself refuses both together in bfloat16."""
+    """A fused optimiser with clipped gradients: Lightning itself refuses both together in bfloat16."""
     module = make(make_optimizer=lambda named: torch.optim.SGD((value for _, value in named), lr=1.0, fused=fused))
     before = [value.detach().clone() for value in module.solver.parameters()]
     trainer = pl.Trainer(

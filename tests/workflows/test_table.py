@@ -128,7 +128,7 @@ def test_a_table_is_made_of_ordinary_runs_and_holds_what_they_hold(whole):
         assert course["seconds"][0] == pytest.approx(course["seconds"][1] / 2)
     files = sorted(path.name for path in (whole / "runs").glob("*.*"))
     assert files == [
-        *("learning.pdf", "learning.png"),
+        *("efficiency.pdf", "efficiency.png", "learning.pdf", "learning.png"),
         *("table.csv", "table.html", "table.json", "table.md", "table.tex"),
     ]
     with (whole / "runs/table.csv").open(newline="") as file:

@@ -92,7 +92,7 @@ def draw_efficiency(panels: Mapping[str, Mapping[str, Efficiency]], metric: str)
         most = max(model.memory for model in panels[title].values())
         for label, model in panels[title].items():
             _draw_model(axes, label, model, _LARGEST * sqrt(model.memory / most), colours[label])
-        _widen(axes)
+        _widen(axes, list(panels[title].values()))
     _finish(
         figure,
         places,
@@ -140,9 +140,12 @@ def _draw_model(axes: Axes, label: str, model: Efficiency, diameter: float, colo
     )
 
 
-def _widen(axes: Axes) -> None:
-    """Room around few points, enough for two labels of logarithmic axes."""
-    for name, (low, high) in {"xlim": axes.dataLim.intervalx, "ylim": axes.dataLim.intervaly}.items():
+def _widen(axes: Axes, models: Sequence[Efficiency]) -> None:
+    """Room around few points, enough for two labels of logarithmic axes; a deviation above the mean ends at the lower limit."""
+    tops = [model.error + (model.deviation or 0.0) for model in models]
+    ranges = {"xlim": [1e3 * model.latency for model in models], "ylim": [*(model.error for model in models), *tops]}
+    for name, values in ranges.items():
+        low, high = min(values), max(values)
         half = sqrt(max(_ROOM * high / low, _NARROWEST))
         middle = sqrt(low * high)
         axes.set(**{name: (middle / half, middle * half)})

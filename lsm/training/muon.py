@@ -96,8 +96,10 @@ class Muon(Optimizer):
 
     def _kept(self, name: str, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
         """A tensor of the state of each parameter; zero at first."""
-        states = [self.state[parameter] for parameter in parameters]
-        return [state.setdefault(name, torch.zeros_like(p)) for state, p in zip(states, parameters, strict=True)]
+        for parameter in parameters:
+            if name not in self.state[parameter]:
+                self.state[parameter][name] = torch.zeros_like(parameter)
+        return [self.state[parameter][name] for parameter in parameters]
 
     def _share(self, name: str, parameters: Sequence[nn.Parameter], decay: float) -> list[float]:
         """The sum of the weights of past gradients in a mean; the schedule may change the decay."""

@@ -26,6 +26,14 @@ def test_singular_values_become_about_one_and_vectors_stay(shape):
     assert 0.6 < on_vectors.diag().min() <= on_vectors.diag().max() < 1.3
 
 
+def test_matrices_of_many_sizes_are_as_if_each_were_alone():
+    """Wide and tall ones with as many rows are one product."""
+    shapes = {"a": (4, 9), "b": (3, 5), "c": (9, 4), "d": (4, 4), "e": (4, 9), "f": (1, 6)}
+    matrices = [matrix.detach() for matrix in named(**shapes).values()]
+    for matrix, found in zip(matrices, orthogonalise(matrices), strict=True):
+        torch.testing.assert_close(found, orthogonalise([matrix])[0])
+
+
 def test_a_kernel_is_a_matrix_and_its_step_has_adams_size():
     parameters = named(conv_weight=(6, 4, 3, 3))
     weight, before = parameters["conv.weight"], parameters["conv.weight"].detach().clone()

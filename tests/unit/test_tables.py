@@ -336,6 +336,16 @@ def test_errors_are_drawn_against_costs():
         assert high / low > 5
 
 
+def test_seeds_that_differ_by_more_than_their_mean_are_drawn(tmp_path):
+    """Their interval reaches below zero, which a logarithmic axis does not have."""
+    wild, calm = Efficiency(0.1, 2**20, 0.1, 0.17), Efficiency(0.1, 2**20, 0.01, 0.001)
+    figure = draw_efficiency({"Darcy": {"LSM": wild, "odd": calm}}, "relative_l2")
+    figure.savefig(tmp_path / "efficiency.png")
+    low, high = figure.axes[0].get_ylim()
+    assert 0 < low < 0.01
+    assert high > 0.27
+
+
 # Published figures
 
 

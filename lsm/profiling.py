@@ -133,7 +133,7 @@ def prediction(solver: NeuralSolver, batch: FieldBatch, precision: str = "32-tru
 
     def predict() -> Tensor:
         solver.eval()
-        with context(), torch.inference_mode():
+        with context(), torch.no_grad():  # normalised weights (F-FNO) cannot be counted in inference mode
             return solver(batch)
 
     return predict

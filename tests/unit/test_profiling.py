@@ -19,10 +19,12 @@ from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
 from lsm.flops import count_flops, split_flops
 from lsm.losses import WeightedSum
+from lsm.model import MODELS
 from lsm.profiling import (
     PeakMemory,
     matrix_peak,
     precision_context,
+    prediction,
     profile,
     resident_memory,
     slowest_operations,
@@ -258,3 +260,10 @@ def test_a_profile_is_complete_and_consistent(batch):
         3 * counts["training_per_sample"] / found["step"]["device_seconds"] / found["matrix_peak"]
     )
     assert len(found["slowest"]) == 3
+
+
+@pytest.mark.parametrize("family", MODELS.names())
+def test_the_flops_of_a_prediction_are_counted_for_every_family(family, batch):
+    solver = build_solver({"model": {"name": family}}, SPEC)
+    solver.fit_normalizers(lambda: [batch])
+    assert flops(prediction(solver, batch)) > 0

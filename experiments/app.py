@@ -25,6 +25,7 @@ from experiments.help import asks_for_help, help_text
 from experiments.mistakes import mistakes_reported
 from experiments.schema import check_schema
 from lsm.errors import InputError, explained
+from lsm.process_memory import keep_freed_memory
 
 folders.register_resolvers()
 
@@ -86,6 +87,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
         def guarded(cfg: DictConfig) -> Any:
             with mistakes_reported(show_all):
                 check(name, cfg)
+                keep_freed_memory()
                 return getattr(import_module(module), function)(cfg)
 
         with mistakes_reported(show_all):

@@ -15,6 +15,7 @@ _WITHOUT_EFFECT = (
     "plotting/",
     "report/",
     "profiling.py",
+    "process_memory.py",
     "scaling.py",
     "flops.py",
     "progress.py",

@@ -119,7 +119,7 @@ def _require_memory(growth: Growth, sites: Sequence[int]) -> None:
     Raises:
         CommandFailed: its expected peak, in proportion to the sites of the size before, exceeds what is available.
     """
-    from lsm.profiling import available_memory
+    from lsm.process_memory import available_memory
 
     last = growth.profiles[-1] if growth.profiles else None
     available = available_memory()

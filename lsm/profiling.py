@@ -6,16 +6,14 @@ training. This module knows no configuration and no file.
 
 from __future__ import annotations
 
-import ctypes
 import math
 import os
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,16 +23,11 @@ from torch import Tensor
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
 from lsm.flops import count_flops, split_flops
+from lsm.process_memory import PeakMemory
 from lsm.solver import NeuralSolver
 from lsm.training.module import SolverModule
 
 Call = Callable[[], Any]
-
-#: Where Linux reports the memory of this process.
-PROCESS_STATUS = Path("/proc/self/status")
-
-#: Where Linux reports the memory of the machine.
-MACHINE_STATUS = Path("/proc/meminfo")
 
 #: Types of the numbers in matrix products, by the name of the precision.
 PRECISIONS = {"32-true": (torch.float32,), "bf16-mixed": (torch.float32, torch.bfloat16)}
@@ -137,67 +130,6 @@ def prediction(solver: NeuralSolver, batch: FieldBatch, precision: str = "32-tru
             return solver(batch)
 
     return predict
-
-
-# Memory
-
-
-class PeakMemory:
-    """Peak of the memory in use beyond what is in use now.
-
-    On a CUDA device that of its tensors; on a CPU that of the resident memory of the whole process, which Linux alone reports.
-
-    Args:
-        device: the device.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._before: int | None = None
-        self._mark = 0
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-            self._before = torch.cuda.memory_allocated(device)
-        elif device.type == "cpu":
-            _return_freed_memory()
-            with suppress(OSError):  # resets the recorded peak; some sandboxes accept it without effect
-                Path("/proc/self/clear_refs").write_text("5")
-            self._before, self._mark = resident_memory() or (None, 0)
-
-    def read(self) -> int | None:
-        """Bytes; None if they are unknown: the system reports none, or the recorded peak did not rise and may be older."""
-        if self._before is None:
-            return None
-        if self._device.type == "cuda":
-            return torch.cuda.max_memory_allocated(self._device) - self._before
-        _, peak = resident_memory() or (0, 0)
-        return peak - self._before if peak > self._mark else None
-
-
-def _return_freed_memory() -> None:
-    """Return to the system what the process has freed; a C library that keeps it reuses it, and no use of it is seen."""
-    with suppress(AttributeError, OSError, TypeError):  # only glibc has this function
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def resident_memory() -> tuple[int, int] | None:
-    """Resident memory of this process and its recorded peak in bytes; None where the system does not report them."""
-    sizes = _read_sizes(PROCESS_STATUS, "VmRSS", "VmHWM")
-    return None if sizes is None else (sizes[0], sizes[1])
-
-
-def available_memory() -> int | None:
-    """Main memory of the machine in bytes that programs can still take; None where the system does not report it."""
-    sizes = _read_sizes(MACHINE_STATUS, "MemAvailable")
-    return None if sizes is None else sizes[0]
-
-
-def _read_sizes(report: Path, *names: str) -> list[int] | None:
-    """Entries of a report of Linux in bytes; None where one is missing."""
-    if not report.is_file():
-        return None
-    lines = dict(line.split(":", 1) for line in report.read_text().splitlines() if ":" in line)
-    return [int(lines[name].split()[0]) * 1024 for name in names] if lines.keys() >= set(names) else None
 
 
 # The machine

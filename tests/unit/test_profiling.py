@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -21,12 +18,10 @@ from lsm.flops import count_flops, split_flops
 from lsm.losses import WeightedSum
 from lsm.model import MODELS
 from lsm.profiling import (
-    PeakMemory,
     matrix_peak,
     precision_context,
     prediction,
     profile,
-    resident_memory,
     slowest_operations,
     time_calls,
     training_step,
@@ -169,67 +164,6 @@ def test_timings_are_those_of_the_repetitions(warmup, monkeypatch):
     timing = time_calls(clock.call, CPU, warmup, repeats=3)
     assert (timing.fastest, timing.seconds, timing.slowest, timing.first) == (1.0, 2.5, 3.0, 9.0)
     assert timing.device_seconds == 1.25
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "expected"),
-    [
-        ((300, 300), (310, 400), 100),
-        ((300, 900), (310, 900), None),  # the peak is older: its reset had no effect
-        ((300, 900), (310, 950), 650),  # the same, but the peak rose
-        ((300, 300), (200, 300), None),  # the system took pages meanwhile
-        (None, None, None),
-    ],
-)
-def test_a_peak_that_did_not_rise_is_unknown(start, end, expected, tmp_path, monkeypatch):
-    """Resident memory and its recorded peak in kB when measuring starts and ends."""
-    status = tmp_path / "status"
-    monkeypatch.setattr(profiling, "PROCESS_STATUS", status)
-
-    def report(sizes) -> None:
-        if sizes:
-            status.write_text(f"Name:\tpython: 3\nVmHWM:\t {sizes[1]} kB\nVmRSS:\t {sizes[0]} kB\n")
-
-    report(start)
-    memory = PeakMemory(CPU)
-    report(end)
-    assert memory.read() == (None if expected is None else expected * 1024)
-
-
-def in_a_fork(call) -> dict:
-    """What a call returns in a new process, whose recorded peak of memory is its own even where none can be reset."""
-    receiver, sender = os.pipe()
-    child = os.fork()
-    if not child:
-        try:
-            os.write(sender, json.dumps(call()).encode())
-        finally:
-            os._exit(0)
-    os.close(sender)
-    with os.fdopen(receiver, "rb") as stream:
-        found = stream.read()
-    os.waitpid(child, 0)
-    return json.loads(found)
-
-
-@pytest.mark.skipif(resident_memory() is None, reason="this system does not report the peak of a process")
-def test_the_peak_of_memory_is_seen_after_it_was_freed():
-    """Also where the process has freed as much before, which the C library keeps for it."""
-
-    def measure() -> dict:
-        blocks = [np.ones(60_000, np.uint8) for _ in range(3000)]  # 180 MB, too small to be mapped one by one
-        last = blocks[-1]  # after which the heap cannot shrink
-        del blocks
-        memory = PeakMemory(CPU)
-        now, mark = resident_memory()
-        size = 100_000_000 + mark - now  # above an older peak
-        np.ones(size, np.uint8)  # not PyTorch, whose threads do not survive a fork
-        peak = memory.read()
-        return {"excess": peak - size, "next": PeakMemory(CPU).read(), "kept": last.size}
-
-    found = in_a_fork(measure)
-    assert abs(found["excess"]) < 20e6
-    assert (found["next"] or 0) < 50e6, "a new one forgets it"
 
 
 def test_the_slowest_operations_come_first(capfd):

@@ -26,7 +26,7 @@ from experiments.schema import check_schema
 from experiments.tables.growths import print_growths
 from experiments.tables.numbers import NOTHING
 from experiments.tables.profiles import print_equal_error
-from lsm import profiling
+from lsm import process_memory
 from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
 
@@ -303,7 +303,7 @@ def machine(monkeypatch):
         (log.parent / "profile.json").write_text(json.dumps(measured([size], seconds / 1000, memory)))
 
     monkeypatch.setattr(apart.processes, "call_module", call)
-    monkeypatch.setattr(profiling, "available_memory", lambda: 1000)
+    monkeypatch.setattr(process_memory, "available_memory", lambda: 1000)
     return calls
 
 

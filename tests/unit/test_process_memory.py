@@ -1,0 +1,106 @@
+"""Memory of the process: its peak against blocks of known size, and that freed memory is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from lsm import process_memory
+from lsm.process_memory import PeakMemory, resident_memory
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "expected"),
+    [
+        ((300, 300), (310, 400), 100),
+        ((300, 900), (310, 900), None),  # the peak is older: its reset had no effect
+        ((300, 900), (310, 950), 650),  # the same, but the peak rose
+        ((300, 300), (200, 300), None),  # the system took pages meanwhile
+        (None, None, None),
+    ],
+)
+def test_a_peak_that_did_not_rise_is_unknown(start, end, expected, tmp_path, monkeypatch):
+    """Resident memory and its recorded peak in kB when measuring starts and ends."""
+    status = tmp_path / "status"
+    monkeypatch.setattr(process_memory, "PROCESS_STATUS", status)
+
+    def report(sizes) -> None:
+        if sizes:
+            status.write_text(f"Name:\tpython: 3\nVmHWM:\t {sizes[1]} kB\nVmRSS:\t {sizes[0]} kB\n")
+
+    report(start)
+    memory = PeakMemory(CPU)
+    report(end)
+    assert memory.read() == (None if expected is None else expected * 1024)
+
+
+def in_a_fork(call) -> dict:
+    """What a call returns in a new process, whose recorded peak of memory is its own even where none can be reset."""
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.write(sender, json.dumps(call()).encode())
+        finally:
+            os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver, "rb") as stream:
+        found = stream.read()
+    os.waitpid(child, 0)
+    return json.loads(found)
+
+
+@pytest.mark.skipif(resident_memory() is None, reason="this system does not report the peak of a process")
+def test_the_peak_of_memory_is_seen_after_it_was_freed():
+    """Also where the process has freed as much before, which the C library keeps for it."""
+
+    def measure() -> dict:
+        blocks = [np.ones(60_000, np.uint8) for _ in range(3000)]  # 180 MB, too small to be mapped one by one
+        last = blocks[-1]  # after which the heap cannot shrink
+        del blocks
+        memory = PeakMemory(CPU)
+        now, mark = resident_memory()
+        size = 100_000_000 + mark - now  # above an older peak
+        np.ones(size, np.uint8)  # not PyTorch, whose threads do not survive a fork
+        peak = memory.read()
+        return {"excess": peak - size, "next": PeakMemory(CPU).read(), "kept": last.size}
+
+    found = in_a_fork(measure)
+    assert abs(found["excess"]) < 20e6
+    assert (found["next"] or 0) < 50e6, "a new one forgets it"
+
+
+MEASURE_FAULTS = """
+import json, resource
+from lsm.process_memory import keep_freed_memory, resident_memory, return_freed_memory
+
+def faults_of_a_block():
+    size = 100_000_000  # the C library would return a block of this size to the system
+    len(b"." * size)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    len(b"." * size)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+given = faults_of_a_block()
+keep_freed_memory()
+kept = faults_of_a_block()
+full, _ = resident_memory()
+return_freed_memory()
+print(json.dumps({"given": given, "kept": kept, "returned": full - resident_memory()[0]}))
+"""
+
+
+@pytest.mark.skipif("glibc" not in str(os.confstr("CS_GNU_LIBC_VERSION")), reason="the C library is not GNU's")
+def test_freed_memory_is_kept_for_the_next_tensor_until_it_is_returned():
+    """In pages that the system hands out for 100 MB, after as much has been used and freed."""
+    found = json.loads(subprocess.run([sys.executable, "-c", MEASURE_FAULTS], check=True, capture_output=True).stdout)
+    assert found["given"] > 1000 > 10 * found["kept"]
+    assert found["returned"] > 90e6

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from einops import rearrange
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lsm.model.latent_spectral.attention import attention_weights
 from lsm.model.latent_spectral.parts import BLOCKS
@@ -84,9 +85,12 @@ class NeuralSpectralBlock(nn.Module):
 
     def gather(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Project points ``(n, p, c)`` to tokens ``(n, h, m, c / h)``; also return the attention ``(n, h, m, p)``."""
-        keys, values = rearrange(self.to_kv(points), "n p (h c kv) -> kv n h p c", h=self.heads, kv=2)
-        weights = attention_weights(self.tokens, keys)
-        return weights @ values + self.tokens, weights
+        # With K = X W_K^T + b, T0 K^T = (T0 W_K) X^T up to b, which no softmax over the points sees: K is never formed.
+        to_keys, to_values = rearrange(self.to_kv.weight, "(h c kv) i -> kv h c i", h=self.heads, kv=2)
+        scores = points @ rearrange(self.tokens @ to_keys, "h m i -> i (h m)")
+        weights = rearrange(scores.softmax(dim=1), "n p (h m) -> n h m p", h=self.heads)
+        values = functional.linear(points, to_values.flatten(0, 1), self.to_kv.bias[1::2])
+        return weights @ rearrange(values, "n p (h c) -> n h p c", h=self.heads) + self.tokens, weights
 
     def solve(self, tokens: Tensor) -> Tensor:
         """The spectral sum on tokens ``(n, h, m, c / h)``; a channel is a head and a channel in it."""

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import lsm
 from experiments import folders
+from experiments.device import settle_precision
 from experiments.effect import require_effect
 from experiments.help import asks_for_help, help_text
 from experiments.mistakes import mistakes_reported
@@ -46,9 +47,9 @@ def config_dir() -> Path:
 def compose_config(name: str, *overrides: str) -> DictConfig:
     """The configuration ``conf/NAME.yaml`` with options, as a command line composes it; also inside a command."""
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose(name, list(overrides))
+        return settle_precision(hydra.compose(name, list(overrides)))
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config_dir())):
-        return hydra.compose(name, list(overrides))
+        return settle_precision(hydra.compose(name, list(overrides)))
 
 
 def group_choices(group: str) -> list[str]:
@@ -88,7 +89,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
             with mistakes_reported(show_all):
                 check(name, cfg)
                 keep_freed_memory()
-                return getattr(import_module(module), function)(cfg)
+                return getattr(import_module(module), function)(settle_precision(cfg))
 
         with mistakes_reported(show_all):
             hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=name)(guarded)()

@@ -1,13 +1,18 @@
-"""Which device to compute on."""
+"""Which device to compute on, and in which precision."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from omegaconf import DictConfig, OmegaConf
+
 from lsm.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+#: What ``trainer.precision=auto`` chooses from: float32 throughout, or products and convolutions of bfloat16 numbers.
+AUTOMATIC_PRECISIONS = ("32-true", "bf16-mixed")
 
 
 def choose_device(name: str) -> torch.device:
@@ -28,3 +33,21 @@ def choose_device(name: str) -> torch.device:
         raise InputError(
             f"device {name!r} is not available ({str(error).splitlines()[0]}); choose device=cpu"
         ) from error
+
+
+def settle_precision(cfg: DictConfig) -> DictConfig:
+    """The configuration with ``trainer.precision=auto`` replaced by what suits the device, once it is asked for."""
+    if OmegaConf.select(cfg, "trainer.precision") == "auto":
+        cfg.trainer.precision = "${lsm.precision:${oc.select:device,${trainer.accelerator}}}"
+    return cfg
+
+
+def _precision_of(name: str) -> str:
+    """What suits a device, or an accelerator of Lightning's; float32 for one that is not there."""
+    from lsm.device import best_device, suitable_precision
+
+    kind = best_device().type if name == "auto" else name.partition(":")[0]
+    return suitable_precision({"gpu": "cuda"}.get(kind, kind))
+
+
+OmegaConf.register_new_resolver("lsm.precision", _precision_of, replace=True)

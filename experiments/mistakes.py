@@ -42,7 +42,7 @@ OPTION_NAMES = {
     "normalization": "data.normalization.inputs=channel data.normalization.targets=channel",
     "num_scales": "model.num_scales",
     "splits": "data.splits",
-    "precision": "trainer.precision=32-true|bf16-mixed",
+    "precision": "trainer.precision=auto|32-true|bf16-mixed",
     "width": "model.width",
     "patch": "model.patch",
     "deformation": "deformation=FILE",

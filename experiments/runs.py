@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import compose_config, plain
 from experiments.assemble import make_datamodule
+from experiments.device import AUTOMATIC_PRECISIONS
 from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
 from experiments.folders import best_checkpoint
 from experiments.recorded import parse, recorded_options, require_config
@@ -147,6 +148,7 @@ def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[s
     texts = [str(option.input_line) for option in typed if option.key_or_group != "data_dir"]
     require_effect("train", cfg, texts, choices)
     _place_data(path, cfg, before["data"]["path"], typed)
+    _keep_precision(cfg, before, typed)
     if problem := _find_change(path, before, cfg, typed):
         raise InputError(problem)
     return cfg, options
@@ -162,6 +164,13 @@ def _place_data(path: Path, cfg: DictConfig, recorded: str, typed: Sequence[Over
     if "data_dir" in keys or not Path(recorded).exists():
         recorded = str(Path(cfg.data_dir) / Path(recorded).name)
     cfg.data.path = recorded
+
+
+def _keep_precision(cfg: DictConfig, before: Mapping[str, Any], typed: Sequence[Override]) -> None:
+    """Set the recorded precision, so that another machine does not choose another one, unless one is typed."""
+    recorded = before["trainer"].get("precision")
+    if recorded in AUTOMATIC_PRECISIONS and not any(option.key_or_group == "trainer.precision" for option in typed):
+        cfg.trainer.precision = recorded
 
 
 def _require_same_choice(path: Path, choices: Mapping[str, str], option: Override) -> None:

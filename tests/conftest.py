@@ -41,6 +41,7 @@ from experiments import (
     visualize,
 )
 from experiments.app import check, compose_config, config_dir
+from experiments.device import settle_precision
 
 torch.set_num_threads(1)
 
@@ -81,7 +82,7 @@ def run_command(name: str, *overrides: str) -> Any:
         del cfg.hydra
     try:
         check(name, cfg)
-        return RUNS[name](cfg)
+        return RUNS[name](settle_precision(cfg))
     finally:
         HydraConfig.instance().cfg = None
 

@@ -15,6 +15,7 @@ from training import SCHEDULES, content, options_of, train_until
 
 from experiments.folders import find_checkpoint
 from experiments.runs import MAY_CHANGE, resumed_config
+from lsm import device
 from lsm.errors import InputError
 
 #: A value for each option that may change.
@@ -88,6 +89,15 @@ def test_every_option_that_may_change_has_a_case():
 def test_what_may_change_does(key, stopped):
     option = key if CHANGES[key] is None else f"{key}={CHANGES[key]}"
     assert OmegaConf.select(resumed(stopped, option), key.lstrip("+~")) == CHANGES[key]
+
+
+@pytest.mark.parametrize("there", ["32-true", "bf16-mixed"])
+def test_a_run_keeps_its_precision_on_another_machine(there, stopped, monkeypatch):
+    saved = content(stopped / "checkpoints/last.ckpt")
+    recorded = saved["lsm"]["run"]["config"]["trainer"]["precision"]
+    monkeypatch.setattr(device, "suitable_precision", lambda kind: there)
+    assert resumed(stopped).trainer.precision == recorded
+    assert resumed(stopped, "trainer.precision=auto").trainer.precision == there
 
 
 @pytest.mark.parametrize(

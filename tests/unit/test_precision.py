@@ -1,0 +1,78 @@
+"""``trainer.precision=auto``: chosen by the hardware, recorded as what was chosen, kept when the run continues."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from experiments.app import compose_config, plain
+from experiments.runs import record_of
+from lsm import device
+from lsm.device import suitable_precision
+
+ON_CPU = "trainer.accelerator=cpu"
+
+
+def processor(monkeypatch, *instructions: str) -> None:
+    """A processor with some of the instructions for bfloat16."""
+    for name in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, f"_is_{name}_supported", lambda name=name: name in instructions, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("instructions", "expected"),
+    [((), "32-true"), (("avx512_bf16",), "bf16-mixed"), (("avx512_bf16", "amx_tile"), "bf16-mixed")],
+)
+def test_a_processor_computes_in_bfloat16_where_it_has_the_instructions(instructions, expected, monkeypatch):
+    processor(monkeypatch, *instructions)
+    assert suitable_precision("cpu") == expected
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_gpu_is_asked_for_bfloat16_that_is_not_emulated(native, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: including_emulation or native)
+    assert suitable_precision("cuda") == ("bf16-mixed" if native else "32-true")
+
+
+def test_devices_that_are_not_there_or_not_known_compute_in_float32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert {suitable_precision(name) for name in ("cuda", "mps", "tpu")} == {"32-true"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (("preset=quick", ON_CPU), "bf16-mixed"),
+        (("preset=night", ON_CPU), "bf16-mixed"),
+        (("preset=quick", ON_CPU, "trainer.precision=32-true"), "32-true"),
+        (("preset=paper", ON_CPU), "32-true"),
+        (("preset=paper", ON_CPU, "trainer.precision=auto"), "bf16-mixed"),
+        (("preset=quick", "trainer.accelerator=gpu"), "32-true"),
+    ],
+)
+def test_a_run_records_the_precision_that_was_chosen(options, expected, monkeypatch):
+    processor(monkeypatch, "avx512_bf16")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    cfg = compose_config("train", "benchmark=darcy", *options)
+    assert record_of(cfg, [], {})["config"]["trainer"]["precision"] == expected
+
+
+def test_a_profile_suits_its_device(monkeypatch):
+    processor(monkeypatch, "avx512_bf16")
+    monkeypatch.setattr(device, "best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    precisions = [
+        plain(compose_config("profile", "benchmark=darcy", "preset=quick", *more))["trainer"]["precision"]
+        for more in ((), ("device=cpu",))
+    ]
+    assert precisions == ["32-true", "bf16-mixed"]
+
+
+def test_tables_that_ship_are_in_float32_on_every_machine(monkeypatch):
+    processor(monkeypatch, "avx512_bf16")
+    for name in ("quick", "ablation", "lsm2_ablation"):
+        assert "trainer.precision=32-true" in OmegaConf.to_container(
+            compose_config("table", f"table={name}").table.options
+        )

@@ -88,7 +88,7 @@ def budget_seconds(benchmark: str, plan: Plan, cfg: DictConfig) -> float | None:
 
 
 def within_budget(experiment: Experiment, budget: float | None, profile: dict[str, Any] | None) -> Experiment:
-    """An experiment that trains for as many epochs as take ``budget`` seconds, with a schedule that spans them.
+    """An experiment that trains for as many epochs as take its row's share of the budget, with a schedule that spans them.
 
     Args:
         experiment: as its recipe has it.
@@ -100,7 +100,8 @@ def within_budget(experiment: Experiment, budget: float | None, profile: dict[st
     if budget is None or profile is None:
         return experiment
     # A quotient of 15 whole epochs may be computed as 14.999...
-    epochs = max(math.floor(budget / profiled_epoch_seconds(experiment.config, profile) + 1e-6), 1)
+    seconds = budget * experiment.row.share
+    epochs = max(math.floor(seconds / profiled_epoch_seconds(experiment.config, profile) + 1e-6), 1)
     return experiment.with_options(f"trainer.max_epochs={epochs}", *_stretched_schedule(experiment, epochs))
 
 

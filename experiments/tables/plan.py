@@ -29,6 +29,7 @@ class Row(Options):
         preset: sizes of data and model; None for that of the table.
         options: further options of ``lsm-train``.
         published: method whose published figures stand beside this row's; None for none.
+        share: part of the table's budget that this row gets.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Row(Options):
     preset: str | None = None
     options: Sequence[str] = ()
     published: str | None = None
+    share: Positive = 1.0
 
     @classmethod
     def named(cls, name: str, options: Mapping[str, Any]) -> Row:

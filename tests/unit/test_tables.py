@@ -454,6 +454,12 @@ def test_a_budget_sets_the_epochs_and_the_schedule():
     assert within_budget(experiment_of("preset=quick"), None, None).config["trainer"]["max_epochs"] == 15
 
 
+def test_a_row_may_get_a_share_of_the_budget():
+    row = Row.named("short", {"model": "lsm", "share": 0.25})
+    experiment = Experiment("darcy", row, ("benchmark=darcy", "preset=quick"), ROOT)
+    assert within_budget(experiment, 1000.0, profile_of(2.0, 0.5)).config["trainer"]["max_epochs"] == 2
+
+
 def test_a_row_as_budget_gives_every_row_its_time(tmp_path):
     """LSM's 15 epochs of 60 steps of 2 s, and 5 batches of 0.5 s; FNO's steps take half of that."""
     options = "table=tiny", "table.options=[]", "table.rows.lsm.options=[]", "budget=lsm", f"run_dir={tmp_path}"

@@ -89,7 +89,7 @@ def reference_calls(source: Path, cfg: Any, batch: FieldBatch) -> Calls:
     def predict() -> Tensor:
         if deformation is not None:
             return model(batch.coords, code=batch.code, iphi=deformation)
-        return _roll_out(model, batch.inputs, batch.targets.shape[-1] // channels)
+        return roll_out(model, batch.inputs, batch.targets.shape[-1] // channels)
 
     def step() -> None:
         model.train()
@@ -107,7 +107,7 @@ def reference_calls(source: Path, cfg: Any, batch: FieldBatch) -> Calls:
     return {"step": step, "prediction": infer}
 
 
-def _roll_out(model: nn.Module, frames: Tensor, count: int) -> Tensor:
+def roll_out(model: nn.Module, frames: Tensor, count: int) -> Tensor:
     """``count`` frames, each predicted from the last ones ``(b, *sites, t)``; a single prediction without time."""
     import torch
 

@@ -90,7 +90,7 @@ def test_two_steps_in_mixed_precision(store, model, command, tmp_path):
 def test_data_on_the_device_train_as_data_from_a_loader(command, darcy_store, tmp_path):
     """The same batches: the errors differ by the order of sums on the device alone."""
     store = ("darcy", darcy_store)
-    small = ("benchmark.sets.quick.resolution=13",)
+    small = ("benchmark.sets.quick.resolution=13", "trainer.precision=32-true")
     losses = [
         command("train", *train_options(store, tmp_path / name, *small, f"data.on_device={name}")).metrics
         for name in ("true", "false")

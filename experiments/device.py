@@ -36,7 +36,10 @@ def choose_device(name: str) -> torch.device:
 
 
 def settle_precision(cfg: DictConfig) -> DictConfig:
-    """The configuration with ``trainer.precision=auto`` replaced by what suits the device, once it is asked for."""
+    """The configuration with ``trainer.precision=auto`` replaced by what suits the device.
+
+    The device is asked when the value is first read, since that takes the import of torch.
+    """
     if OmegaConf.select(cfg, "trainer.precision") == "auto":
         cfg.trainer.precision = "${lsm.precision:${oc.select:device,${trainer.accelerator}}}"
     return cfg

@@ -174,11 +174,9 @@ def compare(source: Path, benchmark: str, precisions: Sequence[str], options: ar
                 pipe.send(name)
                 seconds[kind].append(pipe.recv())
         found[name] = {kind: statistics.median(times[1:]) for kind, times in seconds.items()}
-        if name == "step":
-            found["memory_bytes"] = {}
-    for kind, pipe in pipes.items():
+    for pipe in pipes.values():
         pipe.send("end")
-        found["memory_bytes"][kind] = pipe.recv()
+    found["memory_bytes"] = {kind: pipe.recv() for kind, pipe in pipes.items()}
     found["flops_per_second"] = {kind: flops[kind] / found["step"][kind] for kind in precisions}
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import ceil, sqrt
 from typing import Any, NamedTuple
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
@@ -13,8 +14,13 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from lsm.plotting.curve import spell
 from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
 
+Colour = tuple[float, float, float, float]
+
 #: At most so many panels side by side.
 _COLUMNS = 4
+
+#: Width of a figure at the least, in inches, for the legend and the label below.
+_LEAST_WIDTH = 5.0
 
 #: Diameter of the marker of a model that needs the most memory, in points.
 _LARGEST = 18.0
@@ -96,7 +102,7 @@ def draw_efficiency(panels: Mapping[str, Mapping[str, Efficiency]], metric: str)
     _finish(
         figure,
         places,
-        "prediction of one sample, ms (beside the markers: peak memory of a training step, MiB)",
+        "prediction of one sample, ms\n(beside the markers: peak memory of a training step, MiB)",
         f"{spell(metric)}, test",
     )
     return figure
@@ -107,25 +113,27 @@ def _panels(titles: Iterable[str]) -> tuple[Figure, dict[str, Axes]]:
     titles = list(titles)
     rows = ceil(len(titles) / _COLUMNS)
     columns = ceil(len(titles) / rows)
-    figure = Figure(figsize=(3.0 * columns + 0.4, 2.6 * rows + 0.5), layout="constrained")
+    size = max(3.0 * columns + 0.4, _LEAST_WIDTH), 2.6 * rows + 0.5
+    figure = Figure(figsize=size, layout="constrained")
     places = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in places[len(titles) :]:
         axes.set_axis_off()
     return figure, dict(zip(titles, places, strict=False))
 
 
-def _colours(panels: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _colours(panels: Iterable[Mapping[str, Any]]) -> dict[str, Colour]:
     """A colour for each label, the same in all panels."""
     labels = dict.fromkeys(label for panel in panels for label in panel)
-    return {label: f"C{index}" for index, label in enumerate(labels)}
+    known = colormaps["tab10"] if len(labels) <= 10 else colormaps["tab20"]
+    return {label: known(index % known.N) for index, label in enumerate(labels)}
 
 
-def _draw_course(axes: Axes, model: str, course: Course, colour: str) -> None:
+def _draw_course(axes: Axes, model: str, course: Course, colour: Colour) -> None:
     axes.plot(course.seconds, course.errors, color=colour, linewidth=1.2, label=model)
     axes.fill_between(course.seconds, course.lowest, course.highest, color=colour, alpha=0.2, linewidth=0)
 
 
-def _draw_model(axes: Axes, label: str, model: Efficiency, diameter: float, colour: str) -> None:
+def _draw_model(axes: Axes, label: str, model: Efficiency, diameter: float, colour: Colour) -> None:
     place = 1e3 * model.latency, model.error
     axes.errorbar(*place, yerr=model.deviation or None, color=colour, linewidth=1.0, capsize=2)
     axes.plot(*place, "o", color=colour, markersize=diameter, alpha=0.5, markeredgewidth=0)
@@ -165,7 +173,7 @@ def _finish(figure: Figure, places: Mapping[str, Axes], across: str, up: str) ->
         axes.tick_params(which="both", labelsize=TICK_SIZE)
         axes.grid(which="major", linewidth=0.3)
         handles |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = min(len(handles), 2 * len(places) + 1)
+    columns = min(len(handles), 2 * len(places) + (len(places) > 1))
     figure.legend(handles.values(), handles.keys(), fontsize=TICK_SIZE, ncols=columns, loc="outside upper center")
     figure.supxlabel(across, fontsize=LABEL_SIZE)
     figure.supylabel(up, fontsize=LABEL_SIZE)

@@ -128,8 +128,12 @@ class SolverModule(pl.LightningModule):
         raise InputError(problem + kept, options=("learning_rate",))
 
     def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
-        """Keep the errors ``(b,)`` of the samples of a batch until the end of the epoch."""
-        prediction = self.solver(batch)
+        """Keep the errors ``(b,)`` of the samples of a batch until the end of the epoch.
+
+        They are measured without mixed precision, as ``lsm-evaluate`` measures them.
+        """
+        with torch.autocast(batch.inputs.device.type, enabled=False):
+            prediction = self.solver(batch)
         self._errors.append(
             {name: metric(prediction, batch, self.solver.spec) for name, metric in self.metrics.items()}
         )

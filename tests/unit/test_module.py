@@ -326,6 +326,17 @@ def test_validation_errors_are_means_over_samples_not_over_batches(tmp_path):
         assert found[f"val/{name}"].item() == pytest.approx(np.mean(errors), rel=1e-4)
 
 
+def test_validation_errors_are_those_of_float32_in_mixed_precision():
+    module, samples = make().eval(), batch(FIELDS)
+    with torch.no_grad():
+        exact = METRICS["relative_l2"](module.solver(samples), samples, FIELDS)
+        with torch.autocast("cpu", torch.bfloat16):
+            module.validation_step(samples, 0)
+            rounded = METRICS["relative_l2"](module.solver(samples), samples, FIELDS)
+    assert torch.equal(module._errors[0]["relative_l2"], exact)
+    assert not torch.equal(rounded, exact)
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_a_validation_sample_without_a_finite_error_is_named(tmp_path):
     samples = batch(FIELDS)

@@ -184,7 +184,7 @@ def compare(source: Path, benchmark: str, precisions: Sequence[str], options: ar
 # The table
 
 
-def ratios(row: dict[str, Any], quantity: str, kind: str) -> float:
+def ratio(row: dict[str, Any], quantity: str, kind: str) -> float:
     """How many times as fast as the reference; of the memory, as a share of the reference's."""
     ours, theirs = row[quantity][kind], row[quantity][REFERENCE]
     return ours / theirs if quantity == "memory_bytes" else theirs / ours
@@ -198,10 +198,10 @@ def as_markdown(rows: Sequence[dict[str, Any]], precisions: Sequence[str], peaks
     head += [f"share of peak, {kind}" for kind in precisions]
     lines = [f"| benchmark | batch | {' | '.join(head)} |", "|---" * (len(head) + 2) + "|"]
     for row in rows:
-        cells = [f"{ratios(row, quantity, kind):.2f}" for quantity, kind in columns]
+        cells = [f"{ratio(row, quantity, kind):.2f}" for quantity, kind in columns]
         cells += [f"{row['flops_per_second'][kind] / peaks[kind]:.0%}" for kind in precisions]
         lines.append(f"| {row['benchmark']} | {row['batch_size']} | {' | '.join(cells)} |")
-    means = [statistics.geometric_mean(ratios(row, *column) for row in rows) for column in columns]
+    means = [statistics.geometric_mean(ratio(row, *column) for row in rows) for column in columns]
     lines.append(f"| geometric mean | | {' | '.join(f'{mean:.2f}' for mean in means)} |{' |' * len(precisions)}")
     return "\n".join(lines) + "\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from experiments.reference_speed import REFERENCE, as_markdown, load_source, ratios, roll_out
+from experiments.reference_speed import REFERENCE, as_markdown, load_source, ratio, roll_out
 
 GPU_CODE = """
 import torch
@@ -45,8 +45,8 @@ def row(benchmark: str, ours: float, memory: float) -> dict:
 
 
 def test_time_is_told_as_a_speed_up_and_memory_as_a_share():
-    assert ratios(row("pipe", 2.0, 80.0), "step", "32-true") == pytest.approx(1.5)
-    assert ratios(row("pipe", 2.0, 80.0), "memory_bytes", "32-true") == pytest.approx(0.8)
+    assert ratio(row("pipe", 2.0, 80.0), "step", "32-true") == pytest.approx(1.5)
+    assert ratio(row("pipe", 2.0, 80.0), "memory_bytes", "32-true") == pytest.approx(0.8)
 
 
 def test_the_table_ends_with_geometric_means():

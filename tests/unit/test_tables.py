@@ -454,6 +454,16 @@ def test_a_budget_sets_the_epochs_and_the_schedule():
     assert within_budget(experiment_of("preset=quick"), None, None).config["trainer"]["max_epochs"] == 15
 
 
+def test_every_row_of_a_picture_has_its_own_colour_and_the_legend_its_own_room():
+    few, many = (
+        draw_efficiency({"Darcy": {f"row {i}": Efficiency(0.1, 2**20, 0.1, None) for i in range(n)}}, "relative_l2")
+        for n in (2, 12)
+    )
+    colours = {line.get_markerfacecolor() for line in many.axes[0].lines if line.get_label().startswith("row")}
+    assert len(colours) == 12
+    assert many.get_figheight() > few.get_figheight()
+
+
 def test_a_row_may_get_a_share_of_the_budget():
     row = Row.named("short", {"model": "lsm", "share": 0.25})
     experiment = Experiment("darcy", row, ("benchmark=darcy", "preset=quick"), ROOT)

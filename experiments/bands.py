@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 from rich.table import Table
 
-from experiments.folders import best_checkpoint, ensemble_folder, find_checkpoints
+from experiments.folders import ensemble_folder, find_checkpoints
 from lsm.errors import InputError
 from lsm.progress import console
+from lsm.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     import torch

@@ -46,22 +46,6 @@ def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     return path
 
 
-def best_checkpoint(path: Path) -> Path:
-    """A checkpoint or an exported folder itself, or the best checkpoint of a run's folder.
-
-    Raises:
-        FileNotFoundError: there is no such file or folder, or the run has none but its last one.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a checkpoint, or the folder of a run")
-    if not path.is_dir() or (path / "config.json").is_file():
-        return path
-    best, last = (path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
-    if last.is_file() and not best.is_file():
-        raise FileNotFoundError(f"{best} does not exist, since no epoch was validated; give checkpoint={last}")
-    return best
-
-
 def find_checkpoints(checkpoint: str | Sequence[str]) -> list[Path]:
     """The checkpoints that an option names: one, a list, or all that a pattern such as ``runs/seed*`` matches, each once.
 

@@ -20,11 +20,11 @@ from experiments.app import compose_config, plain
 from experiments.assemble import make_datamodule
 from experiments.device import AUTOMATIC_PRECISIONS
 from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
-from experiments.folders import best_checkpoint
 from experiments.recorded import parse, recorded_options, require_config
 from experiments.schema import check_schema
 from lsm.errors import InputError, UnknownNameError
 from lsm.files import write_whole
+from lsm.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
     from lsm.checkpoint import Checkpoint

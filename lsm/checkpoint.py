@@ -40,6 +40,7 @@ from lsm.migration import migrate
 from lsm.model_folder import read_folder
 from lsm.plain import require_plain, walk
 from lsm.registry import Config, Index, check_value
+from lsm.run_folder import best_checkpoint
 from lsm.solver import NeuralSolver, build_solver
 
 SCHEMA = 2
@@ -231,10 +232,13 @@ def _is_plain_array(tensor: Tensor) -> bool:
 def load(path: str | Path) -> Checkpoint:
     """Rebuild a solver from its checkpoint.
 
+    Args:
+        path: a checkpoint, a run's folder (its best checkpoint is taken), or an exported folder.
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or the run has no best checkpoint.
         InputError: see :func:`read`; or the weights do not fit the description, or are not finite.
     """
+    path = best_checkpoint(path)
     return rebuild(read(path), path)
 
 

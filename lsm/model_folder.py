@@ -61,8 +61,7 @@ def read_folder(folder: Path) -> dict[str, Any]:
     """
     if not _is_model_folder(folder):
         raise InputError(
-            f"{folder} is a folder; name the checkpoint in it, such as checkpoints/best.ckpt of a run, or a folder with "
-            f"{CONFIG} that an export wrote"
+            f"{folder} holds no solver: neither checkpoints/best.ckpt, as a run's folder does, nor {CONFIG}, as an exported one does"
         )
     config = _read_config(folder / CONFIG)
     state = _read_weights(folder / WEIGHTS, config.get("sha256"))

@@ -93,8 +93,8 @@ def test_a_truncated_file_is_called_damaged(keep, tmp_path):
         load(path)
 
 
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(InputError, match=r"is a folder; name the checkpoint in it"):
+def test_a_folder_without_a_checkpoint_is_no_solver(tmp_path):
+    with pytest.raises(InputError, match=r"holds no solver: neither checkpoints/best\.ckpt"):
         load(tmp_path)
 
 

@@ -137,7 +137,7 @@ def flip_bit(folder):
 
 
 DAMAGES = {
-    "no description": (lambda folder: (folder / "config.json").unlink(), "is a folder; name the checkpoint in it"),
+    "no description": (lambda folder: (folder / "config.json").unlink(), "holds no solver"),
     "no weights": (lambda folder: (folder / "model.safetensors").unlink(), "safetensors only"),
     "pickle": (replace_weights_by_pickle, "damaged or no safetensors file"),
     "cut": (lambda folder: os.truncate(folder / "model.safetensors", 2000), "damaged or no safetensors file"),

@@ -109,6 +109,7 @@ def test_a_run_stands_for_its_best_checkpoint(run, command):
     }
     mean = {name: values["relative_l2"]["mean"] for name, values in metrics.items()}
     assert mean["run"] == mean["best"]
+    assert load(run).path == run / "checkpoints/best.ckpt"
     assert mean["best"] <= mean["last"]
     assert metrics["last"]["epoch"] == 2
     with (run / "csv/version_0/metrics.csv").open() as file:
@@ -286,7 +287,7 @@ def test_a_store_of_other_fields_is_named(run, command, tmp_path):
 def test_a_run_without_a_best_checkpoint_names_its_last(run, command, tmp_path):
     (tmp_path / "run/checkpoints").mkdir(parents=True)
     shutil.copy(run / "checkpoints/last.ckpt", tmp_path / "run/checkpoints")
-    with pytest.raises(FileNotFoundError, match=r"best\.ckpt does not exist.*give checkpoint=.*last\.ckpt"):
+    with pytest.raises(FileNotFoundError, match=r"best\.ckpt does not exist.*give .*last\.ckpt"):
         command("evaluate", f"checkpoint={tmp_path / 'run'}")
 
 

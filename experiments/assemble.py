@@ -119,6 +119,7 @@ def make_module(
     from lsm.data.symmetry import symmetries_of
     from lsm.losses import LOSSES
     from lsm.training.module import SolverModule
+    from lsm.training.recompute import recompute_layers
     from lsm.training.unrolling import UNROLLINGS
 
     config = plain(cfg)
@@ -131,8 +132,12 @@ def make_module(
         augment = AUGMENTATIONS.make(config["augmentation"], symmetries_of(config["benchmark"].get("symmetries")))
     with option_group("unrolling"):
         unroll = UNROLLINGS.make(config["unrolling"])
+    solver = make_solver(config, data)
+    if cfg.recompute:
+        _refuse_compilation(cfg)
+        recompute_layers(solver.model)
     return SolverModule(
-        make_solver(config, data),
+        solver,
         loss=loss,
         make_optimizer=instantiate(cfg.optimizer),
         make_scheduler=make_scheduler,
@@ -144,6 +149,14 @@ def make_module(
         run=dict(run),
         data=data.describe(),
     )
+
+
+def _refuse_compilation(cfg: DictConfig) -> None:
+    if cfg.compile is not None:
+        raise InputError(
+            f"recompute=true and compile={cfg.compile} do not go together: compilers choose themselves what is computed again",
+            options=("recompute", "compile"),
+        )
 
 
 def _spanning(make: DictConfig, count_steps: Callable[[], float]) -> Callable[[Optimizer], LRScheduler]:

@@ -22,8 +22,8 @@ CALL_OPTIONS = ("resume", "run_dir", "time_limit", "plugins")
 RUN_OPTIONS = (
     *("benchmark.name", "benchmark.reader", "benchmark.symmetries", "preset", "data", "model", "loss", "augmentation"),
     *("unrolling",),
-    *("optimizer", "scheduler", "trainer", "callbacks", "logger", "seed", "metrics", "compile", "checkpoint_interval"),
-    "batch_norm_batches",
+    *("optimizer", "scheduler", "trainer", "callbacks", "logger", "seed", "metrics", "compile", "recompute"),
+    *("checkpoint_interval", "batch_norm_batches"),
 )
 
 #: What commands read; those that are not listed read the options of their schema and nothing else.

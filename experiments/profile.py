@@ -61,6 +61,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "built_for": list(data.spec.sites),
         "precision": cfg.trainer.precision,
         "compile": cfg.compile,
+        "recompute": cfg.recompute,
         "device": str(batch.inputs.device),
         **measured,
         "config": record_of(cfg, [], {})["config"],

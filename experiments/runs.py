@@ -37,7 +37,8 @@ MAY_CHANGE = (
     *("trainer.max_epochs", "trainer.max_steps", "trainer.accelerator", "trainer.devices", "trainer.num_nodes"),
     *("trainer.strategy", "trainer.precision", "trainer.sync_batchnorm", "trainer.accumulate_grad_batches"),
     *("trainer.limit_train_batches", "trainer.log_every_n_steps", "trainer.enable_progress_bar", "trainer.profiler"),
-    *("trainer.enable_model_summary", "callbacks", "logger", "compile", "checkpoint_interval"),
+    *("trainer.enable_model_summary", "callbacks", "logger", "compile", "recompute"),
+    "checkpoint_interval",
 )
 
 #: What may differ between runs of one model: the seed, where they compute, where their data lie, and what they log.
@@ -54,7 +55,7 @@ STEPS = (
 
 
 #: Parts of a configuration that older runs did not record, as they trained.
-_UNRECORDED = {"unrolling": {"name": "fed_back"}}
+_UNRECORDED = {"unrolling": {"name": "fed_back"}, "recompute": False}
 
 _NO_TRAINING = "holds a solver without the state of a training"
 
@@ -113,7 +114,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Seque
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a training depends on in a run's configuration, by dotted names."""
-    return {key: value for key, value in flatten(config).items() if lies_in(key, RUN_OPTIONS)}
+    return {key: value for key, value in flatten({**_UNRECORDED, **config}).items() if lies_in(key, RUN_OPTIONS)}
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -26,6 +26,7 @@ class TrainOptions:
     resume: str | None
     metrics: Names
     compile: str | None
+    recompute: bool
     checkpoint_interval: Annotated[float, Ge(0)]
     batch_norm_batches: Count | None
     time_limit: Positive | None
@@ -138,6 +139,7 @@ class ProfileOptions:
     data_dir: str
     run_dir: str
     compile: str | None
+    recompute: bool
     plugins: Sequence[str]
 
 

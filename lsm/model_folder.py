@@ -61,7 +61,8 @@ def read_folder(folder: Path) -> dict[str, Any]:
     """
     if not _is_model_folder(folder):
         raise InputError(
-            f"{folder} holds no solver: neither checkpoints/best.ckpt, as a run's folder does, nor {CONFIG}, as an exported one does"
+            f"{folder} holds no solver: neither checkpoints/best.ckpt, as a run's folder does, nor {CONFIG}, as an exported "
+            "one does"
         )
     config = _read_config(folder / CONFIG)
     state = _read_weights(folder / WEIGHTS, config.get("sha256"))

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from training import SCHEDULES, content, options_of, train_until
 
 from experiments.folders import find_checkpoint
-from experiments.runs import MAY_CHANGE, resumed_config
+from experiments.runs import MAY_CHANGE, essence, resumed_config
 from lsm import device
 from lsm.errors import InputError
 
@@ -43,6 +43,7 @@ CHANGES = {
     "~callbacks.progress": None,
     "logger.csv.name": "numbers",
     "compile": "inductor",
+    "recompute": True,
     "checkpoint_interval": 60.0,
 }
 
@@ -77,6 +78,12 @@ def resumed(folder: Path, *options: str) -> DictConfig:
     path = folder / "checkpoints/last.ckpt"
     saved = content(path)
     return resumed_config(path, saved, list(options))[0]
+
+
+def test_a_record_that_is_older_than_an_option_has_its_default():
+    recorded = {"seed": 0, "compile": None}
+    assert essence(recorded) == essence({**recorded, "recompute": False, "unrolling": {"name": "fed_back"}})
+    assert essence(recorded) != essence({**recorded, "recompute": True})
 
 
 def test_every_option_that_may_change_has_a_case():

@@ -127,6 +127,10 @@ MISTAKES = {
         ("train", *TINY, "time_limit=abc", "run_dir=time"),
         ("time_limit is abc, expected a positive number",),
     ),
+    "compiled and recomputed": (
+        ("train", *TINY, "compile=eager", "recompute=true", "run_dir=compile"),
+        ("recompute=true and compile=eager", "do not go together"),
+    ),
     "compiler that there is not": (("train", *TINY, "compile=foo", "run_dir=compile"), ("compile is foo", "inductor")),
     "points on a grid": (
         ("train", *TINY, "+model.projection.name=fourier", "run_dir=points"),

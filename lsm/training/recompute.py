@@ -1,0 +1,65 @@
+"""Less memory for a training step: the layers of a model keep their inputs alone, and their results are computed again.
+
+Source: Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016, arXiv 1604.06174.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute_layers(model: nn.Module) -> None:
+    """Let the layers of a model keep no intermediate results for the gradients, which compute them a second time.
+
+    Losses, gradients and the running statistics of batch norm stay the same to the last bit. Layers are the outermost composed
+    modules in the lists and sequences of the model.
+
+    Args:
+        model: is changed in place; its weights keep their names.
+    """
+    for layer in _layers(model):
+        # A method of the layer, so that a copy of the model, as averaging of weights makes one, calls its own layers.
+        layer.forward = MethodType(_forward, layer)
+
+
+def _layers(module: nn.Module) -> Iterator[nn.Module]:
+    listed = isinstance(module, (nn.ModuleList, nn.Sequential))
+    for part in module.children():
+        if listed and any(part.children()):
+            yield part
+        else:
+            yield from _layers(part)
+
+
+def _forward(layer: nn.Module, *given: Any, **named: Any) -> Any:
+    """The layer's own ``forward``, of which autograd keeps the arguments alone."""
+    forward = MethodType(type(layer).forward, layer)
+    if not torch.is_grad_enabled():
+        return forward(*given, **named)
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _without_running_statistics(layer)
+
+    return checkpoint(forward, *given, use_reentrant=False, context_fn=contexts, **named)
+
+
+@contextmanager
+def _without_running_statistics(layer: nn.Module) -> Iterator[None]:
+    """Norms of the layer leave their running statistics as they are: the first computation has updated them."""
+    norms = [part for part in layer.modules() if isinstance(part, _BatchNorm)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count

@@ -1,4 +1,4 @@
-"""The pictures of a table: errors against the time of training, and against what the models cost."""
+"""The pictures of a table: errors against the time of training, what the models cost, and what the table varies."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def write_pictures(table: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw ``learning`` and ``efficiency``, each as ``.png`` and ``.pdf``; not those of which nothing is known.
+    """Draw ``learning``, ``efficiency`` and ``variation``, each as ``.png`` and ``.pdf``; not those of which nothing is known.
 
     Args:
         table: what ``table.json`` holds.
@@ -21,7 +21,11 @@ def write_pictures(table: Mapping[str, Any], folder: Path) -> list[Path]:
     """
     from lsm.plotting import save_figure
 
-    makers: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {"learning": _learning, "efficiency": _efficiency}
+    makers: dict[str, Callable[[Mapping[str, Any]], Figure | None]] = {
+        "learning": _learning,
+        "efficiency": _efficiency,
+        "variation": _variation,
+    }
     paths = []
     for name, make in makers.items():
         if figure := make(table):
@@ -63,3 +67,25 @@ def _efficiency(table: Mapping[str, Any]) -> Figure | None:
             model = Efficiency(*values, result["deviation"])
             panels.setdefault(title_of(result["benchmark"]), {})[labels[result["row"]]] = model
     return draw_efficiency(panels, table["metric"]) if panels else None
+
+
+def _variation(table: Mapping[str, Any]) -> Figure | None:
+    """Errors against what the table varies, by family; rows without a value of it are levels to compare with."""
+    from lsm.plotting.tables import Variation, draw_variation
+
+    if table["varied"] is None:
+        return None
+    rows = {row["name"]: row for row in table["rows"]}
+    panels: dict[str, dict[str, Variation]] = {}
+    levels: dict[str, dict[str, float]] = {}
+    for result in table["results"]:
+        row, title = rows[result["row"]], title_of(result["benchmark"])
+        if result["mean"] is None:
+            continue
+        if row["at"] is None:
+            levels.setdefault(title, {})[row["label"]] = result["mean"]
+        else:
+            curve = panels.setdefault(title, {}).setdefault(row["model"], Variation([], [], []))
+            for values, value in zip(curve, (row["at"], result["mean"], result["deviation"] or 0.0), strict=True):
+                values.append(value)
+    return draw_variation(panels, levels, table["varied"], table["metric"]) if panels else None

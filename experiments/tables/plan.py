@@ -30,6 +30,7 @@ class Row(Options):
         options: further options of ``lsm-train``.
         published: method whose published figures stand beside this row's; None for none.
         share: part of the table's budget that this row gets.
+        at: value of what the table varies; None of a row that has none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Row(Options):
     options: Sequence[str] = ()
     published: str | None = None
     share: Positive = 1.0
+    at: Positive | None = None
 
     @classmethod
     def named(cls, name: str, options: Mapping[str, Any]) -> Row:
@@ -66,6 +68,7 @@ class TableFile(Options):
         generate: options of ``lsm-generate``, for data of another size than those of the preset.
         budget: for how long every run trains: seconds, or a row whose own training takes this time; None for the epochs of its
             recipe.
+        varied: what varies from row to row, in words, if rows have a value of it; the errors are drawn against it.
     """
 
     name: str
@@ -79,6 +82,7 @@ class TableFile(Options):
     options: Sequence[str]
     generate: Sequence[str]
     budget: Positive | str | None
+    varied: str | None = None
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ def collect(plan: Plan, progress: Progress, cfg: DictConfig) -> dict[str, Any]:
         "title": plan.file.title,
         "caption": plan.file.caption,
         "metric": plan.file.metric,
+        "varied": plan.file.varied,
         "split": "test",
         "checkpoint": "last",
         "seeds": list(plan.seeds),
@@ -153,6 +154,7 @@ def _row(row: Row) -> dict[str, Any]:
         "model": row.model,
         "recipe": row.recipe,
         "options": list(row.options),
+        "at": row.at,
     }
 
 

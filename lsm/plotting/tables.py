@@ -1,4 +1,4 @@
-"""Pictures of a table of results: errors against the time of training, and against what a model costs."""
+"""Pictures of a table of results: errors against the time of training, what a model costs, and what the table varies."""
 
 from __future__ import annotations
 
@@ -64,6 +64,20 @@ class Efficiency(NamedTuple):
     deviation: float | None
 
 
+class Variation(NamedTuple):
+    """Errors of one family at several values of an option.
+
+    Args:
+        values: of the option.
+        errors: mean over the seeds at each value.
+        deviations: over the seeds at each value; 0 of one seed.
+    """
+
+    values: list[float]
+    errors: list[float]
+    deviations: list[float]
+
+
 def draw_learning(
     panels: Mapping[str, Mapping[str, Course]], goals: Mapping[str, float], reference: str, metric: str
 ) -> Figure:
@@ -111,6 +125,34 @@ def draw_efficiency(panels: Mapping[str, Mapping[str, Efficiency]], metric: str)
     return figure
 
 
+def draw_variation(
+    panels: Mapping[str, Mapping[str, Variation]], levels: Mapping[str, Mapping[str, float]], varied: str, metric: str
+) -> Figure:
+    """Errors on the test split against an option, both logarithmic, in a panel for each benchmark.
+
+    Args:
+        panels: for each benchmark, which is the panel's title, the curve of each family by its name.
+        levels: for each benchmark, errors that do not depend on the option, by label; dashed lines.
+        varied: the option, in words.
+        metric: name of the error.
+    """
+    figure, places = _panels(panels)
+    colours = _colours([*panels.values(), *levels.values()])
+    for title, axes in places.items():
+        for label, curve in panels[title].items():
+            order = sorted(range(len(curve.values)), key=curve.values.__getitem__)
+            values, errors, deviations = ([column[index] for index in order] for column in curve)
+            axes.errorbar(
+                values, errors, deviations, color=colours[label], marker="o", markersize=3, linewidth=1.2, label=label
+            )
+        for label, level in levels.get(title, {}).items():
+            axes.axhline(level, color=colours[label], linewidth=0.8, linestyle="--", label=label)
+        errors = [error for curve in panels[title].values() for error in curve.errors]
+        axes.set_ylim(_limits([*errors, *levels.get(title, {}).values()]))
+    _finish(figure, places, varied, f"{spell(metric)}, test")
+    return figure
+
+
 def _panels(titles: Iterable[str]) -> tuple[Figure, dict[str, Axes]]:
     """A figure with a panel for each title, in rows of equal length."""
     titles = list(titles)
@@ -154,12 +196,15 @@ def _draw_model(axes: Axes, label: str, model: Efficiency, diameter: float, colo
 def _widen(axes: Axes, models: Sequence[Efficiency]) -> None:
     """Room around few points, enough for two labels of logarithmic axes; a deviation above the mean ends at the lower limit."""
     tops = [model.error + (model.deviation or 0.0) for model in models]
-    ranges = {"xlim": [1e3 * model.latency for model in models], "ylim": [*(model.error for model in models), *tops]}
-    for name, values in ranges.items():
-        low, high = min(values), max(values)
-        half = sqrt(max(_ROOM * high / low, _NARROWEST))
-        middle = sqrt(low * high)
-        axes.set(**{name: (middle / half, middle * half)})
+    axes.set_xlim(_limits([1e3 * model.latency for model in models]))
+    axes.set_ylim(_limits([*(model.error for model in models), *tops]))
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of a logarithmic axis with room around the values."""
+    half = sqrt(max(_ROOM * max(values) / min(values), _NARROWEST))
+    middle = sqrt(min(values) * max(values))
+    return middle / half, middle * half
 
 
 def _finish(figure: Figure, places: Mapping[str, Axes], across: str, up: str) -> None:

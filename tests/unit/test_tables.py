@@ -23,7 +23,7 @@ from experiments.tables.render import aligned, as_csv, escape_tex, render, setti
 from experiments.tables.results import published, reference_of
 from experiments.tables.running import my_share
 from lsm.errors import InputError
-from lsm.plotting.tables import Course, Efficiency, draw_efficiency, draw_learning
+from lsm.plotting.tables import Course, Efficiency, Variation, draw_efficiency, draw_learning, draw_variation
 from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
 
 TABLES = sorted(path.stem for path in (ROOT / "conf/table").glob("*.yaml"))
@@ -140,7 +140,11 @@ def table() -> dict[str, Any]:
             {"name": "darcy", "sites": [43, 43], "num_test_samples": 200, "source": "generated", "data": {}},
             {"name": "elasticity_p", "sites": [972], "num_test_samples": 100, "source": "generated", "data": {}},
         ],
-        "rows": [{"name": "lsm", "label": "LSM"}, {"name": "odd", "label": "odd_|<b>"}],
+        "varied": None,
+        "rows": [
+            {"name": "lsm", "label": "LSM", "model": "lsm", "at": None},
+            {"name": "odd", "label": "odd_|<b>", "model": "fno", "at": None},
+        ],
         "results": [
             result("darcy", "lsm", 0.0167),
             result("darcy", "odd", 0.0201),
@@ -313,6 +317,22 @@ def test_courses_are_drawn_in_a_panel_for_each_benchmark(table, tmp_path):
     assert first.lines[0].get_xydata().tolist() == [[5.0, 0.2], [15.0, 0.09]]
     assert len(second.lines) == 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["odd", "end of LSM"]
+
+
+def test_errors_are_drawn_against_what_the_table_varies(table, tmp_path):
+    """In the order of the values; a row without a value is a level."""
+    table["rows"][0]["at"], table["varied"] = 8, "number of tokens"
+    assert "variation.png" in [path.name for path in write_pictures(table, tmp_path)]
+    figure = draw_variation(
+        {"Darcy": {"lsm": Variation([8, 2], [0.1, 0.3], [0.01, 0.02])}},
+        {"Darcy": {"none": 0.4}},
+        "number of tokens",
+        "rmse",
+    )
+    curve, *_, level = figure.axes[0].lines
+    assert curve.get_xydata().tolist() == [[2, 0.3], [8, 0.1]]
+    assert level.get_ydata()[0] == 0.4
+    assert figure.get_supxlabel() == "number of tokens"
 
 
 def test_of_what_nothing_is_known_no_picture_is_drawn(table, tmp_path):

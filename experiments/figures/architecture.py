@@ -14,11 +14,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch
+
+from experiments.figures.shapes import BLUE, GREEN, GREY, ORANGE, arrow, box, lattice, waves
 
 OUTPUT = Path("experiments/results/pictures/architecture.png")
 
-BLUE, ORANGE, GREEN, GREY = "#2f6db5", "#d9822b", "#3d9a6a", "#5a6270"
 NUM_SCALES, NUM_TOKENS = 4, 4
 
 #: Labels of the block's parts, by their position.
@@ -29,37 +30,6 @@ LABELS = {
     5.28: "solved\ntokens",
     7.15: "sites of the patch",
 }
-
-
-def arrow(
-    axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = GREY, width: float = 1.2
-) -> None:
-    """A straight arrow."""
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=9, color=colour, linewidth=width))
-
-
-def box(axes: Axes, centre: tuple[float, float], size: tuple[float, float], text: str, colour: str) -> None:
-    """A rounded box with a label."""
-    corner = (centre[0] - size[0] / 2, centre[1] - size[1] / 2)
-    style = "round,pad=0,rounding_size=0.08"
-    axes.add_patch(FancyBboxPatch(corner, *size, boxstyle=style, facecolor=colour, edgecolor="none", alpha=0.92))
-    axes.text(*centre, text, ha="center", va="center", color="white", fontsize=8)
-
-
-def lattice(axes: Axes, centre: tuple[float, float], size: float, cells: int, values: np.ndarray) -> None:
-    """A small field on a lattice."""
-    left, bottom = centre[0] - size / 2, centre[1] - size / 2
-    axes.imshow(values, extent=(left, left + size, bottom, bottom + size), cmap="viridis", zorder=2)
-    for line in np.linspace(0, size, cells + 1):
-        axes.plot([left + line] * 2, [bottom, bottom + size], color="w", linewidth=0.4, zorder=3)
-        axes.plot([left, left + size], [bottom + line] * 2, color="w", linewidth=0.4, zorder=3)
-    axes.add_patch(Rectangle((left, bottom), size, size, fill=False, edgecolor=GREY, linewidth=0.8, zorder=4))
-
-
-def waves(count: int, phase: float) -> np.ndarray:
-    """A smooth field ``(count, count)``."""
-    x, y = np.meshgrid(np.linspace(0, 1, count), np.linspace(0, 1, count))
-    return np.sin(5 * x + phase) * np.cos(4 * y - phase) + 0.6 * np.sin(3 * (x + y) + 2 * phase)
 
 
 def draw_scale(axes: Axes, scale: int, height: float) -> None:

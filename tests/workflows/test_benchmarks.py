@@ -197,7 +197,7 @@ def test_solved_data_go_the_whole_way(benchmark, command, tmp_path):
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS)
-@pytest.mark.parametrize("preset", ["paper", "quick", "night"])
+@pytest.mark.parametrize("preset", ["paper", "quick", "night", "best"])
 def test_presets_are_complete_and_fit_the_published_set(benchmark, preset, compose):
     """Nothing is left open, the splits fit the samples, and what the reader needs is generated and published."""
     cfg = compose("train", f"benchmark={benchmark}", f"preset={preset}")

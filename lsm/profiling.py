@@ -224,9 +224,8 @@ def profile(
         module.solver.model.compile(backend=backend)
     timed = time_calls(step, device, warmup, repeats)
     memory_bytes = memory.read()
-    flops = _count_flops(
-        make_module().to(device), batch, precision
-    )  # takes memory of its own, and sees no compiled part
+    # By a model of its own, whose parts no compiler hides, and after the peak of the memory is read.
+    flops = _count_flops(make_module().to(device), batch, precision)
     slowest = slowest_operations(step, device, num_slowest)
     peak = max(matrix_peak(device, dtype) for dtype in PRECISIONS[precision])
     return {

@@ -73,17 +73,31 @@ def _has_checkpoint(path: Path) -> bool:
 
 
 def labels_of(checkpoints: Sequence[Path]) -> list[str]:
-    """A name for each of several checkpoints: its run's folder below the folder that all share, and the file if not the best.
+    """A short name for each of several checkpoints: of its run's folder what others do not share, and the file if not the best.
 
     Raises:
         InputError: two are the same.
     """
-    runs = [run_of(path).resolve() for path in checkpoints]
+    return _labels(checkpoints, _without_shared_end(_parts_of_runs(checkpoints)))
+
+
+def _parts_of_runs(checkpoints: Sequence[Path]) -> list[tuple[str, ...]]:
+    """The folders of the runs below the folder that all share."""
     shared = _shared_folder(checkpoints)
+    return [run_of(path).resolve().relative_to(shared).parts for path in checkpoints]
+
+
+def _without_shared_end(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Paths without the last folders if these are the same of all, such as ``seed0`` of ``lsm/seed0`` and ``fno/seed0``."""
+    while len(paths) > 1 and min(map(len, paths)) > 1 and len({path[-1] for path in paths}) == 1:
+        paths = [path[:-1] for path in paths]
+    return paths
+
+
+def _labels(checkpoints: Sequence[Path], runs: Sequence[tuple[str, ...]]) -> list[str]:
     stems = [path.stem if path.suffix == ".ckpt" else "best" for path in checkpoints]
     labels = [
-        "/".join([*run.relative_to(shared).parts, *([stem] if stem != "best" or run == shared else [])])
-        for run, stem in zip(runs, stems, strict=True)
+        "/".join([*run, *([stem] if stem != "best" or not run else [])]) for run, stem in zip(runs, stems, strict=True)
     ]
     twice = [label for label in labels if labels.count(label) > 1]
     if twice:
@@ -100,7 +114,7 @@ def _results_folder(checkpoint: str | Sequence[str], kind: str) -> str:
     paths = find_checkpoints(checkpoint)
     if len(paths) == 1:
         return str(run_of(paths[0]) / kind)
-    return str(_shared_folder(paths) / "comparison" / _folder_name("+".join(labels_of(paths))))
+    return str(_shared_folder(paths) / "comparison" / _folder_name("+".join(_labels(paths, _parts_of_runs(paths)))))
 
 
 def _profile_folder(checkpoint: str | None, default: str) -> str:

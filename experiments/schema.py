@@ -160,6 +160,7 @@ class TableOptions:
     generate: bool
     accept_other_code: bool
     dry_run: bool
+    collect: bool
     plugins: Sequence[str]
     shard: Index
     num_shards: Count

@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> tuple[int, dict[str, Any]]:
         return DONE, describe_work(plan, cfg)
     if cfg.time_limit is not None and cfg.time_limit <= running.MARGIN:
         raise InputError(f"time_limit is {cfg.time_limit} seconds, of which a run needs more than {running.MARGIN:.0f}")
-    deadline = Deadline(cfg.time_limit)
+    deadline = Deadline(0.0 if cfg.collect else cfg.time_limit)
     with deadline.cancelled_by_signals():
         progress = running.run_table(plan, cfg, deadline)
     table: dict[str, Any] = {}
@@ -48,10 +48,9 @@ def run(cfg: DictConfig) -> tuple[int, dict[str, Any]]:
         console.print(render(table, "md"), soft_wrap=True)
         console.print(f"table: {', '.join(map(str, paths))}", soft_wrap=True)
     if progress.left:
-        console.print(
-            f"{progress.left} of {len(progress.cells)} runs are left: the same command continues", soft_wrap=True
-        )
-        return CONTINUE, table
+        continued = "without collect=true the same command runs them" if cfg.collect else "the same command continues"
+        console.print(f"{progress.left} of {len(progress.cells)} runs are left: {continued}", soft_wrap=True)
+        return DONE if cfg.collect else CONTINUE, table
     return FAILED if progress.failures else DONE, table
 
 

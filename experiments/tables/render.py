@@ -238,8 +238,8 @@ def as_csv(table: Mapping[str, Any]) -> str:
 
 
 def title_of(name: str) -> str:
-    """A benchmark's name as a heading: ``elasticity_p`` is ``Elasticity P``."""
-    return name.replace("_", " ").title()
+    """A benchmark's name as a heading: ``elasticity_p`` is ``Elasticity-P``."""
+    return name.replace("_", "-").title()
 
 
 def as_markdown(entry: Entry) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -86,12 +87,11 @@ def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
     for benchmark, column in columns.items():
         if not column:
             continue
-        try:
-            ready = _prepared(benchmark, column, plan, progress, cfg, deadline)
-        except OutOfTime:
-            progress.cells += [Cell(experiment, seed) for experiment in column for seed in plan.seeds]
-        else:
-            prepared += [Cell(experiment, seed) for seed in plan.seeds for experiment in ready]
+        ready = _prepared(benchmark, column, plan, progress, cfg, deadline)
+        prepared += [Cell(experiment, seed) for seed in plan.seeds for experiment in ready]
+        if not deadline.left():
+            late = _unmeasured(column, ready, progress)
+            progress.cells += [Cell(experiment, seed) for seed in plan.seeds for experiment in late]
     progress.cells += prepared
     _run_cells(prepared, progress, cfg, deadline)
     return progress
@@ -100,12 +100,16 @@ def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
 def _prepared(
     benchmark: str, column: list[Experiment], plan: Plan, progress: Progress, cfg: DictConfig, deadline: Deadline
 ) -> list[Experiment]:
-    """The experiments of one benchmark that can be trained, once their data and profiles exist."""
-    missing = missing_data(column, plan.file.generate, cfg.device)
-    generate_data(missing, Path(cfg.run_dir) / "generate.txt", deadline, added_config_dir())
+    """The experiments of one benchmark that can be trained: those whose data and profiles exist, or are made in time."""
     reference = plan.references.get(benchmark)
+    try:
+        missing = missing_data(column, plan.file.generate, cfg.device)
+        generate_data(missing, Path(cfg.run_dir) / "generate.txt", deadline, added_config_dir())
+    except OutOfTime:
+        return []
     for experiment in [*filter(None, [reference]), *column]:
-        _measure(experiment, progress, cfg, deadline)
+        with suppress(OutOfTime):  # others may have been measured by an earlier call
+            _measure(experiment, progress, cfg, deadline)
     budget = budget_seconds(benchmark, plan, cfg)
     if reference is not None and budget is None:  # it could not be measured, so nothing sets the time
         return []
@@ -115,15 +119,27 @@ def _prepared(
     return ready
 
 
+def _unmeasured(column: list[Experiment], ready: list[Experiment], progress: Progress) -> list[Experiment]:
+    """Experiments of one benchmark that a later call can measure."""
+    done = {experiment.folder for experiment in ready}
+    return [each for each in column if each.folder not in done and _profile_name(each) not in progress.failures]
+
+
+def _profile_name(experiment: Experiment) -> str:
+    return f"{experiment.name}, profile"
+
+
 def _measure(experiment: Experiment, progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
     """Make the profile of an experiment, unless there is one."""
     if profile_of(experiment, cfg.accept_other_code) is not None:
         return
+    if not deadline.left():
+        raise OutOfTime
     console.print(f"{experiment.name}: measuring", soft_wrap=True)
     try:
         make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
     except processes.CommandFailed as failure:
-        progress.failures[f"{experiment.name}, profile"] = str(failure)
+        progress.failures[_profile_name(experiment)] = str(failure)
         console.print(f"{experiment.name}: {failure}", style="yellow", soft_wrap=True)
 
 
@@ -152,6 +168,8 @@ def _finish(cell: Cell, progress: Progress, cfg: DictConfig, deadline: Deadline)
             return "left"
         data = progress.provenance[str(cell.experiment.store)]
         state = state_of(cell, data, cfg.accept_other_code)
+        if state.status != "finished" and not deadline.left():
+            raise OutOfTime
         _announce(cell, state)
         if state.status == "finished":
             return "finished"

@@ -22,8 +22,8 @@ _COLUMNS = 4
 #: Width of a figure at the least, in inches, for the legend and the label below.
 _LEAST_WIDTH = 5.0
 
-#: Height of a further row of the legend, in inches.
-_LEGEND_ROW = 0.17
+#: Of the legend, in inches: height of a further row; width of an entry without its label, and of a character of the label.
+_LEGEND_ROW, _LEGEND_ENTRY, _CHARACTER = 0.17, 0.5, 0.065
 
 #: Diameter of the marker of a model that needs the most memory, in points.
 _LARGEST = 18.0
@@ -221,7 +221,8 @@ def _finish(figure: Figure, places: Mapping[str, Axes], across: str, up: str) ->
         axes.tick_params(which="both", labelsize=TICK_SIZE)
         axes.grid(which="major", linewidth=0.3)
         handles |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = min(len(handles), 2 * len(places) + (len(places) > 1))
+    widest = _LEGEND_ENTRY + _CHARACTER * max(map(len, handles))
+    columns = max(min(len(handles), int(figure.get_figwidth() / widest)), 1)
     figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * (ceil(len(handles) / columns) - 1))
     figure.legend(handles.values(), handles.keys(), fontsize=TICK_SIZE, ncols=columns, loc="outside upper center")
     figure.supxlabel(across, fontsize=LABEL_SIZE)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import ROOT
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from omegaconf import DictConfig
 
 from experiments.app import compose_config
@@ -170,14 +171,14 @@ def table() -> dict[str, Any]:
 def test_markdown(table):
     lines = render(table, "md").splitlines()
     assert lines[4:9] == [
-        "| model                 |               Darcy |    Elasticity P |",
+        "| model                 |               Darcy |    Elasticity-P |",
         "| --------------------- | ------------------: | --------------: |",
         "| LSM                   | **0.0167 ± 0.0003** | 0.0515 ± 0.0003 |",
         "| odd_\\|\\<b>            |     0.0201 ± 0.0003 |               \N{EN DASH} |",
         "| F-FNO (published [1]) |              0.0077 |               \N{EN DASH} |",
     ]
     text = "\n".join(lines)
-    assert "## Elasticity P, 972 sites, 100 test samples, data: generated\n\n| model " in text
+    assert "## Elasticity-P, 972 sites, 100 test samples, data: generated\n\n| model " in text
     assert (
         "0.0157 to 0.0187 |    0.0065 |      307 k | 166 M |     15 |           2 min 3 s | 164 MiB | 12.3 ms |" in text
     )
@@ -484,6 +485,16 @@ def test_every_row_of_a_picture_has_its_own_colour_and_the_legend_its_own_room()
     assert many.get_figheight() > few.get_figheight()
 
 
+@pytest.mark.parametrize("benchmarks", [1, 6])
+def test_the_legend_fits_the_picture(benchmarks):
+    rows = {f"a rather long label, {i}": Efficiency(0.1, 2**20, 0.1, None) for i in range(10)}
+    figure = draw_efficiency({f"Darcy {i}": rows for i in range(benchmarks)}, "relative_l2")
+    FigureCanvasAgg(figure).draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0
+    assert legend.x1 <= figure.bbox.width
+
+
 def test_a_row_may_get_a_share_of_the_budget():
     row = Row.named("short", {"model": "lsm", "share": 0.25})
     experiment = Experiment("darcy", row, ("benchmark=darcy", "preset=quick"), ROOT)
@@ -514,7 +525,7 @@ def test_the_time_of_a_row_is_named(table):
     table["budget"] = "lsm"
     table["benchmarks"] = [{**each, "budget_seconds": 270} for each in table["benchmarks"]]
     settings = " ".join(settings_of(table))
-    assert "take the whole training of LSM (Darcy 4 min 30 s, Elasticity P 4 min 30 s) of the device's time" in settings
+    assert "take the whole training of LSM (Darcy 4 min 30 s, Elasticity-P 4 min 30 s) of the device's time" in settings
 
 
 def test_a_schedule_of_fixed_length_is_refused():

@@ -154,6 +154,20 @@ def test_what_is_finished_is_not_done_again(copy, commands):
     assert json.loads(json.dumps(content["results"])) == before["results"]
 
 
+def test_what_is_finished_is_collected_without_running_the_rest(copy, commands):
+    """A row without a profile, and one with runs of another configuration, which stay where they are."""
+    before = read_table(copy)
+    shutil.rmtree(copy / "runs/darcy/lsm/profile")
+    code, content = run_table(copy, "seeds=2", "collect=true")
+    assert (code, commands.calls) == (table.DONE, [])
+    assert seeds_of(content, "lsm") == {}
+    assert json.loads(json.dumps(seeds_of(content, "fno"))) == seeds_of(before, "fno")
+    assert content["notes"][0] == "Not finished yet: darcy, lsm, seed 0; darcy, lsm, seed 1."
+    code, content = run_table(copy, "models=[fno]", "seeds=2", "collect=true", "options=['optimizer.lr=1e-4']")
+    assert (code, commands.calls, seeds_of(content, "fno")) == (table.DONE, [], {})
+    assert sorted(path.name for path in (copy / "runs/darcy/fno").glob("seed?")) == ["seed0", "seed1"]
+
+
 @pytest.mark.slow
 def test_a_run_that_was_stopped_continues_to_equal_numbers(whole, copy, commands, monkeypatch):
     """The limit stops the first training after one of two epochs."""

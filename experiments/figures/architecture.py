@@ -14,9 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch
 
-from experiments.figures.shapes import BLUE, GREEN, GREY, ORANGE, arrow, box, lattice, waves
+from experiments.figures.shapes import BLUE, GREEN, GREY, ORANGE, arrow, box, lattice, tokens_between_sites, waves
 
 OUTPUT = Path("experiments/results/pictures/architecture.png")
 
@@ -71,19 +70,8 @@ def draw_block(axes: Axes) -> None:
     """One neural spectral block on one patch."""
     axes.set(xlim=(-0.2, 8.1), ylim=(-0.75, 5.15), aspect="equal")
     axes.set_title("Neural spectral block, on each patch", fontsize=11, loc="left", color="0.15")
-    middle, heights = 2.35, np.linspace(1.0, 3.7, NUM_TOKENS)
-    lattice(axes, (0.85, middle), 1.5, 6, waves(6, 0.4))
-    lattice(axes, (7.15, middle), 1.5, 6, waves(6, 1.1))
-    for height in heights:
-        for y in np.linspace(middle - 0.7, middle + 0.7, 6):
-            axes.plot([1.62, 2.6], [y, height], color=BLUE, linewidth=0.35, alpha=0.7)
-            axes.plot([5.4, 6.38], [height, y], color=GREEN, linewidth=0.35, alpha=0.7)
-        axes.plot(2.72, height, "o", color=BLUE, markersize=9)
-        axes.plot(5.28, height, "o", color=GREEN, markersize=9)
-        arrow(axes, (2.92, height), (3.3, height))
-        arrow(axes, (4.7, height), (5.08, height))
-    style = "round,pad=0,rounding_size=0.1"
-    axes.add_patch(FancyBboxPatch((3.35, 0.75), 1.3, 3.2, boxstyle=style, facecolor="#fdf1e3", edgecolor=ORANGE))
+    heights = np.linspace(1.0, 3.7, NUM_TOKENS)
+    tokens_between_sites(axes, heights, sites=0.85, tokens=2.72, solver=3.35)
     t = np.linspace(0, 1, 80)
     for index, height in enumerate(heights):
         axes.plot(3.5 + t, height + 0.24 * np.sin(2 * np.pi * (index + 1) / 2 * t), color=ORANGE, linewidth=1.1)

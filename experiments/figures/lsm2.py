@@ -14,9 +14,8 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import FancyBboxPatch
 
-from experiments.figures.shapes import BLUE, GREEN, GREY, ORANGE, arrow, box, lattice, waves
+from experiments.figures.shapes import BLUE, GREEN, GREY, ORANGE, arrow, box, lattice, tokens_between_sites, waves
 
 OUTPUT = Path("experiments/results/pictures/lsm2_architecture.png")
 
@@ -69,19 +68,7 @@ def draw_block(axes: Axes) -> None:
     """The global spectral block."""
     axes.set(xlim=(-0.2, 8.1), ylim=(-0.75, 5.3), aspect="equal")
     axes.set_title("Global spectral block", fontsize=11, loc="left", color="0.15")
-    middle, heights = 2.35, np.linspace(1.0, 3.7, NUM_TOKENS)
-    lattice(axes, (0.75, middle), 1.5, 6, waves(6, 0.4))
-    lattice(axes, (7.25, middle), 1.5, 6, waves(6, 1.1))
-    for height in heights:
-        for y in np.linspace(middle - 0.7, middle + 0.7, 6):
-            axes.plot([1.52, 2.3], [y, height], color=BLUE, linewidth=0.35, alpha=0.7)
-            axes.plot([5.7, 6.48], [height, y], color=GREEN, linewidth=0.35, alpha=0.7)
-        axes.plot(2.42, height, "o", color=BLUE, markersize=9)
-        axes.plot(5.58, height, "o", color=GREEN, markersize=9)
-        arrow(axes, (2.56, height), (2.86, height))
-        arrow(axes, (5.14, height), (5.44, height))
-    style = "round,pad=0,rounding_size=0.1"
-    axes.add_patch(FancyBboxPatch((2.9, 0.75), 2.2, 3.2, boxstyle=style, facecolor="#fdf1e3", edgecolor=ORANGE))
+    tokens_between_sites(axes, np.linspace(1.0, 3.7, NUM_TOKENS), sites=0.75, tokens=2.42, solver=2.9)
     for height, text in SOLVING.items():
         axes.text(4.0, height, text, ha="center", va="center", fontsize=7.5, color="0.15")
     for height in (2.85, 1.85):

@@ -38,3 +38,29 @@ def waves(count: int, phase: float) -> np.ndarray:
     """A smooth field ``(count, count)``."""
     x, y = np.meshgrid(np.linspace(0, 1, count), np.linspace(0, 1, count))
     return np.sin(5 * x + phase) * np.cos(4 * y - phase) + 0.6 * np.sin(3 * (x + y) + 2 * phase)
+
+
+def tokens_between_sites(axes: Axes, heights: np.ndarray, sites: float, tokens: float, solver: float) -> None:
+    """Sites gathered in tokens, a box in which they are solved, and sites again, mirrored at ``x = 4``.
+
+    Args:
+        axes: where to draw.
+        heights: of the tokens, around 2.35.
+        sites: centre of the left sites.
+        tokens: place of the tokens.
+        solver: left side of the box.
+    """
+    middle = 2.35
+    lattice(axes, (sites, middle), 1.5, 6, waves(6, 0.4))
+    lattice(axes, (8 - sites, middle), 1.5, 6, waves(6, 1.1))
+    for height in heights:
+        for y in np.linspace(middle - 0.7, middle + 0.7, 6):
+            axes.plot([sites + 0.77, tokens - 0.12], [y, height], color=BLUE, linewidth=0.35, alpha=0.7)
+            axes.plot([8.12 - tokens, 7.23 - sites], [height, y], color=GREEN, linewidth=0.35, alpha=0.7)
+        axes.plot(tokens, height, "o", color=BLUE, markersize=9)
+        axes.plot(8 - tokens, height, "o", color=GREEN, markersize=9)
+        arrow(axes, (tokens + 0.16, height), (solver - 0.05, height))
+        arrow(axes, (8.05 - solver, height), (7.84 - tokens, height))
+    style = "round,pad=0,rounding_size=0.1"
+    size = 8 - 2 * solver, 3.2
+    axes.add_patch(FancyBboxPatch((solver, 0.75), *size, boxstyle=style, facecolor="#fdf1e3", edgecolor=ORANGE))

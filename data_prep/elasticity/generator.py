@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from data_prep.elasticity.mesh import NUM_MODES, rim, solid_mask, void_radius
+from data_prep.elasticity.mesh import NUM_MODES, edge_distance, rim, solid_mask, void_radius
 from data_prep.elasticity.solver import UnitCell, solve, to_lattice
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
 from lsm.registry import Count
@@ -36,6 +36,9 @@ FIELDS = {
     "stress": StoredField((972,), "Pa", "von Mises stress (Cauchy, plane stress) at the sites"),
     "radius": StoredField((42,), "1", "radius of the void at linspace(0, 2 pi, 42); the last repeats the first"),
     "grid_mask": StoredField((41, 41), "1", "1 in the solid, 0 in the void, at (i / 40, j / 40); axis 0 is x"),
+    "grid_distance": StoredField(
+        (41, 41), "1", "distance along the ray from the edge of the void, negative in it; axis 0 is x"
+    ),
     "grid_stress": StoredField((41, 41), "Pa", "the stress interpolated to the grid, 0 in the void; axis 0 is x"),
     "modes": StoredField((NUM_MODES,), "1", "drawn coefficients t of the void's angular modes", "float64"),
 }
@@ -97,6 +100,7 @@ class ElasticityGenerator(Generator):
             "stress": state.stress,
             "radius": rim(radius),
             "grid_mask": solid_mask(radius),
+            "grid_distance": edge_distance(radius),
             "grid_stress": to_lattice(state.points, state.stress, radius),
             "modes": modes,
         }

@@ -61,8 +61,17 @@ def solid_mask(radius: Radius, num_nodes: int = 41) -> np.ndarray:
     Returns:
         ``(num_nodes, num_nodes)``.
     """
+    return (edge_distance(radius, num_nodes) >= 0).astype(float)
+
+
+def edge_distance(radius: Radius, num_nodes: int = 41) -> np.ndarray:
+    """Distance of the sites of a regular lattice from the edge of the void, along the ray from the centre; negative in the void.
+
+    Returns:
+        ``(num_nodes, num_nodes)`` relative to the side of the cell; axis 0 is x.
+    """
     distance, angle = _polar(lattice(num_nodes))
-    return (distance >= radius(angle)).astype(float)
+    return distance - radius(angle)
 
 
 def lattice(num_nodes: int = 41) -> np.ndarray:

@@ -21,6 +21,7 @@ from data_prep.elasticity.generator import ElasticityGenerator
 from data_prep.elasticity.mesh import (
     BASE_RADIUS,
     base_mesh,
+    edge_distance,
     lattice,
     morph,
     rim,
@@ -453,6 +454,13 @@ class TestLattice:
         assert mask[20, 20 + 15] == 1
         assert mask[0].all()
         assert mask[:, 0].all()
+
+    def test_distance_along_the_axes_is_that_from_the_radius_and_its_sign_is_the_mask(self) -> None:
+        radius = random_void(8)
+        distance = edge_distance(radius)
+        for angle, line in ((0, distance[20:, 20]), (np.pi / 2, distance[20, 20:]), (np.pi, distance[20::-1, 20])):
+            np.testing.assert_allclose(line[1:], np.arange(1, 21) / 40 - radius(np.array(angle)), atol=1e-12)
+        np.testing.assert_array_equal(distance >= 0, solid_mask(radius) == 1)
 
     def test_interpolation_reproduces_a_smooth_field_within_one_percent(self) -> None:
         """The field is not symmetric in x and y, so exchanged axes would show."""

@@ -1,0 +1,17 @@
+"""The commands."""
+
+import sys
+from pathlib import Path
+
+from lsm.process_memory import restart_without_gaps
+
+
+def _is_command(arguments: list[str]) -> bool:
+    """Whether an interpreter with these arguments runs one of the commands: ``-m experiments.NAME`` or ``PATH/lsm-NAME``."""
+    first, *rest = [*arguments, ""]
+    return Path(first).name.startswith("lsm-") or (first == "-m" and rest[0].startswith("experiments."))
+
+
+# Here, before the slow imports, since the program starts again.
+if _is_command(sys.orig_argv[1:]):
+    restart_without_gaps(sys.orig_argv[1:])

@@ -119,7 +119,7 @@ def make_module(
     from lsm.data.symmetry import symmetries_of
     from lsm.losses import LOSSES
     from lsm.training.module import SolverModule
-    from lsm.training.recompute import recompute_layers
+    from lsm.training.recompute import recompute_cheap_results, recompute_layers
     from lsm.training.unrolling import UNROLLINGS
 
     config = plain(cfg)
@@ -135,7 +135,10 @@ def make_module(
     solver = make_solver(config, data)
     if cfg.recompute:
         _refuse_compilation(cfg)
-        recompute_layers(solver.model)
+        if cfg.recompute == "cheap":
+            unroll = recompute_cheap_results(unroll)
+        else:
+            recompute_layers(solver.model)
     return SolverModule(
         solver,
         loss=loss,
@@ -154,7 +157,8 @@ def make_module(
 def _refuse_compilation(cfg: DictConfig) -> None:
     if cfg.compile is not None:
         raise InputError(
-            f"recompute=true and compile={cfg.compile} do not go together: compilers choose themselves what is computed again",
+            f"recompute={str(cfg.recompute).lower()} and compile={cfg.compile} do not go together: compilers choose themselves "
+            "what is computed again",
             options=("recompute", "compile"),
         )
 

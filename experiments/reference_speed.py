@@ -12,9 +12,11 @@ import argparse
 import importlib.util
 import json
 import multiprocessing
+import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -25,7 +27,7 @@ from experiments.assemble import make_module
 from experiments.revision import code_revision
 from experiments.samples import one_batch
 from lsm.files import write_whole
-from lsm.process_memory import PeakMemory, keep_freed_memory
+from lsm.process_memory import TUNABLES, PeakMemory, keep_freed_memory
 from lsm.provenance import describe_environment
 
 if TYPE_CHECKING:
@@ -44,6 +46,9 @@ FEWER_SAMPLES = {"navier_stokes": 6, "plasticity": 4}
 MODELS = {2: "LSM_2D", 3: "LSM_3D", 0: "LSM_Irregular_Geo"}
 
 REFERENCE = "reference"
+
+#: Ends the name of a kind whose cheap results are computed again.
+CHEAP = ", recompute=cheap"
 
 
 # The reference
@@ -122,6 +127,11 @@ def roll_out(model: nn.Module, frames: Tensor, count: int) -> Tensor:
 # Ours, and the processes
 
 
+def own_kinds(precisions: Sequence[str]) -> list[str]:
+    """How ours runs: in each precision, with everything kept for the gradients, and without what is cheap to compute again."""
+    return [kind for precision in precisions for kind in (precision, f"{precision}{CHEAP}")]
+
+
 def own_calls(cfg: Any, data: Any, batch: FieldBatch, precision: str) -> tuple[Calls, int]:
     """A training step and a prediction as ``lsm-train`` does them, and the floating-point operations of the step."""
     from lsm.flops import count_flops
@@ -138,7 +148,10 @@ def serve(pipe: Connection, source: Path, benchmark: str, batch_size: int, threa
     import torch
 
     torch.set_num_threads(threads)
-    cfg = compose_config("train", f"benchmark={benchmark}", f"data.batch_size={batch_size}", "data_dir=no_data")
+    recompute = "recompute=cheap" if kind.endswith(CHEAP) else "recompute=false"
+    cfg = compose_config(
+        "train", f"benchmark={benchmark}", f"data.batch_size={batch_size}", "data_dir=no_data", recompute
+    )
     data = one_batch(cfg)
     batch = next(data.batches("train"))
     memory = PeakMemory(torch.device("cpu"))
@@ -147,7 +160,7 @@ def serve(pipe: Connection, source: Path, benchmark: str, batch_size: int, threa
         calls = reference_calls(source, cfg, batch)
     else:
         keep_freed_memory()  # as every command does
-        calls, flops = own_calls(cfg, data, batch, kind)
+        calls, flops = own_calls(cfg, data, batch, kind.removesuffix(CHEAP))
     pipe.send(flops)
     while (name := pipe.recv()) != "end":
         begin = time.process_time()
@@ -156,15 +169,16 @@ def serve(pipe: Connection, source: Path, benchmark: str, batch_size: int, threa
     pipe.send(memory.read())
 
 
-def compare(source: Path, benchmark: str, precisions: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
-    """Median seconds of a step and of a prediction, and the peak of the memory, of the reference and in each precision."""
+def compare(source: Path, benchmark: str, kinds: Sequence[str], options: argparse.Namespace) -> dict[str, Any]:
+    """Median seconds of a step and of a prediction, and the peak of the memory, of the reference and of each kind of ours."""
     spawn = multiprocessing.get_context("spawn")
     size = min(options.batch_size, FEWER_SAMPLES.get(benchmark, options.batch_size))
     pipes, flops = {}, {}
-    for kind in (REFERENCE, *precisions):
+    for kind in (REFERENCE, *kinds):
         here, there = spawn.Pipe()
         arguments = (there, source, benchmark, size, options.threads, kind)
-        spawn.Process(target=serve, args=arguments, daemon=True).start()
+        with usual_memory() if kind == REFERENCE else nullcontext():
+            spawn.Process(target=serve, args=arguments, daemon=True).start()
         pipes[kind], flops[kind] = here, here.recv()
     found: dict[str, Any] = {"benchmark": benchmark, "batch_size": size}
     for name in ("step", "prediction"):
@@ -177,8 +191,17 @@ def compare(source: Path, benchmark: str, precisions: Sequence[str], options: ar
     for pipe in pipes.values():
         pipe.send("end")
     found["memory_bytes"] = {kind: pipe.recv() for kind, pipe in pipes.items()}
-    found["flops_per_second"] = {kind: flops[kind] / found["step"][kind] for kind in precisions}
+    found["flops_per_second"] = {kind: flops[kind] / found["step"][kind] for kind in kinds if not kind.endswith(CHEAP)}
     return found
+
+
+@contextmanager
+def usual_memory() -> Iterator[None]:
+    """Processes that start within this context handle memory as any program does, not as our commands."""
+    settings = os.environ.pop(TUNABLES, None)
+    yield
+    if settings is not None:
+        os.environ[TUNABLES] = settings
 
 
 # The table
@@ -193,7 +216,8 @@ def ratio(row: dict[str, Any], quantity: str, kind: str) -> float:
 def as_markdown(rows: Sequence[dict[str, Any]], precisions: Sequence[str], peaks: dict[str, float]) -> str:
     """The ratios of every benchmark, and their geometric mean."""
     quantities = {"step": "step", "prediction": "prediction", "memory_bytes": "memory"}
-    columns = [(quantity, kind) for kind in precisions for quantity in quantities]
+    columns = [(quantity, kind) for kind in own_kinds(precisions) for quantity in quantities]
+    columns = [(quantity, kind) for quantity, kind in columns if quantity != "prediction" or not kind.endswith(CHEAP)]
     head = [f"{quantities[quantity]}, {kind}" for quantity, kind in columns]
     head += [f"share of peak, {kind}" for kind in precisions]
     lines = [f"| benchmark | batch | {' | '.join(head)} |", "|---" * (len(head) + 2) + "|"]
@@ -226,7 +250,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     rows, peaks = [], {}
     for benchmark in options.benchmarks:
-        rows.append(compare(options.reference.resolve(), benchmark, options.precisions, options))
+        rows.append(compare(options.reference.resolve(), benchmark, own_kinds(options.precisions), options))
         print(json.dumps(rows[-1]), flush=True)
     for kind in options.precisions:
         peaks[kind] = max(matrix_peak(torch.device("cpu"), dtype) for dtype in PRECISIONS[kind])

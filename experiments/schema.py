@@ -26,7 +26,7 @@ class TrainOptions:
     resume: str | None
     metrics: Names
     compile: str | None
-    recompute: bool
+    recompute: bool | Literal["cheap"]
     checkpoint_interval: Annotated[float, Ge(0)]
     batch_norm_batches: Count | None
     time_limit: Positive | None
@@ -139,7 +139,7 @@ class ProfileOptions:
     data_dir: str
     run_dir: str
     compile: str | None
-    recompute: bool
+    recompute: bool | Literal["cheap"]
     plugins: Sequence[str]
 
 

@@ -26,7 +26,7 @@ from lsm.model.fourier import (
     signed_wave_numbers,
     synthesise,
 )
-from lsm.model.grid import append_coordinates, crop, make_feedforward, pad_ends, per_axis
+from lsm.model.grid import FeedForward, append_coordinates, crop, pad_ends, per_axis
 from lsm.registry import Count
 
 
@@ -130,7 +130,7 @@ class FourierNeuralOperator(nn.Module):
         self.lift = nn.Linear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
-        self.head = make_feedforward(width, head_width, spec.out_channels)
+        self.head = FeedForward(width, head_width, spec.out_channels)
 
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.errors import OptionError
+from lsm.model.cheap import cheap
 
 
 def per_axis(option: str, value: int | Sequence[int], rank: int) -> list[int]:
@@ -73,6 +74,13 @@ def crop(field: Tensor, sizes: Sequence[int]) -> Tensor:
     return field
 
 
-def make_feedforward(in_width: int, inner_width: int, out_width: int) -> nn.Sequential:
+class FeedForward(nn.Sequential):
     """Linear, GELU, linear on the last axis: ``(..., in_width)`` to ``(..., out_width)``."""
-    return nn.Sequential(nn.Linear(in_width, inner_width), nn.GELU(), nn.Linear(inner_width, out_width))
+
+    def __init__(self, in_width: int, inner_width: int, out_width: int) -> None:
+        super().__init__(nn.Linear(in_width, inner_width), nn.GELU(), nn.Linear(inner_width, out_width))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(..., in_width)`` to ``(..., out_width)``."""
+        widen, gelu, narrow = self
+        return narrow(cheap(gelu, cheap(widen, features.contiguous())))

@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
-from lsm.model.grid import make_feedforward, unit_coordinates
+from lsm.model.grid import FeedForward, unit_coordinates
 from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
@@ -120,11 +120,11 @@ class Transolver(nn.Module):
         self.positions = spec.geometry == "grid"
         rank = len(spec.sites) if spec.geometry in GRIDS else 0
         described = (reference**rank if reference else rank) if self.positions else 0
-        self.lift = make_feedforward(spec.in_channels + described, 2 * width, width)
+        self.lift = FeedForward(spec.in_channels + described, 2 * width, width)
 
         def make_block() -> nn.Module:
             attention = PhysicsAttention(width, heads, num_slices, rank)
-            return PreNormBlock(width, attention, make_feedforward(width, mlp_ratio * width, width))
+            return PreNormBlock(width, attention, FeedForward(width, mlp_ratio * width, width))
 
         self.blocks = repeat(num_layers, make_block)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, spec.out_channels))

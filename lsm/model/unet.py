@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
-from lsm.model.grid import append_coordinates, make_feedforward
+from lsm.model.grid import FeedForward, append_coordinates
 from lsm.model.latent_spectral.spectral_block import IdentityBlock
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
 from lsm.registry import Count, Scales
@@ -44,7 +44,7 @@ class UNet(nn.Module):
         rank = len(spec.sites)
         self.lift = nn.Linear(spec.in_channels + rank, width)
         self.trunk = MultiscaleTrunk(rank, width, (1,) * rank, IdentityBlock, num_scales)
-        self.head = make_feedforward(width, head_width, spec.out_channels)
+        self.head = FeedForward(width, head_width, spec.out_channels)
 
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
-from lsm.model.grid import append_coordinates, crop, make_feedforward, missing_sites, pad_ends, per_axis
+from lsm.model.grid import FeedForward, append_coordinates, crop, missing_sites, pad_ends, per_axis
 from lsm.model.latent_spectral.patches import PATCH, from_patches, to_patches
 from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count
@@ -90,7 +90,7 @@ class VisionTransformer(nn.Module):
         self.embed = nn.Linear(points * in_channels, width)
 
         def make_block() -> nn.Module:
-            return PreNormBlock(width, SelfAttention(width, heads), make_feedforward(width, mlp_ratio * width, width))
+            return PreNormBlock(width, SelfAttention(width, heads), FeedForward(width, mlp_ratio * width, width))
 
         self.blocks = repeat(num_layers, make_block)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, points * spec.out_channels))

@@ -22,9 +22,8 @@ from lsm.fields import FieldBatch
 from lsm.losses import Loss, loss_at_scales
 from lsm.metrics import describe_fault, scalar_metric
 from lsm.solver import NeuralSolver
-from lsm.training.unrolling import FedBack
+from lsm.training.unrolling import FedBack, Unrolling
 
-Unrolling = Callable[[NeuralSolver, FieldBatch, float, torch.Generator], list[Tensor]]
 MakeOptimizer = Callable[[Iterable[tuple[str, nn.Parameter]]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
 

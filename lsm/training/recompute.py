@@ -1,4 +1,6 @@
-"""Less memory for a training step: the layers of a model keep their inputs alone, and their results are computed again.
+"""Less memory for a training step: results that the gradients need are not kept but computed a second time.
+
+Either those that are cheap to compute, or all but the inputs of the layers.
 
 Source: Chen, Xu, Zhang, Guestrin, "Training Deep Nets with Sublinear Memory Cost", 2016, arXiv 1604.06174.
 """
@@ -11,9 +13,24 @@ from types import MethodType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from lsm.fields import FieldBatch
+from lsm.model.cheap import dropping_cheap_results
+from lsm.solver import NeuralSolver
+from lsm.training.unrolling import Unrolling
+
+
+def recompute_cheap_results(unroll: Unrolling) -> Unrolling:
+    """What a training step predicts, by models that keep no cheap results for the gradients; see :mod:`lsm.model.cheap`."""
+
+    def unrolled(solver: NeuralSolver, batch: FieldBatch, done: float, random: torch.Generator) -> list[Tensor]:
+        with dropping_cheap_results():
+            return unroll(solver, batch, done, random)
+
+    return unrolled
 
 
 def recompute_layers(model: nn.Module) -> None:

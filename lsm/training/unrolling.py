@@ -6,6 +6,7 @@ the scales of the model, ``(b, *sites_s, c_out)`` in physical units, finest firs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated
 
 import torch
@@ -16,6 +17,10 @@ from torch import Tensor
 from lsm.fields import FieldBatch
 from lsm.registry import Registry, Share
 from lsm.solver import NeuralSolver
+
+Unrolling = Callable[[NeuralSolver, FieldBatch, float, torch.Generator], list[Tensor]]
+"""Maps a solver, a batch ``(b, *sites, c)``, the share of the training that is done and random numbers to predictions
+``(b, *sites_s, c)`` at the scales of the model."""
 
 UNROLLINGS: Registry = Registry("unrolling")
 

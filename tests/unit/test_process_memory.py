@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from experiments import _is_command
 from lsm import process_memory
-from lsm.process_memory import PeakMemory, resident_memory
+from lsm.process_memory import TUNABLES, PeakMemory, resident_memory, restart_without_gaps
 
 CPU = torch.device("cpu")
 
@@ -104,3 +105,31 @@ def test_freed_memory_is_kept_for_the_next_tensor_until_it_is_returned():
     found = json.loads(subprocess.run([sys.executable, "-c", MEASURE_FAULTS], check=True, capture_output=True).stdout)
     assert found["given"] > 1000 > 10 * found["kept"]
     assert found["returned"] > 90e6
+
+
+@pytest.mark.skipif("glibc" not in str(os.confstr("CS_GNU_LIBC_VERSION")), reason="the C library is not GNU's")
+@pytest.mark.parametrize("known", ["", "glibc.malloc.check=1"])
+def test_a_command_starts_once_more_with_the_setting_of_the_library(monkeypatch, known):
+    started = []
+    monkeypatch.setattr(os, "execv", lambda program, arguments: started.append((program, arguments)))
+    monkeypatch.setenv(TUNABLES, known)
+    restart_without_gaps(["-m", "experiments.train", "benchmark=darcy"])
+    assert started == [(sys.executable, [sys.executable, "-m", "experiments.train", "benchmark=darcy"])]
+    assert set(filter(None, known.split(":"))) < set(os.environ[TUNABLES].split(":"))
+    restart_without_gaps(["-m", "experiments.train"])
+    assert len(started) == 1
+
+
+def test_other_libraries_have_no_such_setting(monkeypatch):
+    monkeypatch.setattr(os, "confstr", lambda name: None)
+    monkeypatch.setattr(os, "execv", lambda program, arguments: pytest.fail("started again"))
+    monkeypatch.delenv(TUNABLES, raising=False)
+    restart_without_gaps([])
+
+
+@pytest.mark.parametrize("arguments", [["-m", "experiments.train"], ["/bin/lsm-train", "seed=1"]])
+def test_commands_are_told_from_other_programs(arguments):
+    assert _is_command(arguments)
+    assert not _is_command(["-m", "pytest", *arguments])
+    assert not _is_command(["-c", "import experiments"])
+    assert not _is_command([])

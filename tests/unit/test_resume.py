@@ -164,9 +164,10 @@ def test_a_compiled_model_trains_as_an_uncompiled_one(train, uninterrupted, darc
     assert result.metrics["train/relative_l2"] == pytest.approx(whole.metrics["train/relative_l2"], rel=1e-4)
 
 
-def test_recomputed_activations_change_no_bit_of_a_run(train, uninterrupted, darcy_store, tmp_path):
+@pytest.mark.parametrize("what", ["true", "cheap"])
+def test_recomputed_activations_change_no_bit_of_a_run(train, uninterrupted, darcy_store, tmp_path, what):
     whole = uninterrupted("paper")
-    result = train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"], "recompute=true"))
+    result = train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["paper"], f"recompute={what}"))
     assert_same_state(result.last, whole.last)
 
 

@@ -131,6 +131,10 @@ MISTAKES = {
         ("train", *TINY, "compile=eager", "recompute=true", "run_dir=compile"),
         ("recompute=true and compile=eager", "do not go together"),
     ),
+    "recomputed in another way": (
+        ("train", *TINY, "recompute=all", "run_dir=compile"),
+        ("recompute is all", "cheap"),
+    ),
     "compiler that there is not": (("train", *TINY, "compile=foo", "run_dir=compile"), ("compile is foo", "inductor")),
     "points on a grid": (
         ("train", *TINY, "+model.projection.name=fourier", "run_dir=points"),

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-from lsm.model.grid import make_feedforward
+from lsm.model.grid import FeedForward
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum
 from lsm.model.stream import join_heads, key_mask, require_heads, split_heads
@@ -89,7 +89,7 @@ class GlobalSpectralBlock(nn.Module):
         self.token_gain = nn.Parameter(torch.zeros(heads, 1, channels // heads)) if field_tokens else None
         layers: list[nn.Module] = [LearnedSpectralSum(channels, num_basis, learned_frequencies)] if spectral else []
         if mix_channels:
-            layers.append(GainedResidual(channels, make_feedforward(channels, 2 * channels, channels)))
+            layers.append(GainedResidual(channels, FeedForward(channels, 2 * channels, channels)))
         if mix_tokens:
             layers.append(GainedResidual(channels, SelfAttention(channels, heads)))
         self.solve = nn.Sequential(*layers)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS
+from lsm.model.cheap import cheap
 from lsm.model.grid import append_coordinates
 from lsm.model.latent_spectral.parts import PROJECTIONS
 
@@ -31,7 +32,7 @@ class GridProjection(nn.Module):
 
     def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
         """Map inputs ``(b, *sites, c_in)`` to features ``(b, w, *sites)``."""
-        return self.lift(append_coordinates(inputs)).movedim(-1, 1), None
+        return cheap(lambda given: self.lift(append_coordinates(given)).movedim(-1, 1), inputs), None
 
     def unproject(self, features: Tensor, sites: Any) -> Tensor:
         """Map features ``(b, w, *sites)`` to ``(b, *sites, w)``."""

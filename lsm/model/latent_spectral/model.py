@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lsm.errors import option_group
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS, require_geometry
-from lsm.model.grid import make_feedforward, per_axis
+from lsm.model.grid import FeedForward, per_axis
 from lsm.model.latent_spectral.parts import BLOCKS, PROJECTIONS, Projection
 from lsm.model.latent_spectral.patches import PATCH
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
@@ -72,7 +72,7 @@ class LatentSpectralModel(nn.Module):
         self.trunk = MultiscaleTrunk(
             rank, width, sizes, lambda channels: _make("block", BLOCKS, make_block, channels), num_scales
         )
-        self.head = make_feedforward(width, head_width, spec.out_channels)
+        self.head = FeedForward(width, head_width, spec.out_channels)
 
     def forward(
         self,

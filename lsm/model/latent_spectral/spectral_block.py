@@ -12,6 +12,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsm.model.cheap import cheap
 from lsm.model.latent_spectral.attention import attention_weights
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.latent_spectral.spectral_sum import SpectralSum
@@ -88,9 +89,17 @@ class NeuralSpectralBlock(nn.Module):
         # With K = X W_K^T + b, T0 K^T = (T0 W_K) X^T up to b, which no softmax over the points sees: K is never formed.
         to_keys, to_values = rearrange(self.to_kv.weight, "(h c kv) i -> kv h c i", h=self.heads, kv=2)
         scores = points @ rearrange(self.tokens @ to_keys, "h m i -> i (h m)")
-        weights = rearrange(scores.softmax(dim=1), "n p (h m) -> n h m p", h=self.heads)
-        values = functional.linear(points, to_values.flatten(0, 1), self.to_kv.bias[1::2])
-        return weights @ rearrange(values, "n p (h c) -> n h p c", h=self.heads) + self.tokens, weights
+        weights = cheap(self._transposed, scores.softmax(dim=1))
+        values = cheap(self._per_head, points, to_values.flatten(0, 1), self.to_kv.bias[1::2])
+        return weights @ values + self.tokens, weights
+
+    def _transposed(self, weights: Tensor) -> Tensor:
+        """``(n, p, h m)`` to ``(n, h, m, p)``."""
+        return rearrange(weights, "n p (h m) -> n h m p", h=self.heads).contiguous()
+
+    def _per_head(self, points: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """A linear map of points ``(n, p, c)``, ``(n, h, p, c / h)``."""
+        return rearrange(functional.linear(points, weight, bias), "n p (h c) -> n h p c", h=self.heads).contiguous()
 
     def solve(self, tokens: Tensor) -> Tensor:
         """The spectral sum on tokens ``(n, h, m, c / h)``; a channel is a head and a channel in it."""
@@ -99,7 +108,7 @@ class NeuralSpectralBlock(nn.Module):
 
     def spread(self, points: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Project tokens back onto points ``(n, p, c)``; also return the attention ``(n, h, p, m)``."""
-        queries = rearrange(self.to_q(points), "n p (h c) -> n h p c", h=self.heads)
+        queries = cheap(self._per_head, points, self.to_q.weight, self.to_q.bias)
         weights = attention_weights(queries, tokens)
         return points + rearrange(weights @ tokens, "n h p c -> n p (h c)"), weights
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.errors import InputError
+from lsm.model.cheap import cheap
 from lsm.model.grid import crop, missing_sites, pad_ends
 from lsm.model.latent_spectral.patches import from_patches, to_patches
 
@@ -37,17 +39,37 @@ _LAYERS = {
 _MOST_PADDED_SITES, _MOST_PADDING = 1 << 20, 64
 
 
-def double_conv(rank: int, channels: int, out: int, mid: int) -> nn.Sequential:
+class DoubleConvolution(nn.Sequential):
     """[3^d convolution without bias, batch norm, ReLU], twice: ``(b, channels, *n)`` to ``mid`` to ``out`` channels."""
-    layers = _LAYERS[rank]
-    return nn.Sequential(
-        layers.conv(channels, mid, kernel_size=3, padding=1, bias=False),
-        layers.norm(mid),
-        nn.ReLU(inplace=True),
-        layers.conv(mid, out, kernel_size=3, padding=1, bias=False),
-        layers.norm(out),
-        nn.ReLU(inplace=True),
-    )
+
+    def __init__(self, rank: int, channels: int, out: int, mid: int) -> None:
+        layers = _LAYERS[rank]
+        super().__init__(
+            layers.conv(channels, mid, kernel_size=3, padding=1, bias=False),
+            layers.norm(mid),
+            nn.ReLU(inplace=True),
+            layers.conv(mid, out, kernel_size=3, padding=1, bias=False),
+            layers.norm(out),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map ``(b, channels, *n)`` to ``(b, out, *n)``."""
+        conv, norm, relu, conv2, norm2, relu2 = self
+        return _activated(norm2, relu2, conv2(_activated(norm, relu, conv(features))))
+
+
+def _activated(norm: Any, relu: nn.Module, features: Tensor) -> Tensor:
+    if isinstance(norm, nn.SyncBatchNorm):  # other devices cannot be asked again
+        return relu(norm(features))
+    return cheap(lambda x: relu(norm(x)), features, again=lambda x: relu(_normed_again(norm, x)))
+
+
+def _normed_again(norm: Any, features: Tensor) -> Tensor:
+    """A batch norm's result; its running statistics stay as they are."""
+    if not norm.training:
+        return norm(features)
+    return functional.batch_norm(features, None, None, norm.weight, norm.bias, training=True, eps=norm.eps)
 
 
 def _takes_statistics(layer: nn.Module) -> bool:
@@ -93,10 +115,12 @@ class MultiscaleTrunk(nn.Module):
         channels = [width * 2**scale for scale in range(num_scales)]
         channels[-1] = channels[max(num_scales - 2, 0)]
         finer = [channels[max(scale - 1, 0)] for scale in range(num_scales)]
-        self.down = nn.ModuleList(double_conv(rank, finer[s], channels[s], channels[s]) for s in range(num_scales))
+        self.down = nn.ModuleList(
+            DoubleConvolution(rank, finer[s], channels[s], channels[s]) for s in range(num_scales)
+        )
         self.blocks = nn.ModuleList(make_block(count) for count in channels)
         self.up = nn.ModuleList(
-            double_conv(rank, 2 * channels[s], finer[s], channels[s]) for s in range(num_scales - 1)
+            DoubleConvolution(rank, 2 * channels[s], finer[s], channels[s]) for s in range(num_scales - 1)
         )
         self.pool = _LAYERS[rank].pool(2)
         self.mix = _LAYERS[rank].conv(width, width, kernel_size=1)
@@ -111,7 +135,7 @@ class MultiscaleTrunk(nn.Module):
         missing = missing_sites(grid.shape[2:], [unit * patch for patch in self.patch])
         _require_little_padding(grid.shape[2:], missing)
         # Contiguous: on a CPU the statistics of a batch norm lose three digits on channels-last strides.
-        features = pad_ends(grid.contiguous(), missing)
+        features = cheap(lambda grid: pad_ends(grid.contiguous(), missing), grid)
         scales: list[Tensor] = []
         for layer in self.down:
             features = self.pool(scales[-1]) if scales else features
@@ -127,14 +151,18 @@ class MultiscaleTrunk(nn.Module):
 
     def apply_block(self, scale: int, features: Tensor) -> Tensor:
         """The block of one scale, on each patch of ``(b, c, *n)``."""
-        points = self.blocks[scale](to_patches(features, self.patch))
+        points = self.blocks[scale](cheap(lambda grid: to_patches(grid, self.patch).contiguous(), features))
         return from_patches(points, self.patch, tuple(features.shape[2:]))
+
+    def _joined(self, features: Tensor, coarser: Tensor) -> Tensor:
+        """The channels of a scale, and those of the coarser scale on its sites."""
+        finer = functional.interpolate(coarser, scale_factor=2, mode=self.interpolation, align_corners=True)
+        return torch.cat([features, finer], dim=1)
 
     def forward(self, grid: Tensor) -> Tensor:
         """Map ``(b, w, *n)`` to ``(b, w, *n)``."""
         scales = self.encode(grid)
         features = self.apply_block(len(scales) - 1, scales[-1])
         for scale in reversed(range(len(self.up))):
-            finer = functional.interpolate(features, scale_factor=2, mode=self.interpolation, align_corners=True)
-            features = self.up[scale](torch.cat([self.apply_block(scale, scales[scale]), finer], dim=1))
+            features = self.up[scale](cheap(self._joined, self.apply_block(scale, scales[scale]), features))
         return crop(self.mix(features), grid.shape[2:])

@@ -13,7 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
-from lsm.model.grid import make_feedforward
+from lsm.model.grid import FeedForward
 from lsm.model.lsm2.pyramid import Pyramid
 
 #: Added to the weight of the points at a lattice site before the mean of their features is taken.
@@ -131,7 +131,7 @@ class CloudBody(nn.Module):
         self.lattice = None if pyramid is None else OnPoints(width, sizes, pyramid)
         self.blocks = nn.ModuleList(make_block(width) for _ in range(depth))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
-        self.feedforward = nn.ModuleList(make_feedforward(width, 2 * width, width) for _ in range(depth))
+        self.feedforward = nn.ModuleList(FeedForward(width, 2 * width, width) for _ in range(depth))
 
     def forward(self, field: Tensor, positions: Tensor, mask: Tensor | None = None) -> list[Tensor]:
         """Map ``(b, w, n)`` at positions ``(b, n, d)`` to the features ``(b, w, n)`` of the only scale; see :class:`OnPoints`."""

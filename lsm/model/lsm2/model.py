@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lsm.errors import InputError, OptionError, option_group
 from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
-from lsm.model.grid import make_feedforward, unit_coordinates
+from lsm.model.grid import FeedForward, unit_coordinates
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.lsm2.cloud import CloudBody, fitting_lattice
 from lsm.model.lsm2.pyramid import Pyramid
@@ -128,7 +128,7 @@ class LatentSpectralModel2(nn.Module):
         self.lift = nn.Linear(at_site * (spec.in_channels + self._num_waves(spec)) + self._num_positions(sites), width)
         channels = self.body.channels[: None if supervision else 1]
         self.heads = nn.ModuleList(
-            make_feedforward(count, head_width, at_site * spec.out_channels)
+            FeedForward(count, head_width, at_site * spec.out_channels)
             if scale == 0
             else nn.Linear(count, at_site * spec.out_channels)
             for scale, count in enumerate(channels)

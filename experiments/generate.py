@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from data_prep.generation.engine import Report, generate, merge
 from data_prep.generation.generator import Statistic
 from data_prep.generation.job import Job
+from data_prep.generation.parts import fields_lacking
 from experiments.app import command
 from experiments.assemble import make_generator
 from experiments.check import check_store
@@ -91,6 +92,8 @@ def _tell(job: Job, report: Report) -> None:
         with job.open_store() as store:
             more = f", more than the {job.num_samples} asked for" if store.num_samples > job.num_samples else ""
             told = f"{job.path}: {store.num_samples} samples{more} ({report.computed} computed, {report.found} found)"
+            if lacking := fields_lacking(job, store):
+                console.print(lacking, style="yellow", soft_wrap=True)
     else:
         told = (
             f"shard {job.shard} of {job.num_shards} is done ({report.computed} computed, {report.found} found) in "

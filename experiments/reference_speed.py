@@ -199,9 +199,11 @@ def compare(source: Path, benchmark: str, kinds: Sequence[str], options: argpars
 def usual_memory() -> Iterator[None]:
     """Processes that start within this context handle memory as any program does, not as our commands."""
     settings = os.environ.pop(TUNABLES, None)
-    yield
-    if settings is not None:
-        os.environ[TUNABLES] = settings
+    try:
+        yield
+    finally:
+        if settings is not None:
+            os.environ[TUNABLES] = settings
 
 
 # The table

@@ -19,7 +19,7 @@ import numpy as np
 import lsm
 from data_prep.generation.generator import Sample
 from data_prep.generation.job import Job, claim, require_same
-from lsm.data.store import StoreWriter, sample_bytes
+from lsm.data.store import Store, StoreWriter, sample_bytes
 from lsm.errors import InputError, explained
 from lsm.files import require_regular, whole_file
 from lsm.plain import MAX_TEXT, parse_json
@@ -83,7 +83,16 @@ def samples_in_store(job: Job) -> int:
             )
         found = {key: store.provenance.get(key) for key in job.identity}
         require_same(found, job.identity, job.path)
+        if (lacking := fields_lacking(job, store)) and store.num_samples < job.num_samples:
+            raise InputError(f"no samples can be added: {lacking}")
         return store.num_samples
+
+
+def fields_lacking(job: Job, store: Store) -> str | None:
+    """What to do about a store by an older version, whose generator stored fewer fields; None if it has all of them."""
+    lacking = ", ".join(job.generator.fields.keys() - store.fields.keys())
+    remedy = "move it away and generate it again, or choose another data_dir or store"
+    return f"{job.path} was made by an older version of lsm and lacks {lacking}; {remedy}" if lacking else None
 
 
 def write_part(job: Job, index: int, sample: Sample, attempt: int, failures: list[str]) -> None:

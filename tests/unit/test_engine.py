@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from small_disk import mounted
@@ -31,7 +32,7 @@ from toy_sets import assert_same, content, make
 
 from data_prep.generation.engine import Report, generate, merge
 from data_prep.generation.job import MOST_ATTEMPTS, Job, _lock, claim
-from data_prep.generation.parts import write_part
+from data_prep.generation.parts import fields_lacking, write_part
 from data_prep.generation.pool import _deferring_interrupts, compute
 from experiments.mistakes import describe
 from lsm.data.store import Store, StoreWriter
@@ -110,6 +111,22 @@ def test_other_options_on_existing_data_are_refused(change, named, finished, job
             make(replace(job, num_samples=num_samples, **change))
     make(job)
     assert_same(content(job.path), expected)
+
+
+def test_a_store_with_fewer_fields_than_are_generated_now_stays_as_it_is(job):
+    """As older versions of lsm made them."""
+    make(replace(job, num_samples=4))
+    with h5py.File(job.path, "a") as file:
+        del file["fields/pressure"]
+    before = job.path.read_bytes()
+    assert make(replace(job, num_samples=4)) == Report(0, 4, True, [])
+    with job.open_store() as store:
+        assert "lacks pressure; move it away" in fields_lacking(job, store)
+    with pytest.raises(
+        InputError, match=r"no samples can be added: .*toy\.h5 was made by an older version of lsm and lacks pressure"
+    ):
+        make(job)
+    assert job.path.read_bytes() == before
 
 
 def test_benchmarks_that_share_a_generator_share_the_data(job, expected):

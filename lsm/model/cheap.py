@@ -104,11 +104,9 @@ class _Notes:
     def keep(self, tensor: Tensor) -> _Kept:
         """What autograd keeps for a tensor."""
         kept, place = _Kept(tensor), _place(tensor)
-        result, recipe = self._recipes.get(place, (None, None))
-        if (
-            result is not None and recipe is not None and result() is not None
-        ):  # else another tensor may lie there by now
-            kept.exchange(recipe)
+        known = self._recipes.get(place)
+        if known is not None and known[0]() is not None:  # else another tensor may lie there by now
+            kept.exchange(known[1])
         else:
             self._kept.setdefault(place, []).append(ref(kept))
         return kept

@@ -83,4 +83,5 @@ class FeedForward(nn.Sequential):
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(..., in_width)`` to ``(..., out_width)``."""
         widen, gelu, narrow = self
-        return narrow(cheap(gelu, cheap(widen, features.contiguous())))
+        features = features.contiguous()  # else the linear layer keeps a copy of its own
+        return narrow(cheap(gelu, cheap(widen, features)))

@@ -24,6 +24,16 @@ FAMILIES = {
 }
 
 
+def step_within(context, model, fields, precision=torch.float32):
+    """Output, gradients and buffers after a step on random samples, whose forward pass is done within a context."""
+    samples = batch(fields)
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16), context:
+        output = model(samples.inputs, samples.coords)
+    output.float().square().sum().backward()
+    gradients = {name: value.grad for name, value in model.named_parameters()}
+    return {"output": output.detach(), **gradients, **dict(model.named_buffers())}
+
+
 def trained_step(model, fields):
     """Output, gradients and buffers after a step on random samples, and the bytes that were kept for the gradients."""
     kept = {}
@@ -32,12 +42,7 @@ def trained_step(model, fields):
         kept[tensor.untyped_storage().data_ptr()] = tensor  # held, so that its place is not used again
         return tensor
 
-    samples = batch(fields)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        output = model(samples.inputs, samples.coords)
-    output.square().sum().backward()
-    gradients = {name: value.grad for name, value in model.named_parameters()}
-    found = {"output": output.detach(), **gradients, **dict(model.named_buffers())}
+    found = step_within(torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor), model, fields)
     return found, sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -75,16 +80,6 @@ def test_a_copy_computes_with_its_own_weights():
         for parameter in model.parameters():
             parameter.zero_()
     assert torch.equal(trained_step(copied, fields)[0]["output"], expected)
-
-
-def step_within(context, model, fields, precision):
-    """Output, gradients and buffers after a step on random samples, whose forward pass is done within a context."""
-    samples = batch(fields)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision is torch.bfloat16), context:
-        output = model(samples.inputs, samples.coords)
-    output.float().square().sum().backward()
-    gradients = {name: value.grad for name, value in model.named_parameters()}
-    return {"output": output.detach(), **gradients, **dict(model.named_buffers())}
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 import lsm
 from experiments import folders
+from experiments.deferred import defer_scipy_signal
 from experiments.device import settle_precision
 from experiments.effect import require_effect
 from experiments.help import asks_for_help, help_text
@@ -89,6 +90,7 @@ def command(name: str, run: Callable[[DictConfig], Any]) -> Callable[[], None]:
             with mistakes_reported(show_all):
                 check(name, cfg)
                 keep_freed_memory()
+                defer_scipy_signal()
                 return getattr(import_module(module), function)(settle_precision(cfg))
 
         with mistakes_reported(show_all):

@@ -15,6 +15,7 @@ from experiments.runs import NO_PART, difference, essence
 from experiments.tables.cells import read_json
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
+from lsm.progress import console
 
 #: What a budget sets, besides what a run may change anyway.
 _LENGTH = ("trainer.max_epochs", "scheduler")
@@ -127,6 +128,7 @@ def quick_epoch_seconds(experiment: Experiment, device: str) -> float:
     from experiments.samples import one_batch
     from lsm.profiling import prediction, time_calls, training_step
 
+    console.print(f"{experiment.name}: measuring two training steps", soft_wrap=True)
     cfg, where = experiment.cfg, choose_device(device)
     data = one_batch(cfg)
     batch = next(data.batches("train")).to(where)

@@ -76,9 +76,9 @@ def draw_samples(cfg: DictConfig, subject: Subject) -> list[Path]:
 
 
 def draw_latents(cfg: DictConfig, subject: Subject) -> list[Path]:
-    """Attention maps and tokens of every scale of a Latent Spectral Model, a picture for each sample."""
+    """Attention maps and tokens of every spectral block of LSM or LSM-2, a picture for each sample."""
     from lsm.fields import FieldBatch
-    from lsm.model.latent_spectral.inspection import inspect_latents
+    from lsm.model.inspection import inspect_latents
     from lsm.plotting import save_figure
     from lsm.plotting.latents import draw_latents
 
@@ -87,7 +87,7 @@ def draw_latents(cfg: DictConfig, subject: Subject) -> list[Path]:
         sample = subject.data.dataset(cfg.split)[index]
         scales = inspect_latents(subject.solver.eval().cpu(), FieldBatch.stack([sample]))
         path = Path(cfg.run_dir) / f"latents_{cfg.split}_{index:04d}.{cfg.format}"
-        title = f"{subject.name}, {cfg.split} sample {index}: attention and tokens of each scale"
+        title = f"{subject.name}, {cfg.split} sample {index}: attention and tokens of each block"
         save_figure(draw_latents(scales, sample, subject.data.spec, title), path, cfg.dpi)
         paths.append(_write(path))
     return paths

@@ -1,18 +1,20 @@
-"""What a Latent Spectral Model attends to: attention maps and tokens of every scale."""
+"""What a Latent Spectral Model attends to: attention maps and tokens of every block."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import numpy as np
+import torch
 from einops import repeat
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.model.latent_spectral.inspection import ScaleLatents
+from lsm.model.inspection import BlockLatents
 from lsm.plotting.display import Display
 from lsm.plotting.layout import (
     BAR_GAP,
@@ -27,91 +29,147 @@ from lsm.plotting.layout import (
     view_of,
 )
 from lsm.plotting.painting import COLOURS, is_line, paint
+from lsm.plotting.scene import middle_slab
 
 #: Tokens whose maps are drawn.
 _MOST_TOKENS = 2
 
 _SCALE = 0.75
 
+#: Maps by title, in groups of common colours by the label of their bar; each map has at most two axes.
+_Groups = dict[str, dict[str, np.ndarray]]
 
-def draw_latents(scales: Sequence[ScaleLatents], sample: FieldBatch, spec: FieldSpec, title: str) -> Figure:
-    """A row for each scale, finest first: where tokens are gathered from and spread to, and how large they are.
+
+@dataclass(frozen=True)
+class _Row:
+    """The panels of one block.
+
+    Args:
+        label: which block it is.
+        groups: what they show.
+        places: ``(*sites, d)``, where the sites lie; None on a regular grid.
+    """
+
+    label: str
+    groups: _Groups
+    places: np.ndarray | None
+
+
+def draw_latents(blocks: Sequence[BlockLatents], sample: FieldBatch, spec: FieldSpec, title: str) -> Figure:
+    """A row for each block: where its tokens are gathered from and spread to, and how large they or their effect are.
 
     For the head whose attention varies most over the sites, the maps of its first tokens: the share of each site in the token of
     its patch, in units of the mean share (1 everywhere is uniform attention), and the share of the token in what the site
-    receives. Then the size of the tokens of each patch, over all heads,
-    as gathered and after the spectral sum. Of a cloud, the maps lie on its latent grid, drawn as the unit square; with a third
-    axis, its middle is drawn.
+    receives. Then, for LSM, the size of the tokens of each patch, over all heads, as gathered and after the spectral sum; for
+    LSM-2, whose tokens belong to the whole field, the size of what the block adds to each site.
+
+    Of a cloud, the maps of LSM lie on its latent grid, drawn as the unit square; those of LSM-2 on its lattice and on the
+    points, whose positions are shown as the model receives them, in the unit square. With a third axis, its middle is drawn.
 
     Args:
-        scales: of a single sample, see :func:`lsm.model.latent_spectral.inspection.inspect_latents`.
+        blocks: of a single sample, see :func:`lsm.model.inspection.inspect_latents`.
         sample: this sample, ``(*sites, c)``.
         spec: the fields.
         title: headline.
     """
-    coords = sample.coords.numpy() if sample.coords is not None and spec.geometry == "mesh" else None
-    if coords is not None and coords.ndim == 4:
-        coords = coords[:, :, coords.shape[2] // 2, :2]
-    rows = [_maps(scale) for scale in scales]
-    view = _view(rows[0], coords)
-    counts = [len(group) for group in rows[0].values()]
+    on_points = any(block.positions is not None for block in blocks)
+    by_patch = any(prod(block.patches) > 1 for block in blocks)
+    rows = [_row(block, _groups(block, sample.mask, by_patch), sample, spec, on_points) for block in blocks]
+    view = _view(rows[0], sample, spec, on_points)
+    counts = [len(group) for group in rows[0].groups.values()]
     bars = np.concatenate([[False] * (count - 1) + [True] for count in counts])
     gaps = [BAR_GAP if bar else BARE_GAP for bar in bars]
     figure, axes = lay_out(view, [BARE_GAP] * (len(rows) - 1), gaps, title)
-    names = axis_labels(spec, Display()) if spec.geometry != "points" else ("latent x", "latent y")
-    label_rim(axes, names)
-    for number, (row, groups) in enumerate(zip(axes, rows, strict=True)):
-        places = None if coords is None else coords[:: 2**number, :: 2**number]
-        _draw_row(row, groups, places, view, number)
+    label_rim(axes, _axis_names(spec, on_points))
+    for number, (panels, row) in enumerate(zip(axes, rows, strict=True)):
+        _draw_row(panels, row, view, titled=number == 0)
     return figure
 
 
-def _view(groups: dict[str, dict[str, np.ndarray]], coords: np.ndarray | None) -> View:
-    first = next(iter(next(iter(groups.values())).values()))
-    if is_line(first, coords):
+def _axis_names(spec: FieldSpec, on_points: bool) -> tuple[str, str]:
+    if spec.geometry != "points":
+        return axis_labels(spec, Display())
+    return ("x (scaled)", "y (scaled)") if on_points else ("latent x", "latent y")
+
+
+def _view(row: _Row, sample: FieldBatch, spec: FieldSpec, on_points: bool) -> View:
+    first = next(iter(next(iter(row.groups.values())).values()))
+    if is_line(first, row.places):
         return View(None, line=True, scale=_SCALE)
-    return view_of(Display(), [] if coords is None else [coords], _SCALE)
+    corners = [np.array([[0.0, 0.0], [1.0, 1.0]])] if on_points else []
+    return view_of(Display(), [_mesh(sample)] if spec.geometry == "mesh" else corners, _SCALE)
 
 
-def _draw_row(row: Any, groups: dict[str, dict[str, np.ndarray]], places: Any, view: View, number: int) -> None:
-    panels = iter(row)
-    for label, maps in groups.items():
+def _mesh(sample: FieldBatch) -> np.ndarray:
+    """Positions of a mesh in the plane, ``(m, n, 2)``; with a third axis, those in its middle."""
+    assert sample.coords is not None
+    coords = sample.coords.numpy()
+    return coords[:, :, coords.shape[2] // 2, :2] if coords.ndim == 4 else coords
+
+
+def _draw_row(panels: Any, row: _Row, view: View, titled: bool) -> None:
+    remaining = iter(panels)
+    for label, maps in row.groups.items():
         scale = {"vmin": 0.0, "vmax": max(values.max() for values in maps.values()), "cmap": COLOURS}
         for name, values in maps.items():
-            axis = next(panels)
-            drawn = paint(axis, np.ma.masked_array(values), places, scale, view.finest)
+            axis = next(remaining)
+            drawn = paint(axis, np.ma.masked_array(values), row.places, scale, view.finest)
             view.apply(axis)
-            if number == 0:
+            if titled:
                 set_title(axis, name)
         if not view.line:
             add_bar(axis, view, drawn, label)
-    row[0].set_ylabel(f"scale {number + 1}\n{row[0].get_ylabel()}", fontsize=LABEL_SIZE)
+    panels[0].set_ylabel(f"{row.label}\n{panels[0].get_ylabel()}", fontsize=LABEL_SIZE)
 
 
-def _maps(scale: ScaleLatents) -> dict[str, dict[str, np.ndarray]]:
-    """Panels by title, in groups of common colours by the label of their bar; each in at most two dimensions."""
-    gathering, spreading = scale.gathering[0], scale.spreading[0]
+def _row(block: BlockLatents, groups: _Groups, sample: FieldBatch, spec: FieldSpec, on_points: bool) -> _Row:
+    label = f"scale {block.scale + 1}"
+    if block.positions is not None:
+        which = _drawn_points(block.positions[0], sample.mask)
+        chosen = {bar: {name: values[which] for name, values in maps.items()} for bar, maps in groups.items()}
+        return _Row("points", chosen, block.positions[0, which, :2].numpy())
+    if on_points:
+        sizes = block.gathering.shape[3:5]
+        axes = [torch.linspace(0, 1, size) for size in sizes]
+        return _Row(label, groups, torch.cartesian_prod(*axes).unflatten(0, sizes).numpy() if len(sizes) == 2 else None)
+    step = 2**block.scale
+    return _Row(label, groups, _mesh(sample)[::step, ::step] if spec.geometry == "mesh" else None)
+
+
+def _drawn_points(positions: Tensor, mask: Tensor | None) -> Tensor:
+    """Indices of the points ``(n, d)`` that are drawn: those that exist, along a line in its order, in space the middle."""
+    real = torch.arange(len(positions)) if mask is None else mask.nonzero().squeeze(1)
+    if positions.shape[1] == 1:
+        return real[positions[real, 0].argsort()]
+    return real if positions.shape[1] == 2 else real[middle_slab(positions[real])]
+
+
+def _groups(block: BlockLatents, mask: Tensor | None, by_patch: bool) -> _Groups:
+    gathering, spreading = block.gathering[0], block.spreading[0]
     head = int(gathering.flatten(2).std(dim=-1).mean(dim=1).argmax())
     count = min(_MOST_TOKENS, gathering.shape[1])
-    sites = tuple(gathering.shape[2:])
-    relative = gathering[head] * prod(scale.patch)
+    sites = prod(block.patch) if block.positions is None or mask is None else int(mask.sum())
+    relative = gathering[head] * sites
     return {
         "share / mean share": {f"gathered by token {i + 1}": _plane(relative[i]) for i in range(count)},
         "share of the token": {f"receives token {i + 1}": _plane(spreading[head, i]) for i in range(count)},
-        "size": {
-            "tokens": _plane(_sizes(scale.tokens, scale, sites)),
-            "after the spectral sum": _plane(_sizes(scale.solved, scale, sites)),
-        },
+        "size": _sizes(block) if by_patch else {"change by the block": _plane(block.update[0])},
     }
+
+
+def _sizes(block: BlockLatents) -> dict[str, np.ndarray]:
+    named = {"tokens": block.tokens, "after the spectral sum": block.solved}
+    sites = tuple(block.update.shape[1:])
+    return {name: _plane(_norms(tokens, block, sites)) for name, tokens in named.items()}
 
 
 def _plane(values: Tensor) -> np.ndarray:
     return (values[..., values.shape[-1] // 2] if values.dim() == 3 else values).numpy()
 
 
-def _sizes(tokens: Tensor, scale: ScaleLatents, sites: tuple[int, ...]) -> Tensor:
+def _norms(tokens: Tensor, block: BlockLatents, sites: tuple[int, ...]) -> Tensor:
     """Euclidean norm of all tokens of a patch, at each site of the patch."""
-    norms = tokens[0].flatten(1).norm(dim=1).reshape(scale.patches)
-    for axis, (size, patch) in enumerate(zip(sites, scale.patch, strict=True)):
+    norms = tokens[0].flatten(1).norm(dim=1).reshape(block.patches)
+    for axis, (size, patch) in enumerate(zip(sites, block.patch, strict=True)):
         norms = repeat(norms.movedim(axis, 0), "n ... -> (n p) ...", p=patch)[:size].movedim(0, axis)
     return norms

@@ -134,12 +134,19 @@ def _of_cloud(scene: Scene) -> Scene:
         return scene
     if dimensions == 1:
         return _with_points(scene, coords, coords[:, 0].argsort())
-    # About twice as many points as one plane of a lattice with as many sites has.
-    count = min(len(coords), round(2 * len(coords) ** (2 / 3)))
-    height = coords[:, 2]
-    nearest = (height - height.median()).abs().argsort()[:count]
-    remark = f" (middle slab: z from {height[nearest].min():.3g} to {height[nearest].max():.3g})"
+    nearest = middle_slab(coords)
+    height = coords[nearest, 2]
+    remark = f" (middle slab: z from {height.min():.3g} to {height.max():.3g})"
     return replace(_with_points(scene, coords[:, :2], nearest), remark=remark)
+
+
+def middle_slab(coords: Tensor) -> Tensor:
+    """Indices of the points of a cloud ``(n, 3)`` that lie nearest to the middle of its third axis.
+
+    They are about twice as many as one plane of a lattice with as many sites has.
+    """
+    count = min(len(coords), round(2 * len(coords) ** (2 / 3)))
+    return (coords[:, 2] - coords[:, 2].median()).abs().argsort()[:count]
 
 
 def _with_points(scene: Scene, coords: Tensor, which: Tensor) -> Scene:

@@ -3,11 +3,28 @@ import torch
 from tiny import batch, make_solver, model_config, scalars, spec
 
 from lsm.errors import InputError
-from lsm.model.latent_spectral.inspection import inspect_latents
+from lsm.model.inspection import inspect_latents
 from lsm.solver import build_solver
 
 PATCH = (3, 2)
 GRID = spec(sites=(7, 6))
+
+#: A small LSM-2 with blocks at two scales.
+SECOND = {
+    "name": "lsm2",
+    "width": 8,
+    "num_scales": 2,
+    "latent_scales": 2,
+    "block": {"name": "global_spectral", "heads": 4, "num_tokens": 3, "num_basis": 2},
+}
+
+
+def second_solver(fields, **options):
+    solver = build_solver({"model": SECOND | options, "normalization": {"inputs": "none", "targets": "none"}}, fields)
+    solver.fit_normalizers(lambda: [batch(fields)])
+    for parameter in solver.model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return solver.eval()
 
 
 def solver_of(fields, patch=PATCH, **config):
@@ -64,10 +81,10 @@ def test_shares_of_a_patch_and_of_the_tokens_sum_to_one():
 def test_basis_weights_are_those_of_the_sum():
     solver = solver_of(GRID)
     for seen, block in zip(inspect_latents(solver, batch(GRID)), solver.model.trunk.blocks, strict=True):
-        t = torch.full((1, len(seen.sines)), 0.7)
-        i = torch.arange(3)
-        phases = 0.7 * torch.pi * i / 3
-        expected = t + (seen.sines * phases.sin() + seen.cosines * phases.cos()).sum(-1)
+        basis = seen.basis
+        t = torch.full((1, len(basis.sines)), 0.7)
+        phases = 0.7 * basis.frequencies
+        expected = t + (basis.sines * phases.sin() + basis.cosines * phases.cos()).sum(-1)
         torch.testing.assert_close(block.spectral(t), expected)
 
 
@@ -97,11 +114,76 @@ def test_parameters_are_seen_too():
 def test_ablated_solvers_say_what_they_lack():
     samples = batch(GRID)
     others = [{"name": "unet", "width": 4, "num_scales": 2}, {"name": "fno", "width": 4, "modes": 2}]
-    blocks = [{"name": "identity"}, {"name": "neural_spectral", "latent": False}]
-    for model in (*others, *(model_config() | {"block": block} for block in blocks)):
+    without = [model_config() | {"block": {"name": "neural_spectral", "latent": False}}]
+    without += [{**model, "block": {"name": "identity"}} for model in (model_config(), SECOND)]
+    for model in (*others, *without):
         solver = build_solver({"model": model}, GRID).eval()
-        with pytest.raises(InputError, match="only a Latent Spectral Model with latent tokens at every scale"):
+        with pytest.raises(InputError, match="only LSM and LSM-2 whose spectral blocks have latent tokens"):
             inspect_latents(solver, samples)
     (seen, *_) = inspect_latents(solver_of(GRID, block={"spectral": False}), samples)
-    assert seen.sines is None
+    assert seen.basis is None
     torch.testing.assert_close(seen.solved, seen.tokens)
+
+
+def updates_of(block, seen):
+    """What the block adds to each site according to its maps and tokens, ``(b, n, c)``."""
+    received = seen.spreading.flatten(3).transpose(2, 3) @ seen.solved[:, 0]
+    return block.out(received.transpose(1, 2).flatten(2))
+
+
+@torch.no_grad()
+def test_blocks_of_the_second_generation_are_seen_in_the_order_of_a_prediction():
+    solver, samples = second_solver(GRID), batch(GRID, size=2)
+    layers = [solver.model.body.down[1][1], solver.model.body.up[0][1]]
+    traffic, hooks = [], []
+    for layer in layers:
+        hooks.append(layer.register_forward_hook(lambda _, given, out: traffic.append((given[0], out))))
+    solver(samples)
+    for hook in hooks:
+        hook.remove()
+    seen = inspect_latents(solver, samples)
+    assert [(latents.scale, latents.patch, latents.patches) for latents in seen] == [
+        (1, (4, 3), (1, 1)),
+        (0, (7, 6), (1, 1)),
+    ]
+    for latents, layer, (given, out) in zip(seen, layers, traffic, strict=True):
+        change = (out - given).flatten(2).transpose(1, 2)
+        torch.testing.assert_close(updates_of(layer.block, latents), change, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(latents.update.flatten(1), change.norm(dim=-1))
+        torch.testing.assert_close(latents.gathering.flatten(3).sum(-1), torch.ones(2, 4, 3))
+        basis, tokens = latents.basis, torch.full((1, len(latents.basis.sines)), 0.7)
+        expected = tokens + (
+            basis.sines * (0.7 * basis.frequencies).sin() + basis.cosines * (0.7 * basis.frequencies).cos()
+        ).sum(-1)
+        torch.testing.assert_close(layer.block.solve[0](tokens), expected)
+
+
+@torch.no_grad()
+def test_points_of_clouds_of_different_sizes_are_seen_without_the_padding():
+    fields = spec("points", (20,), inputs=2, ragged=True)
+    solver, samples = second_solver(fields, lattice=6), batch(fields, size=4)
+    *on_lattice, on_points = inspect_latents(solver, samples)
+    assert [latents.gathering.shape[3:] for latents in on_lattice] == [(3, 3), (6, 6)]
+    assert all(latents.positions is None for latents in on_lattice)
+    torch.testing.assert_close(on_points.positions, solver.encode(samples.inputs, samples.coords)[1])
+    outside = on_points.gathering.transpose(1, 3)[~samples.mask]
+    assert outside.numel() > 0
+    assert not outside.any()
+    torch.testing.assert_close(on_points.gathering.sum(-1), torch.ones(4, 4, 3))
+    first = samples.sample(3)
+    alone = inspect_latents(solver, first.stack([first]))
+    torch.testing.assert_close(alone[-1].tokens, on_points.tokens[3:])
+
+
+@torch.no_grad()
+def test_padding_of_a_cloud_has_no_influence_on_what_is_seen():
+    fields = spec("points", (20,), inputs=2, ragged=True)
+    for solver in (
+        second_solver(fields, lattice=6),
+        make_solver(fields, inputs="none", projection={"modes": 2, "resolution": 10}).eval(),
+    ):
+        samples = batch(fields, size=4)
+        before = inspect_latents(solver, samples)
+        samples.inputs = torch.where(samples.mask[..., None], samples.inputs, 7.0)
+        for latents, changed in zip(before, inspect_latents(solver, samples), strict=True):
+            torch.testing.assert_close(latents.tokens, changed.tokens)

@@ -10,11 +10,13 @@ from tiny import batch, make_solver, moving, spec
 
 from lsm.conformal import Band
 from lsm.errors import InputError
-from lsm.model.latent_spectral.inspection import inspect_latents
+from lsm.fields import FieldBatch
+from lsm.model.inspection import inspect_latents
 from lsm.plotting import Display, draw_sample, save_animation, save_figure
 from lsm.plotting.latents import draw_latents
 from lsm.plotting.panels import ERROR, HALF_WIDTH
 from lsm.report.gallery import Entry, render_gallery
+from lsm.solver import build_solver
 
 
 def scene(fields, width=0.5):
@@ -113,6 +115,43 @@ def test_latents_of_other_geometries_are_drawn(fields, options, tmp_path):
     figure = draw_latents(inspect_latents(solver, samples), samples.sample(0), fields, "title")
     save_figure(figure, tmp_path / "latents.png", dpi=20)
     assert len(figure.axes) == 2 * 6
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "rows"),
+    [
+        (spec(sites=(9, 7)), {}, 1),
+        (spec(sites=(9, 7)), {"latent_scales": 2}, 2),
+        (spec("mesh", (9, 7), inputs=2), {}, 1),
+        (spec("mesh", (9, 7, 4), inputs=3, axes=("x", "y", "time")), {}, 1),
+        (spec(sites=(9, 7, 8)), {}, 1),
+        (spec(sites=(12,), axes=("x",)), {}, 1),
+        (spec("points", (30,), inputs=2), {"lattice": 8}, 2),
+        (spec("points", (30,), inputs=2), {"lattice": 0, "depth": 2}, 2),
+        (spec("points", (30,), inputs=2, ragged=True), {"lattice": 8}, 2),
+        (spec("points", (60,), inputs=3, space=3), {"lattice": 4}, 2),
+        (spec("points", (30,), inputs=1, space=1), {"lattice": 8}, 2),
+    ],
+)
+def test_latents_of_the_second_generation_are_drawn(fields, options, rows, tmp_path):
+    model = {"name": "lsm2", "width": 8, "num_scales": 2, "block": {"heads": 4, "num_tokens": 3}} | options
+    solver, samples = build_solver({"model": model}, fields).eval(), batch(fields, 10)
+    samples = FieldBatch.stack([samples.sample(9)])
+    figure = draw_latents(inspect_latents(solver, samples), samples.sample(0), fields, "title")
+    save_figure(figure, tmp_path / "latents.png", dpi=20)
+    assert len(panel_grid(figure)) == rows
+
+
+def test_the_change_by_a_block_is_drawn_at_the_points():
+    fields = spec("points", (30,), inputs=2, ragged=True)
+    solver = build_solver({"model": {"name": "lsm2", "width": 8, "lattice": 0, "block": {"heads": 4}}}, fields).eval()
+    samples = FieldBatch.stack([batch(fields, 10).sample(9)])
+    (seen,) = inspect_latents(solver, samples)
+    (row,) = panel_grid(draw_latents([seen], samples.sample(0), fields, "title"))
+    real = samples.mask[0]
+    np.testing.assert_allclose(drawn(row[-1]).get_array(), seen.update[0, real], rtol=1e-6)
+    shares = [np.asarray(drawn(axis).get_array()) for axis in row[:2]]
+    np.testing.assert_allclose([share.mean() for share in shares], 1, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("suffix", "start"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])

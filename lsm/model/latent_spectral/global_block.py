@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.model.grid import FeedForward
-from lsm.model.latent_spectral.parts import BLOCKS
+from lsm.model.latent_spectral.attention import scaled_attention_weights
+from lsm.model.latent_spectral.parts import BLOCKS, Latents
 from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum
-from lsm.model.stream import join_heads, key_mask, require_heads, split_heads
+from lsm.model.stream import Sites, join_heads, key_mask, require_heads, split_heads
 from lsm.model.vit import SelfAttention
 from lsm.registry import Count
 
@@ -95,18 +96,38 @@ class GlobalSpectralBlock(nn.Module):
         self.solve = nn.Sequential(*layers)
         self.write_keys, self.out = nn.Linear(channels, channels), nn.Linear(channels, channels)
 
+    def ask(self, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """What each token looks for, ``(b, h, m, c / h)``, from keys and values of the points ``(b, h, n, c / h)``."""
+        asking = self.tokens.expand(keys.shape[0], -1, -1, -1)
+        if self.token_gain is None:
+            return asking
+        return asking + self.token_gain * scaled_dot_product_attention(asking, keys, values, key_mask(mask))
+
     def read(self, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens ``(b, h, m, c / h)`` from keys and values of the points ``(b, h, n, c / h)``."""
-        asking = self.tokens.expand(keys.shape[0], -1, -1, -1)
-        if self.token_gain is not None:
-            asking = asking + self.token_gain * scaled_dot_product_attention(asking, keys, values, key_mask(mask))
-        return scaled_dot_product_attention(asking, keys, values, key_mask(mask))
+        return scaled_dot_product_attention(self.ask(keys, values, mask), keys, values, key_mask(mask))
+
+    def _project(self, points: Tensor) -> tuple[list[Tensor], Sites]:
+        """Keys, values and queries of points ``(b, n, c)``, ``(b, h, n, c / h)`` each, and the sites for ``join_heads``."""
+        parts = [split_heads(part, self.heads) for part in self.maps(self.norm(points)).chunk(3, dim=-1)]
+        return [part for part, _ in parts], parts[0][1]
+
+    def _solve(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """Solved tokens and their keys for writing, ``(b, h, m, c / h)`` each."""
+        solved = self.solve(rearrange(tokens, "b h m c -> b m (h c)"))
+        return split_heads(solved, self.heads)[0], split_heads(self.write_keys(solved), self.heads)[0]
 
     def forward(self, points: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map ``(b, n, c)`` to ``(b, n, c)``; points outside the mask ``(b, n)`` have no influence."""
-        (keys, sites), (values, _), (queries, _) = (
-            split_heads(part, self.heads) for part in self.maps(self.norm(points)).chunk(3, dim=-1)
-        )
-        solved = self.solve(rearrange(self.read(keys, values, mask), "b h m c -> b m (h c)"))
-        write_keys, written = (split_heads(part, self.heads)[0] for part in (self.write_keys(solved), solved))
-        return points + self.out(join_heads(scaled_dot_product_attention(queries, write_keys, written), sites))
+        (keys, values, queries), sites = self._project(points)
+        solved, write_keys = self._solve(self.read(keys, values, mask))
+        return points + self.out(join_heads(scaled_dot_product_attention(queries, write_keys, solved), sites))
+
+    @torch.no_grad()
+    def inspect(self, points: Tensor, mask: Tensor | None = None) -> Latents:
+        """Tokens and attention maps for ``(b, n, c)``."""
+        (keys, values, queries), _ = self._project(points)
+        gathering = scaled_attention_weights(self.ask(keys, values, mask), keys, key_mask(mask))
+        tokens = gathering @ values
+        solved, write_keys = self._solve(tokens)
+        return Latents(tokens, solved, gathering, scaled_attention_weights(queries, write_keys))

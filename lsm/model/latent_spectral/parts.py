@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -25,3 +26,20 @@ class Projection(Protocol):
 
     def unproject(self, features: Tensor, sites: Any) -> Tensor:
         """Map ``(b, w, *grid)`` to ``(b, *sites, w)``."""
+
+
+@dataclass(frozen=True)
+class Latents:
+    """The latent space of a spectral block, for ``n`` sets of ``p`` points.
+
+    Args:
+        tokens: ``(n, h, m, c / h)``, gathered from the points by attention.
+        solved: ``(n, h, m, c / h)``, the tokens after the operator in latent space.
+        gathering: ``(n, h, m, p)``, share of each point in each token (rows sum to one).
+        spreading: ``(n, h, p, m)``, share of each token in what each point receives (rows sum to one).
+    """
+
+    tokens: Tensor
+    solved: Tensor
+    gathering: Tensor
+    spreading: Tensor

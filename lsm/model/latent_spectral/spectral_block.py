@@ -5,8 +5,6 @@ Source: Wu, Hu, Luo, Wang, Long, "Solving High-Dimensional PDEs with Latent Spec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -14,27 +12,10 @@ from torch.nn import functional
 
 from lsm.model.cheap import cheap
 from lsm.model.latent_spectral.attention import attention_weights
-from lsm.model.latent_spectral.parts import BLOCKS
+from lsm.model.latent_spectral.parts import BLOCKS, Latents
 from lsm.model.latent_spectral.spectral_sum import SpectralSum
 from lsm.model.stream import require_heads
 from lsm.registry import Count
-
-
-@dataclass(frozen=True)
-class Latents:
-    """The latent space of a neural spectral block, for ``n`` sets of ``p`` points.
-
-    Args:
-        tokens: ``(n, h, m, c / h)``, gathered from the points by attention.
-        solved: ``(n, h, m, c / h)``, the tokens after the spectral sum.
-        gathering: ``(n, h, m, p)``, share of each point in each token (rows sum to one).
-        spreading: ``(n, h, p, m)``, share of each token in what each point receives (rows sum to one).
-    """
-
-    tokens: Tensor
-    solved: Tensor
-    gathering: Tensor
-    spreading: Tensor
 
 
 @BLOCKS.register("neural_spectral")

@@ -6,7 +6,7 @@ between them. So the sites of each scale are every ``2^s``-th site of the finest
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Literal
 
@@ -137,6 +137,12 @@ class Pyramid(nn.Module):
         pairs = list(pairwise(self.channels))
         self.coarsen = nn.ModuleList(convolution(fine, coarse, rank, periodic, stride=2) for fine, coarse in pairs)
         self.narrow = nn.ModuleList(_CONVOLUTIONS[rank](coarse, fine, kernel_size=1) for fine, coarse in pairs)
+
+    def latents(self) -> Iterator[tuple[OnLattice, int]]:
+        """The layers that apply a block, each with its scale."""
+        for stages in (self.down, self.up):
+            for scale, stage in enumerate(stages):
+                yield from ((layer, scale) for layer in stage.modules() if isinstance(layer, OnLattice))
 
     def forward(self, field: Tensor) -> list[Tensor]:
         """Map ``(b, w, *n)`` to the features of each scale ``(b, c, *ceil(n / 2^s))``, finest first."""

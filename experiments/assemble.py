@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from lsm.training.module import SolverModule
 
 
+#: Batches for the statistics of batch norm of averaged weights, unless ``batch_norm_batches`` is set.
+_AVERAGED_NORM_BATCHES = 20
+
+
 def make_generator(cfg: DictConfig) -> Generator:
     """The generator of the configured benchmark.
 
@@ -195,6 +199,7 @@ def make_trainer(
         time_limit: seconds after which to stop, at the end of an epoch; None for no limit.
         resumed: content of the checkpoint from which the run continues, which is then not read again.
     """
+    from lsm.training.averaging import ExponentialAverage
     from lsm.training.callbacks import BatchNormStatistics, BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
     from lsm.training.cost import TrainingCost
     from lsm.training.progress import Forecast
@@ -202,11 +207,14 @@ def make_trainer(
     check_value("trainer.max_epochs", cfg.trainer.max_epochs, Annotated[int, Ge(1)] | Literal[-1] | None)
     where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitor = f"{'val' if has_validation else 'train'}/{cfg.metrics[0]}"
+    configured = [instantiate(callback) for callback in cfg.callbacks.values()]
+    averaged = any(isinstance(callback, ExponentialAverage) for callback in configured)
+    norm_batches = cfg.batch_norm_batches or (_AVERAGED_NORM_BATCHES if averaged else None)
     callbacks = [
-        *(instantiate(callback) for callback in cfg.callbacks.values()),
+        *configured,
         TrainingCost(),
         Forecast(_advice(cfg)),
-        *([] if cfg.batch_norm_batches is None else [BatchNormStatistics(cfg.batch_norm_batches)]),
+        *([] if norm_batches is None else [BatchNormStatistics(norm_batches)]),
         *([] if time_limit is None else [StopInTime(time_limit)]),
         BestCheckpoint(filename="best", monitor=monitor, mode="min", **where),
         LastCheckpoint(filename="last", interval=cfg.checkpoint_interval, **where),

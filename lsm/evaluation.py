@@ -17,9 +17,10 @@ from lsm.ensemble import Ensemble
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.metrics import METRICS, Metric, has_interior, parts_of
+from lsm.model.batch_norm import batch_statistics
 from lsm.registry import Registry
 from lsm.resize import through_training_grid
-from lsm.solver import NeuralSolver, batch_statistics
+from lsm.solver import NeuralSolver
 from lsm.statistics import bootstrap_intervals
 
 #: Fields ``(b, *sites, c_out)`` in physical units for a batch.

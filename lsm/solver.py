@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -343,20 +342,3 @@ def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
     if spec.ragged:
         require_ragged(model)
     return NeuralSolver(model, Normalizers.for_spec(spec, **kinds), spec, {**config, "normalization": kinds})
-
-
-@contextmanager
-def batch_statistics(module: nn.Module) -> Iterator[None]:
-    """Let batch norms use the statistics of the current batch ``(b, c, *n)``, and leave their running statistics unchanged.
-
-    The published Navier-Stokes script evaluates in this way because it never leaves training mode; this measures the effect.
-    """
-    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm, norm.training, norm.track_running_stats) for norm in norms]
-    try:
-        for norm in norms:
-            norm.training, norm.track_running_stats = True, False
-        yield
-    finally:
-        for norm, training, tracking in before:
-            norm.training, norm.track_running_stats = training, tracking

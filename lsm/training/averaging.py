@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
+import pytorch_lightning as pl
 from annotated_types import Interval
 from pytorch_lightning.callbacks import WeightAveraging
 from torch import Tensor
@@ -30,3 +33,12 @@ class ExponentialAverage(WeightAveraging):
             get_ema_multi_avg_fn(share)(averaged, current, step)
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
+
+    @contextmanager
+    def in_place(self, module: pl.LightningModule) -> Iterator[None]:
+        """Let the module have the averaged weights for a while; what changes meanwhile is kept with them."""
+        self._swap_models(module)
+        try:
+            yield
+        finally:
+            self._swap_models(module)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from pytorch_lightning.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import update_bn
 
 from lsm.checkpoint import write
+from lsm.model.batch_norm import batch_norms
+from lsm.training.averaging import ExponentialAverage
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -86,28 +89,40 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 class BatchNormStatistics(Callback):
-    """Re-estimate the running statistics of batch norm before each validation, for these lag behind in a short training.
+    """Re-estimate the running statistics of batch norm before each validation.
 
-    They are averages over the first training batches, in the order of the data, of the model as it is; without a validation
-    split they are estimated at the end of each epoch.
+    In a short training they lag behind the weights, and those of the last weights do not fit averaged ones. They are means over
+    the first training batches, in the order of the data, of the model as it is validated; without a validation split they are
+    estimated at the end of each epoch. Statistics that the training keeps fixed stay as they are.
 
     Args:
         num_batches: how many batches.
     """
 
     def __init__(self, num_batches: int) -> None:
-        self._num_batches = num_batches
+        self._num_batches, self._fixed = num_batches, False
 
-    def on_validation_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Estimate them for the validation, and for the checkpoints that follow it."""
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *_: Any) -> None:
+        """Note whether the training step has changed any statistics."""
+        self._fixed = not any(norm.training for norm in batch_norms(module))
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Estimate them for the validation, and for the checkpoints that follow it; averaged weights are in place already."""
         self._estimate(trainer, module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Estimate them for the checkpoints, unless the validation has."""
-        if not trainer.datamodule.has_validation:  # type: ignore[attr-defined]
+        if trainer.datamodule.has_validation:  # type: ignore[attr-defined]
+            return
+        with ExitStack() as stack:
+            for part in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(part, ExponentialAverage):
+                    stack.enter_context(part.in_place(module))
             self._estimate(trainer, module)
 
     def _estimate(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self._fixed:
+            return
         batches = islice(trainer.datamodule.batches("train"), self._num_batches)  # type: ignore[attr-defined]
         update_bn(batches, module.solver, module.device)  # type: ignore[arg-type]
 

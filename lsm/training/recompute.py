@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from lsm.fields import FieldBatch
+from lsm.model.batch_norm import batch_norms
 from lsm.model.cheap import dropping_cheap_results
 from lsm.solver import NeuralSolver
 from lsm.training.unrolling import Unrolling
@@ -71,7 +71,7 @@ def _forward(layer: nn.Module, *given: Any, **named: Any) -> Any:
 @contextmanager
 def _without_running_statistics(layer: nn.Module) -> Iterator[None]:
     """Norms of the layer leave their running statistics as they are: the first computation has updated them."""
-    norms = [part for part in layer.modules() if isinstance(part, _BatchNorm)]
+    norms = batch_norms(layer)
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

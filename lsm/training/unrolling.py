@@ -15,6 +15,7 @@ from einops import rearrange
 from torch import Tensor
 
 from lsm.fields import FieldBatch
+from lsm.model.batch_norm import batch_norms
 from lsm.registry import Registry, Share
 from lsm.solver import NeuralSolver
 
@@ -41,6 +42,9 @@ class TeacherForcing:
     The frames of a sample are independent calls of the model in one batch. Normal noise stands for the errors of frames that
     are fed back in a prediction.
 
+    While frames are fed back, batch norms use the running statistics of the true frames and leave them as they are: the
+    statistics of a batch differ from step to step of a roll-out, and a prediction does not use them.
+
     Args:
         finish: share of the training, at its end, in which frames are fed back.
         noise: std of the noise, as a multiple of the normaliser's std of each channel.
@@ -51,7 +55,11 @@ class TeacherForcing:
 
     def __call__(self, solver: NeuralSolver, batch: FieldBatch, done: float, random: torch.Generator) -> list[Tensor]:
         """Predictions at the model's scales."""
-        if solver.spec.frames is None or done >= 1 - self.finish:
+        if solver.spec.frames is None:
+            return solver.at_scales(batch)
+        if done >= 1 - self.finish:
+            for norm in batch_norms(solver) if self.finish < 1 else ():
+                norm.eval()
             return solver.at_scales(batch)
         count = solver.spec.frames.targets
         windows = true_windows(batch, count)

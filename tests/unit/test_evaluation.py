@@ -12,8 +12,8 @@ from lsm.errors import InputError
 from lsm.evaluation import Evaluation, measure, standard_metrics
 from lsm.fields import FieldBatch
 from lsm.metrics import METRICS
+from lsm.model.batch_norm import batch_statistics
 from lsm.resize import resize
-from lsm.solver import batch_statistics
 from lsm.statistics import bootstrap_intervals
 
 FIELDS = spec(sites=(6, 6), targets=2)

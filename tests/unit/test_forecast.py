@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny import batch, lively, make_solver, spec
 
-from lsm.solver import batch_statistics
+from lsm.model.batch_norm import batch_statistics
 from lsm.training import callbacks, progress
 
 
@@ -74,9 +74,21 @@ def test_running_statistics_become_those_of_the_model_as_it_is():
     callback = callbacks.BatchNormStatistics(num_batches=1)
     callback.on_train_epoch_end(trainer, module)
     assert lag() == before, "the validation has done it"
-    callback.on_validation_start(trainer, module)
+    callback.on_validation_epoch_start(trainer, module)
     assert not solver.training
     assert lag() < 0.2 * before
     norms = [layer for layer in solver.modules() if isinstance(layer, torch.nn.BatchNorm2d)]
     assert norms
     assert all(layer.num_batches_tracked == 1 for layer in norms)
+    reached = lag()
+    for layer in norms:
+        layer.running_mean += 1
+    fixed = lag()
+    callback.on_train_batch_end(trainer, solver)
+    callback.on_validation_epoch_start(trainer, module)
+    assert lag() == fixed, "norms in evaluation mode have learned no statistics"
+    callback.on_train_batch_end(trainer, solver.train())
+    callback.on_validation_epoch_start(trainer, module)
+    assert solver.training
+    solver.eval()
+    assert lag() == reached

@@ -18,10 +18,13 @@ import torch
 from commands import call, call_forked
 from conftest import ROOT, load_config, tiny_training
 from omegaconf import OmegaConf
+from torch.optim.swa_utils import update_bn
 from training import EPOCHS, SCHEDULES, Stopped, assert_identical, assert_same_state, content, logged, options_of
 
+from experiments.assemble import make_datamodule
 from experiments.mistakes import describe
 from experiments.train import TrainingResult
+from lsm.checkpoint import load
 from lsm.errors import InputError
 from lsm.training.module import SolverModule
 
@@ -63,19 +66,19 @@ def test_a_resumed_run_equals_the_uninterrupted_one(schedule, stop, train, unint
     assert logged(folder) == logged(whole.folder)
 
 
+def modern_options(store, folder, model, *more):
+    """Options of a run of four epochs under the recipe modern."""
+    listed = options_of(store, folder, f"model={model}", "recipe=modern", "augmentation=symmetry", *more)
+    return [option for option in listed if not option.startswith("model.patch")]
+
+
 @pytest.mark.parametrize(
-    "stop", [pytest.param((2, 0), id="boundary", marks=pytest.mark.slow), pytest.param((1, 1), id="middle")]
+    ("model", "stop"), [pytest.param("lsm2", (2, 0), marks=pytest.mark.slow), pytest.param("unet", (1, 1))]
 )
-def test_a_resumed_run_with_averaged_weights_equals_the_uninterrupted_one(stop, train, darcy_store, tmp_path):
-    """Recipe modern and LSM-2: the average is what a checkpoint offers, the weights behind it are those that are trained."""
-    modern = ("model=lsm2", "recipe=modern", "augmentation=symmetry")
-
-    def options(folder):
-        listed = options_of(darcy_store, folder, *modern)
-        return [option for option in listed if not option.startswith("model.patch")]
-
-    whole = train(*options(tmp_path / "whole"))
-    train(*options(tmp_path / "run"), stop=stop)
+def test_a_resumed_run_with_averaged_weights_equals_the_uninterrupted_one(model, stop, train, darcy_store, tmp_path):
+    """The average is what a checkpoint offers, the weights behind it are those that are trained."""
+    whole = train(*modern_options(darcy_store, tmp_path / "whole", model))
+    train(*modern_options(darcy_store, tmp_path / "run", model), stop=stop)
     torch.manual_seed(12345)
     resumed = train(f"resume={tmp_path / 'run'}")
     assert_same_state(resumed.last, whole.last)
@@ -83,6 +86,21 @@ def test_a_resumed_run_with_averaged_weights_equals_the_uninterrupted_one(stop, 
     assert_identical(content(resumed.last)["current_model_state"], content(whole.last)["current_model_state"])
     averaged, weights = content(whole.last)["state_dict"], content(whole.last)["current_model_state"]
     assert any(not torch.equal(averaged[name], weights[name]) for name in averaged)
+
+
+@pytest.mark.parametrize("splits", [(), ("data.splits.validation=[0,0]",)], ids=["validation", "none"])
+def test_batch_norm_has_the_statistics_of_the_averaged_weights(splits, train, darcy_store, tmp_path):
+    options = modern_options(darcy_store, tmp_path / "run", "unet", "trainer.max_epochs=2", *splits)
+    last = train(*options).last
+    solver = load(last).solver
+    stored = {name: buffer.clone() for name, buffer in solver.named_buffers() if "running" in name}
+    assert stored
+    update_bn(make_datamodule(load_config(tmp_path / "run/config.yaml")).batches("train"), solver)
+    found = dict(solver.named_buffers())
+    for name, buffer in stored.items():
+        torch.testing.assert_close(buffer, found[name])
+    weights = content(last)["current_model_state"]
+    assert any((weights[f"solver.{name}"] - buffer).abs().max() > 1e-3 for name, buffer in stored.items())
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from tiny import batch, make_solver, model_config, moving, scalars, solver_confi
 
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldBatch
-from lsm.solver import batch_statistics, build_solver
+from lsm.model.batch_norm import batch_statistics
+from lsm.solver import build_solver
 
 MOVING = moving(num_inputs=3, num_targets=4)
 

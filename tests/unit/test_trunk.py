@@ -3,9 +3,9 @@ import torch
 from torch import nn
 
 from lsm.errors import InputError
+from lsm.model.batch_norm import batch_statistics
 from lsm.model.latent_spectral.spectral_block import IdentityBlock
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
-from lsm.solver import batch_statistics
 
 pytestmark = pytest.mark.numerics
 

@@ -51,6 +51,23 @@ def test_the_finish_is_fed_back():
     assert torch.equal(unrolled("fed_back", solver, samples)[0], finish)
 
 
+def test_batch_norm_keeps_the_statistics_of_true_frames_while_frames_are_fed_back():
+    solver, samples = make().train(), batch(MOVING)
+    running = {name: buffer for name, buffer in solver.model.named_buffers() if "running" in name}
+
+    def changed_by(config, done):
+        before = {name: buffer.clone() for name, buffer in running.items()}
+        predicted = unrolled(config, solver, samples, done=done)[0]
+        return predicted, any(not torch.equal(before[name], buffer) for name, buffer in running.items())
+
+    assert changed_by(FORCED, 0.5)[1]
+    finish, changed = changed_by(FORCED, 0.75)
+    assert not changed
+    assert torch.equal(finish, solver.eval()(samples))
+    solver.train()
+    assert changed_by({**FORCED, "finish": 1.0}, 0.0)[1], "there are no statistics of true frames"
+
+
 def test_fields_at_rest_are_predicted_by_one_call():
     solver, samples = make(spec()), batch(spec())
     assert torch.equal(unrolled({**FORCED, "noise": 0.5}, solver, samples)[0], solver(samples))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.errors import InputError
+from lsm.model.batch_norm import batch_norms
 from lsm.model.cheap import cheap
 from lsm.model.grid import crop, missing_sites, pad_ends
 from lsm.model.latent_spectral.patches import from_patches, to_patches
@@ -73,8 +74,7 @@ def _normed_again(norm: Any, features: Tensor) -> Tensor:
 
 
 def _takes_statistics(layer: nn.Module) -> bool:
-    norms = [part for part in layer.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    return any(norm.training for norm in norms)
+    return any(norm.training for norm in batch_norms(layer))
 
 
 def _require_little_padding(sites: Sequence[int], missing: Sequence[int]) -> None:

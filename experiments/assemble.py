@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lsm.solver import NeuralSolver
     from lsm.training.module import SolverModule
 
-
 #: Batches for the statistics of batch norm of averaged weights, unless ``batch_norm_batches`` is set.
 _AVERAGED_NORM_BATCHES = 20
 

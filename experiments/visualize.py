@@ -85,10 +85,10 @@ def draw_latents(cfg: DictConfig, subject: Subject) -> list[Path]:
     paths = []
     for index in subject.positions():
         sample = subject.data.dataset(cfg.split)[index]
-        scales = inspect_latents(subject.solver.eval().cpu(), FieldBatch.stack([sample]))
+        blocks = inspect_latents(subject.solver.eval().cpu(), FieldBatch.stack([sample]))
         path = Path(cfg.run_dir) / f"latents_{cfg.split}_{index:04d}.{cfg.format}"
         title = f"{subject.name}, {cfg.split} sample {index}: attention and tokens of each block"
-        save_figure(draw_latents(scales, sample, subject.data.spec, title), path, cfg.dpi)
+        save_figure(draw_latents(blocks, sample, subject.data.spec, title), path, cfg.dpi)
         paths.append(_write(path))
     return paths
 

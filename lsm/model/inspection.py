@@ -28,27 +28,13 @@ from lsm.model import require_ragged
 from lsm.model.latent_spectral.model import LatentSpectralModel
 from lsm.model.latent_spectral.parts import Latents
 from lsm.model.latent_spectral.patches import from_patches, to_patches
-from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum, SpectralSum
+from lsm.model.latent_spectral.spectral_sum import BasisWeights, LearnedSpectralSum, SpectralSum
 from lsm.model.lsm2.cloud import CloudBody
 from lsm.model.lsm2.model import LatentSpectralModel2
 from lsm.model.lsm2.pyramid import OnLattice, Pyramid
 
 if TYPE_CHECKING:
     from lsm.solver import NeuralSolver
-
-
-@dataclass(frozen=True)
-class BasisWeights:
-    """The weights of a spectral sum, ``(c, N)`` each, for ``c`` channels and ``N`` basis functions.
-
-    Args:
-        frequencies: ``w`` of ``sin(w t)`` and ``cos(w t)``.
-        sines, cosines: their weights.
-    """
-
-    frequencies: Tensor
-    sines: Tensor
-    cosines: Tensor
 
 
 @dataclass(frozen=True)
@@ -202,11 +188,5 @@ def _latents(
 
 
 def _basis(block: Module) -> BasisWeights | None:
-    for part in block.modules():
-        if isinstance(part, LearnedSpectralSum):
-            return BasisWeights(part.frequencies.detach(), part.sines.detach(), part.cosines.detach())
-        if isinstance(part, SpectralSum):
-            sines, cosines = part.weights.detach().chunk(2, dim=-1)
-            steps = torch.arange(sines.shape[1], dtype=sines.dtype, device=sines.device)
-            return BasisWeights((torch.pi / sines.shape[1] * steps).expand_as(sines), sines, cosines)
-    return None
+    sums = (part for part in block.modules() if isinstance(part, (SpectralSum, LearnedSpectralSum)))
+    return next((part.basis() for part in sums), None)

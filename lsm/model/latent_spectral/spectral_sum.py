@@ -13,6 +13,7 @@ fuse real arithmetic.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -82,6 +83,20 @@ def _sum_to_channels(values: Tensor) -> Tensor:
     return values.reshape(-1, values.shape[-1]).sum(dim=0)
 
 
+@dataclass(frozen=True)
+class BasisWeights:
+    """The weights of a spectral sum, ``(c, N)`` each, for ``c`` channels and ``N`` basis functions.
+
+    Args:
+        frequencies: ``w`` of ``sin(w t)`` and ``cos(w t)``.
+        sines, cosines: their weights.
+    """
+
+    frequencies: Tensor
+    sines: Tensor
+    cosines: Tensor
+
+
 class SpectralSum(nn.Module):
     """A learned sum of sines and cosines, applied to every scalar of a channel.
 
@@ -110,6 +125,12 @@ class SpectralSum(nn.Module):
         """Map ``(..., c)`` to ``(..., c)``, in the wider type of tokens and weights."""
         common = torch.promote_types(tokens.dtype, self.weights.dtype)
         return tokens + _Series.apply(tokens.to(common), self.weights.to(common))
+
+    def basis(self) -> BasisWeights:
+        """Frequencies and weights."""
+        sines, cosines = self.weights.detach().chunk(2, dim=-1)
+        steps = torch.arange(sines.shape[1], dtype=sines.dtype, device=sines.device)
+        return BasisWeights((math.pi / sines.shape[1] * steps).expand_as(sines), sines, cosines)
 
 
 class LearnedSpectralSum(nn.Module):
@@ -143,3 +164,7 @@ class LearnedSpectralSum(nn.Module):
         """Map ``(..., c)`` to ``(..., c)``."""
         phases = tokens.unsqueeze(-1) * self.frequencies
         return tokens + (self.sines * phases.sin() + self.cosines * phases.cos()).sum(dim=-1)
+
+    def basis(self) -> BasisWeights:
+        """Frequencies and weights."""
+        return BasisWeights(self.frequencies.detach(), self.sines.detach(), self.cosines.detach())

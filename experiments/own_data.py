@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import compose_config, plain
 from experiments.effect import lies_in
@@ -78,7 +78,7 @@ def complete(
     kept = {key: text for key, text in typed.items() if not lies_in(key, (*_FILE_OPTIONS, *own))}
     added = {key: value for key, value in found.items() if not any(_overlap(key, other) for other in kept)}
     options = [*kept.values(), *(f"{key}={as_option(value)}" for key, value in added.items())]
-    _tell(path, file.layout, added)
+    _tell(path, file.layout, {} if OmegaConf.select(cfg, "compare") else added)
     groups = {key: str(value) for key, value in added.items() if key in _GROUPS}
     return compose_config(name, *options), options, groups
 

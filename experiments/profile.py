@@ -109,7 +109,7 @@ def from_command_line(cfg: DictConfig) -> list[dict[str, Any]] | dict[str, Growt
         print_equal_error(result)
         console.print(f"figures: {Path(cfg.run_dir) / 'equal_error.json'}", soft_wrap=True)
         return [result]
-    if own_data.is_asked(cfg):
+    if own := own_data.is_asked(cfg):
         cfg, *_ = own_data.complete(cfg, list(HydraConfig.get().overrides.task), "profile")
     if cfg.sites and not isinstance(cfg.sites[0], int):
         growths = measure_growths(cfg, list(HydraConfig.get().overrides.task))
@@ -119,6 +119,8 @@ def from_command_line(cfg: DictConfig) -> list[dict[str, Any]] | dict[str, Growt
     if cfg.compare is not None:
         results = compare(cfg, list(HydraConfig.get().overrides.task))
         print_comparison(results)
+        if own:
+            console.print(f"sizes are chosen for each family: see {Path(cfg.run_dir) / 'FAMILY' / 'log.txt'}", soft_wrap=True)
         console.print(f"figures: {Path(cfg.run_dir) / 'comparison.json'}", soft_wrap=True)
         return results
     result = run(cfg)

@@ -120,7 +120,9 @@ def from_command_line(cfg: DictConfig) -> list[dict[str, Any]] | dict[str, Growt
         results = compare(cfg, list(HydraConfig.get().overrides.task))
         print_comparison(results)
         if own:
-            console.print(f"sizes are chosen for each family: see {Path(cfg.run_dir) / 'FAMILY' / 'log.txt'}", soft_wrap=True)
+            console.print(
+                f"sizes are chosen for each family: see {Path(cfg.run_dir) / 'FAMILY' / 'log.txt'}", soft_wrap=True
+            )
         console.print(f"figures: {Path(cfg.run_dir) / 'comparison.json'}", soft_wrap=True)
         return results
     result = run(cfg)

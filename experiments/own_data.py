@@ -67,15 +67,17 @@ def complete(
 
     path, roles = Path(cfg.data.file), roles_of(cfg)
     typed = {option.key_or_group: text for text in overrides if (option := parse(text))}
+    own = [f"data.{field.name}" for field in fields(roles)]
+    kept = {key: text for key, text in typed.items() if not lies_in(key, (*_FILE_OPTIONS, *own))}
     in_order = any(key == "data.splits" or key.startswith("data.splits.") for key in typed)
     check_value("data.fractions", list(cfg.data.fractions), Sequence[Share])
     check_value("data.split_seed", cfg.data.split_seed, Index | None)
     with open_own_file(path, roles) as file:
         sizes = split_sizes(file.layout.num_samples, cfg.data.fractions)
         store = _store_of(cfg, file, roles, None if in_order else cfg.data.split_seed)
-        found = {**_data_options(cfg, file.layout, store, sizes), **_size_options(cfg, file.layout, sizes[0])}
-    own = [f"data.{field.name}" for field in fields(roles)]
-    kept = {key: text for key, text in typed.items() if not lies_in(key, (*_FILE_OPTIONS, *own))}
+        batch_size = OmegaConf.select(compose_config(name, *{"preset": "preset=own", **kept}.values()), "batch")
+        found = _data_options(cfg, file.layout, store, sizes)
+        found |= _size_options(cfg.model.name, file.layout, sizes[0], batch_size)
     added = {key: value for key, value in found.items() if not any(_overlap(key, other) for other in kept)}
     options = [*kept.values(), *(f"{key}={as_option(value)}" for key, value in added.items())]
     _tell(path, file.layout, {} if OmegaConf.select(cfg, "compare") else added)
@@ -143,12 +145,14 @@ def _data_options(cfg: DictConfig, layout: Layout, store: Path, sizes: tuple[int
     }
 
 
-def _size_options(cfg: DictConfig, layout: Layout, num_samples: int) -> dict[str, Any]:
+def _size_options(family: str, layout: Layout, num_samples: int, batch_size: int | None) -> dict[str, Any]:
+    """Sizes that suit the data and the machine; a batch has at most as many samples as the recipe sets."""
     from lsm.sizing import Machine, suggest
 
-    sizes = suggest(cfg.model.name, layout.sites, layout.kind == "points", num_samples, Machine.present())
+    sizes = suggest(family, layout.sites, layout.kind == "points", num_samples, Machine.present())
     options = {f"model.{name}": value for name, value in sizes.model.items()}
-    return {**options, "data.batch_size": sizes.batch_size, "trainer.max_epochs": sizes.max_epochs}
+    batch_size = min(batch_size or sizes.batch_size, sizes.batch_size)
+    return {**options, "data.batch_size": batch_size, "trainer.max_epochs": sizes.max_epochs}
 
 
 def _tell(path: Path, layout: Layout, added: Mapping[str, Any]) -> None:

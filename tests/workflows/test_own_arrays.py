@@ -110,6 +110,19 @@ def test_samples_are_drawn_into_splits_by_seed(place, compose):
     assert len(list((place / "data").glob("my_*.h5"))) == 3
 
 
+def test_batches_are_those_of_the_recipe_as_far_as_they_suit(place, compose):
+    np.savez("my.npz", inputs=np.zeros((400, 4, 4)), targets=np.ones((400, 4, 4)))
+
+    def batch_and_loss(*more):
+        options = ("benchmark=custom", "data.file=my.npz", *more)
+        cfg, *_ = complete(compose("train", *options), options)
+        return cfg.data.batch_size, cfg.loss.name
+
+    assert batch_and_loss() == (4, "sobolev")
+    assert batch_and_loss("recipe=quick") == (16, "weighted_sum")
+    assert batch_and_loss("data.batch_size=7") == (7, "sobolev")
+
+
 def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch):
     calls = []
     monkeypatch.setattr(callbacks, "update_bn", lambda batches, *_: calls.append(len(list(batches))))

@@ -49,7 +49,7 @@ class BlockLatents:
         solved: the tokens after the spectral sum, in LSM-2 also after channels and tokens have mixed.
         gathering: ``(b, h, m, *sites)``, the share of each site in the tokens of its patch (a patch's shares sum to one).
         spreading: ``(b, h, m, *sites)``, the share of each token in what its patch's sites receive (tokens sum to one).
-        update: ``(b, *sites)``, Euclidean norm over the channels of what the block adds to each site.
+        update: ``(b, c, *sites)``, what the block adds to the features of each site.
         basis: weights of the spectral sum; None if the block was built without it.
         patch: sites of a patch along each axis.
         patches: patches along each axis, of the padded grid.
@@ -179,7 +179,7 @@ def _latents(
         solved=rearrange(seen.solved, "(b n) h m c -> b n h m c", n=prod(patches)),
         gathering=by_head(rearrange(seen.gathering, "n h m p -> n p (h m)")),
         spreading=by_head(rearrange(seen.spreading, "n h p m -> n p (h m)")),
-        update=on_grid((updated - points).norm(dim=-1, keepdim=True)).squeeze(1),
+        update=on_grid(updated - points),
         basis=_basis(block),
         patch=patch,
         patches=patches,

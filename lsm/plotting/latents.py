@@ -153,13 +153,13 @@ def _groups(block: BlockLatents, mask: Tensor | None, by_patch: bool) -> _Groups
     return {
         "share / mean share": {f"gathered by token {i + 1}": _plane(relative[i]) for i in range(count)},
         "share of the token": {f"receives token {i + 1}": _plane(spreading[head, i]) for i in range(count)},
-        "size": _sizes(block) if by_patch else {"change by the block": _plane(block.update[0])},
+        "size": _sizes(block) if by_patch else {"change by the block": _plane(block.update[0].norm(dim=0))},
     }
 
 
 def _sizes(block: BlockLatents) -> dict[str, np.ndarray]:
     named = {"tokens": block.tokens, "after the spectral sum": block.solved}
-    sites = tuple(block.update.shape[1:])
+    sites = tuple(block.update.shape[2:])
     return {name: _plane(_norms(tokens, block, sites)) for name, tokens in named.items()}
 
 

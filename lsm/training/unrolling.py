@@ -58,8 +58,9 @@ class TeacherForcing:
         if solver.spec.frames is None:
             return solver.at_scales(batch)
         if done >= 1 - self.finish:
-            for norm in batch_norms(solver) if self.finish < 1 else ():
-                norm.eval()
+            if self.finish < 1:  # else no true frames came before
+                for norm in batch_norms(solver):
+                    norm.eval()
             return solver.at_scales(batch)
         count = solver.spec.frames.targets
         windows = true_windows(batch, count)

@@ -29,7 +29,7 @@ from lsm.plotting.layout import (
     view_of,
 )
 from lsm.plotting.painting import COLOURS, is_line, paint
-from lsm.plotting.scene import middle_slab
+from lsm.plotting.scene import shown_points
 
 #: Tokens whose maps are drawn.
 _MOST_TOKENS = 2
@@ -125,23 +125,17 @@ def _draw_row(panels: Any, row: _Row, view: View, titled: bool) -> None:
 def _row(block: BlockLatents, groups: _Groups, sample: FieldBatch, spec: FieldSpec, on_points: bool) -> _Row:
     label = f"scale {block.scale + 1}"
     if block.positions is not None:
-        which = _drawn_points(block.positions[0], sample.mask)
+        positions = block.positions[0]
+        real = torch.arange(len(positions)) if sample.mask is None else sample.mask.nonzero().squeeze(1)
+        which = real[shown_points(positions[real])]
         chosen = {bar: {name: values[which] for name, values in maps.items()} for bar, maps in groups.items()}
-        return _Row("points", chosen, block.positions[0, which, :2].numpy())
+        return _Row("points", chosen, positions[which, :2].numpy())
     if on_points:
         sizes = block.gathering.shape[3:5]
         axes = [torch.linspace(0, 1, size) for size in sizes]
         return _Row(label, groups, torch.cartesian_prod(*axes).unflatten(0, sizes).numpy() if len(sizes) == 2 else None)
     step = 2**block.scale
     return _Row(label, groups, _mesh(sample)[::step, ::step] if spec.geometry == "mesh" else None)
-
-
-def _drawn_points(positions: Tensor, mask: Tensor | None) -> Tensor:
-    """Indices of the points ``(n, d)`` that are drawn: those that exist, along a line in its order, in space the middle."""
-    real = torch.arange(len(positions)) if mask is None else mask.nonzero().squeeze(1)
-    if positions.shape[1] == 1:
-        return real[positions[real, 0].argsort()]
-    return real if positions.shape[1] == 2 else real[middle_slab(positions[real])]
 
 
 def _groups(block: BlockLatents, mask: Tensor | None, by_patch: bool) -> _Groups:

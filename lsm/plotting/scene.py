@@ -132,19 +132,22 @@ def _of_cloud(scene: Scene) -> Scene:
     coords, dimensions = scene.sample.coords, scene.spec.space
     if coords is None or dimensions == 2:
         return scene
+    shown = shown_points(coords)
     if dimensions == 1:
-        return _with_points(scene, coords, coords[:, 0].argsort())
-    nearest = middle_slab(coords)
-    height = coords[nearest, 2]
+        return _with_points(scene, coords, shown)
+    height = coords[shown, 2]
     remark = f" (middle slab: z from {height.min():.3g} to {height.max():.3g})"
-    return replace(_with_points(scene, coords[:, :2], nearest), remark=remark)
+    return replace(_with_points(scene, coords[:, :2], shown), remark=remark)
 
 
-def middle_slab(coords: Tensor) -> Tensor:
-    """Indices of the points of a cloud ``(n, 3)`` that lie nearest to the middle of its third axis.
+def shown_points(coords: Tensor) -> Tensor:
+    """Indices of the points of a cloud ``(n, d)`` that a picture shows: all, along a line in its order; in space a slab.
 
-    They are about twice as many as one plane of a lattice with as many sites has.
+    The slab has the points nearest to the middle of the third axis, about twice as many as one plane of a lattice with as many
+    sites has.
     """
+    if coords.shape[1] < 3:
+        return coords[:, 0].argsort() if coords.shape[1] == 1 else torch.arange(len(coords))
     count = min(len(coords), round(2 * len(coords) ** (2 / 3)))
     return (coords[:, 2] - coords[:, 2].median()).abs().argsort()[:count]
 

@@ -64,7 +64,8 @@ def draw_latents(blocks: Sequence[BlockLatents], sample: FieldBatch, spec: Field
     LSM-2, whose tokens belong to the whole field, the size of what the block adds to each site.
 
     Of a cloud, the maps of LSM lie on its latent grid, drawn as the unit square; those of LSM-2 on its lattice and on the
-    points, whose positions are shown as the model receives them, in the unit square. With a third axis, its middle is drawn.
+    points, whose positions are shown as the model receives them, in the unit square. On a mesh, a site of a coarse scale is drawn
+    as the sites of the mesh that it stands for. With a third axis, its middle is drawn.
 
     Args:
         blocks: of a single sample, see :func:`lsm.model.inspection.inspect_latents`.
@@ -134,8 +135,21 @@ def _row(block: BlockLatents, groups: _Groups, sample: FieldBatch, spec: FieldSp
         sizes = block.gathering.shape[3:5]
         axes = [torch.linspace(0, 1, size) for size in sizes]
         return _Row(label, groups, torch.cartesian_prod(*axes).unflatten(0, sizes).numpy() if len(sizes) == 2 else None)
-    step = 2**block.scale
-    return _Row(label, groups, _mesh(sample)[::step, ::step] if spec.geometry == "mesh" else None)
+    if spec.geometry != "mesh":
+        return _Row(label, groups, None)
+    mesh = _mesh(sample)
+    fine = {
+        bar: {name: _refined(values, block.scale, mesh) for name, values in maps.items()}
+        for bar, maps in groups.items()
+    }
+    return _Row(label, fine, mesh)
+
+
+def _refined(values: np.ndarray, scale: int, mesh: np.ndarray) -> np.ndarray:
+    """Values of a coarse scale at all sites of the mesh: on a stretched mesh the coarse sites alone would show a part of it."""
+    for axis, size in enumerate(mesh.shape[: values.ndim]):
+        values = np.take(values.repeat(2**scale, axis), np.arange(size), axis)
+    return values
 
 
 def _groups(block: BlockLatents, mask: Tensor | None, by_patch: bool) -> _Groups:

@@ -142,6 +142,19 @@ def test_latents_of_the_second_generation_are_drawn(fields, options, rows, tmp_p
     assert len(panel_grid(figure)) == rows
 
 
+def test_coarse_sites_are_drawn_on_the_whole_mesh():
+    fields = spec("mesh", (9, 7), inputs=2)
+    solver = build_solver(
+        {"model": {"name": "lsm2", "width": 8, "num_scales": 2, "block": {"heads": 4}}}, fields
+    ).eval()
+    samples = batch(fields, 1)
+    (seen,) = inspect_latents(solver, samples)
+    (row,) = panel_grid(draw_latents([seen], samples.sample(0), fields, "title"))
+    change = seen.update[0].norm(dim=0).numpy()
+    expected = [[change[i // 2, j // 2] for j in range(7)] for i in range(9)]
+    np.testing.assert_allclose(np.asarray(drawn(row[-1]).get_array()).reshape(9, 7), expected, rtol=1e-6)
+
+
 def test_the_change_by_a_block_is_drawn_at_the_points():
     fields = spec("points", (30,), inputs=2, ragged=True)
     solver = build_solver({"model": {"name": "lsm2", "width": 8, "lattice": 0, "block": {"heads": 4}}}, fields).eval()

@@ -51,6 +51,21 @@ def test_inspection_agrees_with_forward():
     assert not seen.tokens.requires_grad
 
 
+def test_bfloat16_deviates_by_its_rounding():
+    """What the block adds deviates by 0.4 percent, one unit of bfloat16's last digit, or a few of them."""
+    block = NeuralSpectralBlock(64)
+    points = torch.randn(8, 16, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = block(points.bfloat16()).float()
+    added = block(points) - points
+    assert 0 < (found - points - added).norm() < 0.02 * added.norm()
+
+
+def test_large_scores_stay_finite():
+    block = lively(NeuralSpectralBlock(16))
+    assert block(1e4 * torch.randn(2, 6, 16)).isfinite().all()
+
+
 def test_without_latent_space_the_sum_acts_on_every_point():
     block = lively(NeuralSpectralBlock(16, latent=False))
     points = torch.randn(2, 6, 16)

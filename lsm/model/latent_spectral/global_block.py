@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.model.grid import FeedForward
-from lsm.model.latent_spectral.attention import scaled_attention_weights
 from lsm.model.latent_spectral.parts import BLOCKS, Latents
 from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum
 from lsm.model.stream import Sites, join_heads, key_mask, require_heads, split_heads
@@ -127,7 +126,21 @@ class GlobalSpectralBlock(nn.Module):
     def inspect(self, points: Tensor, mask: Tensor | None = None) -> Latents:
         """Tokens and attention maps for ``(b, n, c)``."""
         (keys, values, queries), _ = self._project(points)
-        gathering = scaled_attention_weights(self.ask(keys, values, mask), keys, key_mask(mask))
+        gathering = _attention_weights(self.ask(keys, values, mask), keys, key_mask(mask))
         tokens = gathering @ values
         solved, write_keys = self._solve(tokens)
-        return Latents(tokens, solved, gathering, scaled_attention_weights(queries, write_keys))
+        return Latents(tokens, solved, gathering, _attention_weights(queries, write_keys))
+
+
+def _attention_weights(queries: Tensor, keys: Tensor, mask: Tensor | None = None) -> Tensor:
+    """``softmax(q k^T / sqrt(c))``, the weights of PyTorch's ``scaled_dot_product_attention``, which does not return them.
+
+    Args:
+        queries: ``(..., q, c)``.
+        keys: ``(..., k, c)``.
+        mask: True where a key exists, in a shape that fits ``(..., q, k)``.
+    Returns:
+        ``(..., q, k)``; each row sums to one.
+    """
+    scores = queries @ keys.transpose(-2, -1) / queries.shape[-1] ** 0.5
+    return (scores if mask is None else scores.masked_fill(~mask, -torch.inf)).softmax(dim=-1)

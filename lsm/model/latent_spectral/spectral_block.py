@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.model.cheap import cheap
-from lsm.model.latent_spectral.attention import attention_weights
 from lsm.model.latent_spectral.parts import BLOCKS, Latents
 from lsm.model.latent_spectral.spectral_sum import SpectralSum
 from lsm.model.stream import require_heads
@@ -67,20 +66,20 @@ class NeuralSpectralBlock(nn.Module):
 
     def gather(self, points: Tensor) -> tuple[Tensor, Tensor]:
         """Project points ``(n, p, c)`` to tokens ``(n, h, m, c / h)``; also return the attention ``(n, h, m, p)``."""
-        # With K = X W_K^T + b, T0 K^T = (T0 W_K) X^T up to b, which no softmax over the points sees: K is never formed.
+        # Linear maps act on tokens, which are few, in place of points. With the means M = softmax(T0 K^T) X of the points,
+        #   T0 K^T = (T0 W_K) X^T, up to a bias that no softmax over the points sees,    softmax(T0 K^T) V = M W_V^T + b_V.
         to_keys, to_values = rearrange(self.to_kv.weight, "(h c kv) i -> kv h c i", h=self.heads, kv=2)
         scores = points @ rearrange(self.tokens @ to_keys, "h m i -> i (h m)")
-        weights = cheap(self._transposed, scores.softmax(dim=1))
-        values = cheap(self._per_head, points, to_values.flatten(0, 1), self.to_kv.bias[1::2])
-        return weights @ values + self.tokens, weights
+        weights = scores.softmax(dim=1)
+        means = cheap(self._means, weights, points)
+        bias = rearrange(self.to_kv.bias[1::2], "(h c) -> h 1 c", h=self.heads)
+        values = torch.baddbmm(bias, means, to_values.transpose(1, 2))
+        tokens = rearrange(values, "h (n m) c -> n h m c", n=len(points)) + self.tokens
+        return tokens, rearrange(weights, "n p (h m) -> n h m p", h=self.heads)
 
-    def _transposed(self, weights: Tensor) -> Tensor:
-        """``(n, p, h m)`` to ``(n, h, m, p)``."""
-        return rearrange(weights, "n p (h m) -> n h m p", h=self.heads).contiguous()
-
-    def _per_head(self, points: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """A linear map of points ``(n, p, c)``, ``(n, h, p, c / h)``."""
-        return rearrange(functional.linear(points, weight, bias), "n p (h c) -> n h p c", h=self.heads).contiguous()
+    def _means(self, weights: Tensor, points: Tensor) -> Tensor:
+        """Means of points ``(n, p, c)`` by weights ``(n, p, h m)``, ``(h, n m, c)``."""
+        return rearrange(weights.transpose(1, 2) @ points, "n (h m) c -> h (n m) c", h=self.heads).contiguous()
 
     def solve(self, tokens: Tensor) -> Tensor:
         """The spectral sum on tokens ``(n, h, m, c / h)``; a channel is a head and a channel in it."""
@@ -89,9 +88,18 @@ class NeuralSpectralBlock(nn.Module):
 
     def spread(self, points: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Project tokens back onto points ``(n, p, c)``; also return the attention ``(n, h, p, m)``."""
-        queries = cheap(self._per_head, points, self.to_q.weight, self.to_q.bias)
-        weights = attention_weights(queries, tokens)
-        return points + rearrange(weights @ tokens, "n h p c -> n p (h c)"), weights
+        # Q T^T = X (T W_Q)^T + b_Q T^T. The tokens' axis comes before that of the points, and the numbers are not bfloat16:
+        # PyTorch is slow at the softmax of a few numbers that lie side by side, and of few bfloat16 numbers.
+        probes = cheap(self._probes, tokens, self.to_q.weight)
+        bias = (tokens @ rearrange(self.to_q.bias, "(h c) -> h c 1", h=self.heads)).flatten(1, 2)
+        scores = torch.baddbmm(bias, probes, points.transpose(1, 2)).unflatten(1, (self.heads, -1))
+        weights = scores.softmax(dim=2, dtype=torch.promote_types(scores.dtype, torch.float32)).transpose(2, 3)
+        return points + rearrange(weights.to(points) @ tokens, "n h p c -> n p (h c)"), weights
+
+    def _probes(self, tokens: Tensor, weight: Tensor) -> Tensor:
+        """Vectors ``(n, h m, c)`` whose products with points are those of tokens ``(n, h, m, c / h)`` with queries."""
+        probes = rearrange(tokens, "n h m c -> h (n m) c") @ rearrange(weight, "(h c) i -> h c i", h=self.heads)
+        return rearrange(probes, "h (n m) i -> n (h m) i", n=len(tokens)).contiguous()
 
     def forward(self, points: Tensor) -> Tensor:
         """Map ``(n, p, c)`` to ``(n, p, c)``; sets of points do not exchange data."""

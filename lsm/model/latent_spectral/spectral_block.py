@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lsm.model.cheap import cheap
 from lsm.model.latent_spectral.parts import BLOCKS, Latents

@@ -31,6 +31,9 @@ _LARGEST = 18.0
 #: Ratio of the ends of a logarithmic axis at the least, and to that of its points.
 _NARROWEST, _ROOM = 6.0, 2.0
 
+#: On the axis along which labels are written the ratio of the points counts to this power, since labels keep their size.
+_LABELLED = 1.3
+
 
 class Course(NamedTuple):
     """Errors in the course of a training, ``(epochs,)`` each.
@@ -196,13 +199,13 @@ def _draw_model(axes: Axes, label: str, model: Efficiency, diameter: float, colo
 def _widen(axes: Axes, models: Sequence[Efficiency]) -> None:
     """Room around few points, enough for two labels of logarithmic axes; a deviation above the mean ends at the lower limit."""
     tops = [model.error + (model.deviation or 0.0) for model in models]
-    axes.set_xlim(_limits([1e3 * model.latency for model in models]))
+    axes.set_xlim(_limits([1e3 * model.latency for model in models], _LABELLED))
     axes.set_ylim(_limits([*(model.error for model in models), *tops]))
 
 
-def _limits(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of a logarithmic axis with room around the values."""
-    half = sqrt(max(_ROOM * max(values) / min(values), _NARROWEST))
+def _limits(values: Sequence[float], power: float = 1.0) -> tuple[float, float]:
+    """Ends of a logarithmic axis with room around the values, which grows with what they span by a ``power`` above one."""
+    half = sqrt(max(_ROOM * (max(values) / min(values)) ** power, _NARROWEST))
     middle = sqrt(min(values) * max(values))
     return middle / half, middle * half
 

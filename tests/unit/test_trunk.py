@@ -86,6 +86,18 @@ def test_blocks_of_every_scale_reach_the_output():
     assert torch.equal(trunk(grid), before)
 
 
+@pytest.mark.parametrize("sites", [(8,), (8, 4), (4, 8, 4)])
+def test_scales_agree_with_and_without_gradients(sites):
+    """Without gradients maxima of neighbours are taken in place of max-pooling."""
+    trunk = MultiscaleTrunk(len(sites), 4, (1,) * len(sites), IdentityBlock, num_scales=3).eval()
+    field = torch.randn(2, 4, *sites)
+    with torch.no_grad():
+        found = trunk.encode(field)
+    for alone, expected in zip(found, trunk.encode(field), strict=True):
+        assert expected.requires_grad
+        torch.testing.assert_close(alone, expected, rtol=1e-6, atol=1e-6)
+
+
 def test_a_rank_that_does_not_fit_is_named():
     with pytest.raises(InputError, match="rank 4"):
         MultiscaleTrunk(4, 4, (1, 1, 1, 1), IdentityBlock)

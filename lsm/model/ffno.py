@@ -6,6 +6,7 @@ Source: Tran, Mathews, Xie, Ong, "Factorized Fourier Neural Operators", ICLR 202
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,7 @@ class AxisConvolutions(nn.Module):
         """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
         with full_precision(field):
             field = at_least_single(field)
-            return torch.stack([self._along(axis, field) for axis in range(len(self.modes))]).sum(dim=0)
+            return reduce(torch.add, (self._along(axis, field) for axis in range(len(self.modes))))
 
     def _along(self, axis: int, field: Tensor) -> Tensor:
         """Convolution along one axis of ``(b, c, *n)``."""

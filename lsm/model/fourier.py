@@ -89,7 +89,7 @@ def analyse(field: Tensor, modes: Sequence[int]) -> Complex:
     """
     *sizes, last = field.shape[-len(modes) :]
     waves = _lattice_waves(nonnegative_wave_numbers(modes[-1], last), last, field).conj()
-    spectrum = Complex(field @ waves.real, field @ waves.imag)
+    spectrum = Complex(*(field @ torch.cat(waves, dim=-1)).chunk(2, dim=-1))
     for axis, (size, mode) in enumerate(zip(sizes, modes, strict=False), start=-len(modes)):
         waves = _lattice_waves(signed_wave_numbers(mode, size), size, field).conj()
         spectrum = _along(axis, spectrum, waves)
@@ -115,13 +115,14 @@ def synthesise(spectrum: Complex, sizes: Sequence[int], modes: Sequence[int]) ->
     waves = _lattice_waves(kept, last, like)
     # A real field's wave at -k is the conjugate of that at k; only 0 and n / 2 are their own mirror image.
     shares = torch.tensor([(1 if k in (0, last / 2) else 2) / last for k in kept], dtype=like.dtype, device=like.device)
-    return spectrum.real @ (waves.real * shares).T - spectrum.imag @ (waves.imag * shares).T
+    return torch.cat(spectrum, dim=-1) @ torch.cat([waves.real * shares, -waves.imag * shares], dim=-1).T
 
 
 def _along(axis: int, values: Complex, matrix: Complex) -> Complex:
     """Multiply the axis of ``values`` by ``matrix`` ``(old, new)``."""
-    moved = Complex(values.real.transpose(axis, -1), values.imag.transpose(axis, -1)) @ matrix
-    return Complex(moved.real.transpose(axis, -1), moved.imag.transpose(axis, -1))
+    block = torch.cat([torch.cat(matrix, dim=1), torch.cat([-matrix.imag, matrix.real], dim=1)])
+    moved = (torch.cat(values, dim=axis).flatten(axis + 1).mT @ block).mT
+    return Complex(*moved.unflatten(-1, values.real.shape[axis + 1 :]).chunk(2, dim=axis))
 
 
 def mix_channels(coefficients: Complex, weights: Complex) -> Complex:
@@ -129,5 +130,7 @@ def mix_channels(coefficients: Complex, weights: Complex) -> Complex:
 
     Axes of length 1 of the weights serve every index.
     """
-    parts = [[torch.einsum("bi...,io...->bo...", c, w) for w in weights] for c in coefficients]
-    return Complex(parts[0][0] - parts[1][1], parts[0][1] + parts[1][0])
+    real, imag = weights
+    # One real product: the rows are real and imaginary part of the coefficients, the columns those of the result.
+    matrix = torch.stack([torch.stack([real, imag]), torch.stack([-imag, real])])
+    return Complex(*torch.einsum("pbi...,pqio...->qbo...", torch.stack(coefficients), matrix))

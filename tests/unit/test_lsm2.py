@@ -12,7 +12,7 @@ from lsm.model.grid import unit_coordinates
 from lsm.model.latent_spectral.global_block import GainedResidual, GlobalSpectralBlock
 from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum, SpectralSum
 from lsm.model.lsm2.cloud import OnPoints, corners
-from lsm.model.lsm2.pyramid import Pyramid, ResidualConvolution, refine
+from lsm.model.lsm2.pyramid import Pyramid, ResidualConvolution, convolution, refine
 
 pytestmark = pytest.mark.numerics
 
@@ -195,6 +195,16 @@ def test_refining_an_even_number_of_sites():
     coarse = torch.tensor([[[1.0, 3.0]]])
     assert refine(coarse, torch.Size([4]), periodic=False).tolist() == [[[1.0, 2.0, 3.0, 3.0]]]
     assert refine(coarse, torch.Size([4]), periodic=True).tolist() == [[[1.0, 2.0, 3.0, 2.0]]]
+
+
+@pytest.mark.parametrize("sites", [(9,), (4, 5), (5, 2, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_periodic_convolution_is_that_of_pytorch(sites, stride):
+    layer = convolution(2, 3, len(sites), periodic=True, stride=stride).double()
+    circular = type(layer)(2, 3, kernel_size=3, padding=1, stride=stride, padding_mode="circular").double()
+    circular.load_state_dict(layer.state_dict())
+    field = draw(2, 2, *sites)
+    close(layer(field), circular(field))
 
 
 def test_a_shifted_periodic_field_gives_the_shifted_output():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from einops import pack, unpack
@@ -27,8 +26,22 @@ _WIDEST = 4
 
 def convolution(channels: int, out: int, rank: int, periodic: bool, stride: int = 1) -> nn.Module:
     """A convolution ``(b, channels, *n)`` to ``(b, out, *n / stride)``, rounded up, with three weights along each axis."""
-    mode: Literal["circular", "zeros"] = "circular" if periodic else "zeros"
-    return _CONVOLUTIONS[rank](channels, out, kernel_size=3, padding=1, stride=stride, padding_mode=mode)
+    made = _CONVOLUTIONS[rank](channels, out, kernel_size=3, padding=0 if periodic else 1, stride=stride)
+    if periodic:
+        made.register_forward_pre_hook(_wrap)
+    return made
+
+
+def _wrap(convolution: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
+    """Add a site at both ends of each axis of ``(b, c, *n)``, with the value of the other end.
+
+    The gradient of the padding inside PyTorch's convolutions takes as long as the convolution itself.
+    """
+    (field,) = arguments
+    for axis in range(2, field.dim()):
+        size = field.shape[axis]
+        field = torch.cat([field.narrow(axis, size - 1, 1), field, field.narrow(axis, 0, 1)], dim=axis)
+    return (field,)
 
 
 class ResidualConvolution(nn.Module):

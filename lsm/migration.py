@@ -19,9 +19,20 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
     """The ``lsm`` entry of a checkpoint in the present schema.
 
     Args:
-        described: the entry as it was written, schema 1 or 2.
+        described: the entry as it was written, schema 1, 2 or 3.
     """
-    return dict(described) if described["schema"] > 1 else _from_schema_1(described)
+    described = dict(described)
+    if described["schema"] == 1:
+        described = _from_schema_1(described)
+    return _from_schema_2(described) if described["schema"] == 2 else described
+
+
+def _from_schema_2(old: Mapping[str, Any]) -> dict[str, Any]:
+    """In schema 2 all roll-outs of LSM-2 were predicted as changes from the last frame."""
+    model = dict(old["solver"]["model"])
+    if model["name"] == "lsm2":
+        model["predict_change"] = True
+    return {**old, "schema": 3, "solver": {**old["solver"], "model": model}}
 
 
 def _from_schema_1(old: Mapping[str, Any]) -> dict[str, Any]:

@@ -243,9 +243,9 @@ def test_a_residual_convolution_by_hand():
     close(layer(field), expected)
 
 
-def test_a_roll_out_predicts_the_change_from_the_last_frame():
+def test_a_roll_out_can_predict_the_change_from_the_last_frame():
     fields = moving(3, fields=2, sites=(8, 8), parameters=scalars("viscosity"))
-    model = make(fields)
+    model = make(fields, predict_change=True)
     with torch.no_grad():
         for head in model.heads:
             last = head[-1] if isinstance(head, nn.Sequential) else head

@@ -162,8 +162,14 @@ def test_imported_weights_of_schema_1_have_no_run():
     assert migrate(old)["run"] == {"config": {}, "overrides": None, "choices": {}}
 
 
+def test_lsm2_of_schema_2_predicts_the_change_from_the_last_frame():
+    old = {"schema": 2, "solver": {"model": {"name": "lsm2", "width": 8}, "normalization": {}}, "spec": {}, "run": {}}
+    solver = {"model": {"name": "lsm2", "width": 8, "predict_change": True}, "normalization": {}}
+    assert migrate(old) == old | {"schema": 3, "solver": solver}
+
+
 def test_the_present_schema_is_left_as_it_is():
-    present = {"schema": 2, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
+    present = {"schema": 3, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
     assert migrate(present) == present
 
 

@@ -49,9 +49,9 @@ class LatentSpectralModel2(nn.Module):
     of the time of one with all axes. The points of a cloud are spread to a lattice, from which the pyramid's features are
     interpolated back; global spectral blocks on the points themselves follow.
 
-    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In a roll-out it predicts
-    the change from the last frame. In training every scale of the pyramid predicts the field at its sites (:meth:`at_scales`);
-    a prediction alone (:meth:`forward`) does not compute the coarse ones.
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In training every scale of
+    the pyramid predicts the field at its sites (:meth:`at_scales`); a prediction alone (:meth:`forward`) does not compute the
+    coarse ones.
 
     Args:
         spec: the fields; of meshes and clouds the first inputs are the positions.
@@ -69,6 +69,8 @@ class LatentSpectralModel2(nn.Module):
         head_width: channels inside the head.
         time_as_channels: whether the times of a field on an axis of time are channels of a site, not sites of the lattice; their
             number is then that of ``spec``.
+        predict_change: whether the next frame of a roll-out is predicted as a change from the last one. One step then errs less,
+            but the errors of all steps add up.
 
     Example:
         >>> from lsm.fields import Channel
@@ -99,10 +101,12 @@ class LatentSpectralModel2(nn.Module):
         supervision: Share = 0.5,
         head_width: Count = 32,
         time_as_channels: bool = True,
+        predict_change: bool = False,
     ) -> None:
         super().__init__()
         self.spec, self.periodic, self.supervision = spec, periodic, supervision
         self.on_cloud = spec.geometry == "points"
+        self.from_last_frame = predict_change and spec.frames is not None
         self.times = spec.sites[-1] if time_as_channels and spec.axes[-1:] == ("time",) else None
         sites = spec.sites if self.times is None else spec.sites[:-1]
         at_site = self.times or 1
@@ -179,7 +183,7 @@ class LatentSpectralModel2(nn.Module):
         outputs = self.heads[scale](features.movedim(1, -1))
         if self.times is not None:
             outputs = outputs.unflatten(-1, (self.times, -1))[..., :: 2**scale, :]
-        return outputs if self.spec.frames is None else outputs + every_site(self._last_frame(inputs), 2**scale)
+        return outputs + every_site(self._last_frame(inputs), 2**scale) if self.from_last_frame else outputs
 
     def _last_frame(self, inputs: Tensor) -> Tensor:
         end = self.spec.input_channels

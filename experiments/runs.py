@@ -54,8 +54,8 @@ STEPS = (
 )
 
 
-#: Parts of a configuration that older runs did not record, as they trained.
-_UNRECORDED = {"unrolling": {"name": "fed_back"}, "recompute": False}
+#: Options that older runs did not record, as they trained.
+_UNRECORDED = {"unrolling.name": "fed_back", "recompute": False, "model.predict_change": False}
 
 _NO_TRAINING = "holds a solver without the state of a training"
 
@@ -114,7 +114,7 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Seque
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:
     """What a training depends on in a run's configuration, by dotted names."""
-    return {key: value for key, value in flatten({**_UNRECORDED, **config}).items() if lies_in(key, RUN_OPTIONS)}
+    return {key: value for key, value in {**_UNRECORDED, **flatten(config)}.items() if lies_in(key, RUN_OPTIONS)}
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -139,7 +139,7 @@ def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[s
     if "optimizer_states" not in content or run.get("overrides") is None:
         told = "was written by an older version" if "optimizer_states" in content else _NO_TRAINING
         raise InputError(f"{path} {told}; it can be evaluated, but not resumed")
-    before, choices = {**_UNRECORDED, **require_config(path, run)}, run["choices"]
+    before, choices = require_config(path, run), run["choices"]
     typed = [option for text in overrides if (option := parse(text)).key_or_group not in CALL_OPTIONS]
     for option in typed:
         _require_same_choice(path, choices, option)

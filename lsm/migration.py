@@ -28,11 +28,16 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_schema_2(old: Mapping[str, Any]) -> dict[str, Any]:
-    """In schema 2 all roll-outs of LSM-2 were predicted as changes from the last frame."""
-    model = dict(old["solver"]["model"])
-    if model["name"] == "lsm2":
-        model["predict_change"] = True
-    return {**old, "schema": 3, "solver": {**old["solver"], "model": model}}
+    """In schema 2 LSM-2 predicted every roll-out as changes from the last frame."""
+    new, model = {**old, "schema": 3}, old["solver"]["model"]
+    model = {"name": model} if isinstance(model, str) else model
+    if model["name"] != "lsm2" or old["spec"].get("frames") is None:
+        return new
+    changes, config = {"predict_change": True}, old["run"].get("config")
+    new["solver"] = {**old["solver"], "model": {**model, **changes}}
+    if config:
+        new["run"] = {**old["run"], "config": {**config, "model": {**config["model"], **changes}}}
+    return new
 
 
 def _from_schema_1(old: Mapping[str, Any]) -> dict[str, Any]:

@@ -163,9 +163,15 @@ def test_imported_weights_of_schema_1_have_no_run():
 
 
 def test_lsm2_of_schema_2_predicts_the_change_from_the_last_frame():
-    old = {"schema": 2, "solver": {"model": {"name": "lsm2", "width": 8}, "normalization": {}}, "spec": {}, "run": {}}
-    solver = {"model": {"name": "lsm2", "width": 8, "predict_change": True}, "normalization": {}}
-    assert migrate(old) == old | {"schema": 3, "solver": solver}
+    model, run = {"name": "lsm2", "width": 8}, {"choices": {}}
+    old = {"schema": 2, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
+    new = model | {"predict_change": True}
+    expected = {"schema": 3, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
+    frames = {"spec": {"frames": {"inputs": 3, "targets": 2}}}
+    assert migrate(old | frames) == expected | frames
+    assert migrate(old | {"run": {}} | frames) == expected | {"run": {}} | frames  # exported
+    fields_at_rest = {"spec": {"frames": None}}
+    assert migrate(old | fields_at_rest) == old | {"schema": 3} | fields_at_rest
 
 
 def test_the_present_schema_is_left_as_it_is():

@@ -54,7 +54,7 @@ STEPS = (
 )
 
 
-#: Options that older runs did not record, as they trained.
+#: Options that older runs did not record, as they trained; those of LSM-2's older roll-outs come from :mod:`lsm.migration`.
 _UNRECORDED = {"unrolling.name": "fed_back", "recompute": False, "model.predict_change": False}
 
 _NO_TRAINING = "holds a solver without the state of a training"

@@ -119,7 +119,7 @@ def synthesise(spectrum: Complex, sizes: Sequence[int], modes: Sequence[int]) ->
 
 
 def _along(axis: int, values: Complex, matrix: Complex) -> Complex:
-    """Multiply the axis of ``values`` by ``matrix`` ``(old, new)``."""
+    """Multiply the axis of ``values`` by ``matrix`` ``(old, new)``, in one real product as :func:`mix_channels`."""
     block = torch.cat([torch.cat(matrix, dim=1), torch.cat([-matrix.imag, matrix.real], dim=1)])
     moved = (torch.cat(values, dim=axis).flatten(axis + 1).mT @ block).mT
     return Complex(*moved.unflatten(-1, values.real.shape[axis + 1 :]).chunk(2, dim=axis))

@@ -243,16 +243,17 @@ def test_a_residual_convolution_by_hand():
     close(layer(field), expected)
 
 
-def test_a_roll_out_can_predict_the_change_from_the_last_frame():
+@pytest.mark.parametrize("change", [False, True])
+def test_a_roll_out_predicts_the_next_frame_or_its_change_from_the_last_one(change):
     fields = moving(3, fields=2, sites=(8, 8), parameters=scalars("viscosity"))
-    model = make(fields, predict_change=True)
+    model = make(fields, predict_change=change)
     with torch.no_grad():
         for head in model.heads:
             last = head[-1] if isinstance(head, nn.Sequential) else head
             last.weight.zero_(), last.bias.zero_()
     inputs = torch.randn(2, 8, 8, fields.in_channels)
     for scale, prediction in enumerate(model.at_scales(inputs)):
-        assert torch.equal(prediction, every_site(inputs[..., 4:6], 2**scale))
+        assert torch.equal(prediction, change * every_site(inputs[..., 4:6], 2**scale))
 
 
 @pytest.mark.parametrize(

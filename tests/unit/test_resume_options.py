@@ -13,8 +13,9 @@ from conftest import load_config
 from omegaconf import DictConfig, OmegaConf
 from training import SCHEDULES, content, options_of, train_until
 
+from experiments.app import plain
 from experiments.folders import find_checkpoint
-from experiments.runs import MAY_CHANGE, essence, resumed_config
+from experiments.runs import MAY_CHANGE, difference, essence, resumed_config
 from lsm import device
 from lsm.errors import InputError
 
@@ -233,3 +234,12 @@ def test_nothing_to_resume_is_told(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"last\.ckpt does not exist"):
         find_checkpoint(str(tmp_path / "empty"), tmp_path / "run")
     assert find_checkpoint("auto", tmp_path / "run") is None
+
+
+def test_an_option_that_older_runs_did_not_record_is_no_change(compose):
+    """Nor does it make their runs in a table outdated; one that was migrated with another value is."""
+    present = plain(compose("train", "benchmark=navier_stokes", "model=lsm2"))
+    older = {**present, "model": {name: value for name, value in present["model"].items() if name != "predict_change"}}
+    assert difference(essence(older), essence(present)) == ""
+    migrated = {**older, "model": {**older["model"], "predict_change": True}}
+    assert difference(essence(migrated), essence(present)) == "model.predict_change was True, is False"

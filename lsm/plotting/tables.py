@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil, sqrt
+from math import ceil, floor, log10, sqrt
 from typing import Any, NamedTuple
 
 from matplotlib import colormaps
@@ -25,14 +25,13 @@ _LEAST_WIDTH = 5.0
 #: Of the legend, in inches: height of a further row; width of an entry without its label, and of a character of the label.
 _LEGEND_ROW, _LEGEND_ENTRY, _CHARACTER = 0.17, 0.5, 0.065
 
-#: Diameter of the marker of a model that needs the most memory, in points.
-_LARGEST = 18.0
+#: Diameter of the marker of the model that needs the most memory, in points.
+_LARGEST = 22.0
+
+_MIB = 2**20
 
 #: Ratio of the ends of a logarithmic axis at the least, and to that of its points.
 _NARROWEST, _ROOM = 6.0, 2.0
-
-#: On the axis along which labels are written the ratio of the points counts to this power, since labels keep their size.
-_LABELLED = 1.3
 
 
 class Course(NamedTuple):
@@ -106,7 +105,7 @@ def draw_learning(
 def draw_efficiency(panels: Mapping[str, Mapping[str, Efficiency]], metric: str) -> Figure:
     """Errors on the test split against the time of a prediction, both logarithmic, in a panel for each benchmark.
 
-    The area of a marker is proportional to the peak memory of a training step; the number beside it is that memory in MiB.
+    The area of a marker is proportional to the peak memory of a training step, in all panels alike; the legend shows two sizes.
 
     Args:
         panels: for each benchmark, which is the panel's title, the models by their labels.
@@ -114,17 +113,17 @@ def draw_efficiency(panels: Mapping[str, Mapping[str, Efficiency]], metric: str)
     """
     figure, places = _panels(panels)
     colours = _colours(panels.values())
+    most = max(model.memory for models in panels.values() for model in models.values())
     for title, axes in places.items():
-        most = max(model.memory for model in panels[title].values())
         for label, model in panels[title].items():
             _draw_model(axes, label, model, _LARGEST * sqrt(model.memory / most), colours[label])
         _widen(axes, list(panels[title].values()))
-    _finish(
-        figure,
-        places,
-        "prediction of one sample, ms\n(beside the markers: peak memory of a training step, MiB)",
-        f"{spell(metric)}, test",
-    )
+    largest = _round_down(most / _MIB)
+    for memory in (largest / 10, largest):
+        diameter = _LARGEST * sqrt(memory * _MIB / most)
+        axes.plot([], [], "o", color="0.6", markersize=diameter, markeredgewidth=0, label=f"{memory:g} MiB")
+    across = "prediction of one sample, ms\n(area of a marker: peak memory of a training step)"
+    _finish(figure, places, across, f"{spell(metric)}, test")
     return figure
 
 
@@ -186,26 +185,24 @@ def _draw_model(axes: Axes, label: str, model: Efficiency, diameter: float, colo
     axes.errorbar(*place, yerr=model.deviation or None, color=colour, linewidth=1.0, capsize=2)
     axes.plot(*place, "o", color=colour, markersize=diameter, alpha=0.5, markeredgewidth=0)
     axes.plot([], [], "o", color=colour, markersize=_LARGEST / 2, label=label)
-    axes.annotate(
-        f"{model.memory / 2**20:.0f}",
-        place,
-        (0.4 * diameter + 3, 4),
-        textcoords="offset points",
-        fontsize=TICK_SIZE - 1,
-        color=colour,
-    )
+
+
+def _round_down(value: float) -> float:
+    """The largest of 1, 2 and 5 times a power of ten that is at most ``value``."""
+    power = 10.0 ** floor(log10(value))
+    return max(step * power for step in (1, 2, 5) if step * power <= value)
 
 
 def _widen(axes: Axes, models: Sequence[Efficiency]) -> None:
     """Room around few points, enough for two labels of logarithmic axes; a deviation above the mean ends at the lower limit."""
     tops = [model.error + (model.deviation or 0.0) for model in models]
-    axes.set_xlim(_limits([1e3 * model.latency for model in models], _LABELLED))
+    axes.set_xlim(_limits([1e3 * model.latency for model in models]))
     axes.set_ylim(_limits([*(model.error for model in models), *tops]))
 
 
-def _limits(values: Sequence[float], power: float = 1.0) -> tuple[float, float]:
-    """Ends of a logarithmic axis with room around the values, which grows with what they span by a ``power`` above one."""
-    half = sqrt(max(_ROOM * (max(values) / min(values)) ** power, _NARROWEST))
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of a logarithmic axis with room around the values."""
+    half = sqrt(max(_ROOM * max(values) / min(values), _NARROWEST))
     middle = sqrt(min(values) * max(values))
     return middle / half, middle * half
 

@@ -343,16 +343,19 @@ def test_of_what_nothing_is_known_no_picture_is_drawn(table, tmp_path):
 
 
 def test_errors_are_drawn_against_costs():
-    """The area of a marker is in proportion to the memory; one seed has no deviation."""
-    large, small = Efficiency(0.1, 4 * 2**20, 0.02, 0.001), Efficiency(0.01, 2**20, 0.01, None)
+    """The area of a marker is in proportion to the memory, in all panels and in the legend; one seed has no deviation."""
+    large, small = Efficiency(0.1, 64 * 2**20, 0.02, 0.001), Efficiency(0.01, 16 * 2**20, 0.01, None)
     figure = draw_efficiency({"Darcy": {"LSM": large, "odd": small}, "Pipe": {"odd": small}}, "relative_l2")
     first, second = figure.axes
     dots = [line for line in first.lines if line.get_marker() == "o" and len(line.get_xdata())]
     assert [tuple(line.get_xydata()[0]) for line in dots] == [(100.0, 0.02), (10.0, 0.01)]
     assert dots[0].get_markersize() == 2 * dots[1].get_markersize()
-    assert [text.get_text() for text in first.texts] == ["4", "1"]
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["LSM", "odd"]
-    assert {line.get_color() for line in second.lines} == {dots[1].get_color()}
+    (other,) = (line for line in second.lines if line.get_marker() == "o" and len(line.get_xdata()))
+    assert (other.get_color(), other.get_markersize()) == (dots[1].get_color(), dots[1].get_markersize())
+    legend = figure.legends[0]
+    assert [text.get_text() for text in legend.get_texts()] == ["LSM", "odd", "5 MiB", "50 MiB"]
+    areas = [handle.get_markersize() ** 2 for handle in legend.legend_handles[2:]]
+    assert np.allclose(areas, [5 * dots[1].get_markersize() ** 2 / 16, 50 * dots[1].get_markersize() ** 2 / 16])
     for low, high in (first.get_xlim(), first.get_ylim(), second.get_xlim()):
         assert high / low > 5
 

@@ -54,8 +54,13 @@ STEPS = (
 )
 
 
-#: Options that older runs did not record, as they trained; those of LSM-2's older roll-outs come from :mod:`lsm.migration`.
-_UNRECORDED = {"unrolling.name": "fed_back", "recompute": False, "model.predict_change": False}
+#: Options that older runs did not record, as they trained, or as :mod:`lsm.migration` leaves them where they make no difference.
+_UNRECORDED = {
+    "unrolling.name": "fed_back",
+    "recompute": False,
+    "model.predict_change": False,
+    "model.lattice_coordinates": True,
+}
 
 _NO_TRAINING = "holds a solver without the state of a training"
 

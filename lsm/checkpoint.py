@@ -5,9 +5,9 @@ need.
 
 A checkpoint is a Lightning ``.ckpt`` with one more entry, ``lsm``: plain numbers and names from which the solver is rebuilt.
 
-Schema 3 of this entry::
+Schema 4 of this entry::
 
-    schema   3
+    schema   4
     solver   {model: {name, options}, normalization: {inputs, targets}}
     spec     the fields, see :meth:`lsm.fields.FieldSpec.to_dict`
     run      {config, overrides, choices}: the run's resolved configuration, the options typed by the user, the groups chosen
@@ -43,7 +43,7 @@ from lsm.registry import Config, Index, check_value
 from lsm.run_folder import best_checkpoint
 from lsm.solver import NeuralSolver, build_solver
 
-SCHEMA = 3
+SCHEMA = 4
 
 #: First bytes of what pickle writes, and :func:`torch.save` before version 1.6.
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

@@ -19,30 +19,44 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
     """The ``lsm`` entry of a checkpoint in the present schema.
 
     Args:
-        described: the entry as it was written, schema 1, 2 or 3.
+        described: the entry as it was written, schema 1 to 4.
     """
     described = dict(described)
-    if described["schema"] == 1:
-        described = _from_schema_1(described)
-    return _from_schema_2(described) if described["schema"] == 2 else described
+    for schema, migrate_once in enumerate((_from_schema_1, _from_schema_2, _from_schema_3), start=1):
+        if described["schema"] == schema:
+            described = {**migrate_once(described), "schema": schema + 1}
+    return described
 
 
-def _from_schema_2(old: Mapping[str, Any]) -> dict[str, Any]:
+def _from_schema_3(old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In schema 3 Transolver and FLARE knew no coordinates on the lattice of a mesh."""
+    fits = _family(old) in ("transolver", "flare") and old["spec"].get("geometry") == "mesh"
+    return _with_option(old, "lattice_coordinates", False) if fits else old
+
+
+def _from_schema_2(old: Mapping[str, Any]) -> Mapping[str, Any]:
     """In schema 2 LSM-2 predicted every roll-out as changes from the last frame."""
-    new, model = {**old, "schema": 3}, old["solver"]["model"]
+    fits = _family(old) == "lsm2" and old["spec"].get("frames") is not None
+    return _with_option(old, "predict_change", True) if fits else old
+
+
+def _family(described: Mapping[str, Any]) -> str:
+    model = described["solver"]["model"]
+    return model if isinstance(model, str) else model["name"]
+
+
+def _with_option(old: Mapping[str, Any], option: str, value: Any) -> Mapping[str, Any]:
+    """With an option of the model, in the solver and in the run's configuration if it has one."""
+    model, config = old["solver"]["model"], old["run"].get("config")
     model = {"name": model} if isinstance(model, str) else model
-    if model["name"] != "lsm2" or old["spec"].get("frames") is None:
-        return new
-    changes, config = {"predict_change": True}, old["run"].get("config")
-    new["solver"] = {**old["solver"], "model": {**model, **changes}}
+    new = {**old, "solver": {**old["solver"], "model": {**model, option: value}}}
     if config:
-        new["run"] = {**old["run"], "config": {**config, "model": {**config["model"], **changes}}}
+        new["run"] = {**old["run"], "config": {**config, "model": {**config["model"], option: value}}}
     return new
 
 
 def _from_schema_1(old: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        "schema": 2,
         "solver": {"model": _model(old["config"]["model"]), "normalization": _normalization(old["config"])},
         "spec": _spec(old["spec"]),
         # Schema 1 did not keep the options that the user typed, from which a resumed run is composed.

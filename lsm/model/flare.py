@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS
-from lsm.model.grid import append_coordinates
+from lsm.model.grid import append_coordinates, takes_coordinates
 from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
@@ -100,6 +100,7 @@ class FLARE(nn.Module):
         num_latents: number of latent tokens for each head.
         depth: number of layers inside the projections and feedforward layers of a block.
         outer_depth: number of layers inside lift and head.
+        lattice_coordinates: whether sites of meshes have their coordinates on the lattice, too; published without.
 
     Example:
         >>> from lsm.fields import Channel
@@ -121,10 +122,11 @@ class FLARE(nn.Module):
         num_latents: Count = 64,
         depth: Index = 3,
         outer_depth: Index = 2,
+        lattice_coordinates: bool = True,
     ) -> None:
         super().__init__()
         require_heads(heads, width)
-        self.positions = spec.geometry == "grid"
+        self.positions = takes_coordinates(spec, lattice_coordinates)
         in_channels = spec.in_channels + (len(spec.sites) if self.positions else 0)
         self.lift = _ResidualMLP(in_channels, width, width, outer_depth, residual_in=False)
 

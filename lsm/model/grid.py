@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.errors import OptionError
+from lsm.fields import FieldSpec
 from lsm.model.cheap import cheap
 
 
@@ -43,6 +44,14 @@ def unit_coordinates(sizes: tuple[int, ...], like: Tensor) -> Tensor:
     """
     axes = [torch.linspace(0, 1, size, device=like.device, dtype=like.dtype) for size in sizes]
     return torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+
+
+def takes_coordinates(spec: FieldSpec, on_meshes: bool) -> bool:
+    """Whether a family adds a lattice's coordinates to its inputs: always on grids, on meshes ``(*sites, c)`` if asked for.
+
+    The inputs of meshes contain the sites' positions; normalised by site they do not tell one site from another.
+    """
+    return spec.geometry == "grid" or (spec.geometry == "mesh" and on_meshes)
 
 
 def append_coordinates(inputs: Tensor) -> Tensor:

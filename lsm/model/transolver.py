@@ -11,7 +11,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
-from lsm.model.grid import FeedForward, unit_coordinates
+from lsm.model.grid import FeedForward, takes_coordinates, unit_coordinates
 from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
@@ -90,8 +90,9 @@ class Transolver(nn.Module):
         heads: number of heads of the attention.
         num_slices: number of slices for each head.
         mlp_ratio: channels inside a feedforward layer, as a multiple of the width.
-        reference: on grids, sites along each axis of a coarse reference lattice whose distances describe a position;
+        reference: on lattices, sites along each axis of a coarse reference lattice whose distances describe a position;
             0 for the coordinates themselves.
+        lattice_coordinates: whether sites of meshes have their coordinates on the lattice, too; published without.
 
     Example:
         >>> from lsm.fields import Channel
@@ -113,11 +114,12 @@ class Transolver(nn.Module):
         num_slices: Count = 64,
         mlp_ratio: Count = 1,
         reference: Index = 0,
+        lattice_coordinates: bool = True,
     ) -> None:
         super().__init__()
         require_heads(heads, width)
         self.reference = reference
-        self.positions = spec.geometry == "grid"
+        self.positions = takes_coordinates(spec, lattice_coordinates)
         rank = len(spec.sites) if spec.geometry in GRIDS else 0
         described = (reference**rank if reference else rank) if self.positions else 0
         self.lift = FeedForward(spec.in_channels + described, 2 * width, width)

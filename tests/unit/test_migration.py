@@ -162,20 +162,27 @@ def test_imported_weights_of_schema_1_have_no_run():
     assert migrate(old)["run"] == {"config": {}, "overrides": None, "choices": {}}
 
 
-def test_lsm2_of_schema_2_predicts_the_change_from_the_last_frame():
-    model, run = {"name": "lsm2", "width": 8}, {"choices": {}}
-    old = {"schema": 2, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
-    new = model | {"predict_change": True}
-    expected = {"schema": 3, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
-    frames = {"spec": {"frames": {"inputs": 3, "targets": 2}}}
-    assert migrate(old | frames) == expected | frames
-    assert migrate(old | {"run": {}} | frames) == expected | {"run": {}} | frames  # exported
-    fields_at_rest = {"spec": {"frames": None}}
-    assert migrate(old | fields_at_rest) == old | {"schema": 3} | fields_at_rest
+@pytest.mark.parametrize(
+    ("schema", "family", "option", "fits", "differs"),
+    [
+        (2, "lsm2", {"predict_change": True}, {"frames": {"inputs": 3, "targets": 2}}, {"frames": None}),
+        (3, "transolver", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "grid"}),
+        (3, "flare", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "points"}),
+    ],
+)
+def test_what_became_an_option_keeps_its_former_value(schema, family, option, fits, differs):
+    """LSM-2 predicted the change from the last frame; Transolver and FLARE did not know the lattice of a mesh."""
+    model, run = {"name": family, "width": 8}, {"choices": {}}
+    old = {"schema": schema, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
+    new = model | option
+    expected = {"schema": 4, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
+    assert migrate(old | {"spec": fits}) == expected | {"spec": fits}
+    assert migrate(old | {"run": {}, "spec": fits}) == expected | {"run": {}, "spec": fits}  # exported
+    assert migrate(old | {"spec": differs}) == old | {"schema": 4, "spec": differs}
 
 
 def test_the_present_schema_is_left_as_it_is():
-    present = {"schema": 3, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
+    present = {"schema": 4, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
     assert migrate(present) == present
 
 

@@ -30,6 +30,7 @@ class Row(Options):
         options: further options of ``lsm-train``.
         published: method whose published figures stand beside this row's; None for none.
         share: part of the table's budget that this row gets.
+        benchmarks: those that it applies to, where it is another model than the other rows; empty for all.
         at: value of what the table varies; None of a row that has none.
     """
 
@@ -41,6 +42,7 @@ class Row(Options):
     options: Sequence[str] = ()
     published: str | None = None
     share: Positive = 1.0
+    benchmarks: Sequence[str] = ()
     at: Positive | None = None
 
     @classmethod
@@ -131,11 +133,12 @@ class Experiment:
         return max(end for _, end in self.cfg.data.splits.values())
 
     def serves(self) -> bool:
-        """Whether the row's model takes sites such as those of the benchmark."""
+        """Whether the row applies to the benchmark, and its model takes sites such as those of the benchmark."""
         from lsm.data.readers.base import READERS
         from lsm.model import MODELS
 
-        return READERS[self.cfg.benchmark.reader.name].geometry in MODELS[self.cfg.model.name].geometries
+        applies = not self.row.benchmarks or self.benchmark in self.row.benchmarks
+        return applies and READERS[self.cfg.benchmark.reader.name].geometry in MODELS[self.cfg.model.name].geometries
 
 
 @dataclass(frozen=True)

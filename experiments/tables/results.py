@@ -199,7 +199,7 @@ def _notes(plan: Plan, progress: Progress, finished: Sequence[Cell]) -> list[str
     served = {(experiment.benchmark, experiment.row.name) for experiment in plan.experiments}
     for row in plan.rows:
         without = [name for name in plan.benchmarks if (name, row.name) not in served]
-        notes += [f"{row.label} is not defined for the sites of {', '.join(without)}."] if without else []
+        notes += [f"{row.label} does not apply to {', '.join(without)}."] if without else []
     return notes
 
 

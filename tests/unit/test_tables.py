@@ -416,10 +416,13 @@ def test_rows_and_benchmarks_are_chosen_by_name():
         plan_of("table=ablation", "models=[nobody]")
 
 
-def test_models_that_do_not_serve_the_sites_are_left_out():
+def test_rows_that_do_not_apply_to_a_benchmark_are_left_out():
     plan = plan_of("table=quick", "benchmarks=[elasticity_p,elasticity_g]", "models=[lsm,fno]")
     names = [experiment.name for experiment in plan.experiments]
     assert names == ["elasticity_p, lsm", "elasticity_g, lsm", "elasticity_g, fno"]
+    plan = plan_of("table=lsm2_ablation", "benchmarks=[darcy,airfoil]", "models=[lsm2,position_waves]")
+    names = [experiment.name for experiment in plan.experiments]
+    assert names == ["darcy, lsm2", "airfoil, lsm2", "airfoil, position_waves"], "only meshes have waves to add"
 
 
 def test_shards_share_the_experiments():

@@ -236,10 +236,17 @@ def test_nothing_to_resume_is_told(tmp_path):
     assert find_checkpoint("auto", tmp_path / "run") is None
 
 
-def test_an_option_that_older_runs_did_not_record_is_no_change(compose):
+@pytest.mark.parametrize(
+    ("options", "option", "told"),
+    [
+        (("benchmark=navier_stokes", "model=lsm2"), "predict_change", "model.predict_change was True, is False"),
+        (("benchmark=darcy", "model=flare"), "lattice_coordinates", "model.lattice_coordinates was False, is True"),
+    ],
+)
+def test_an_option_that_older_runs_did_not_record_is_no_change(compose, options, option, told):
     """Nor does it make their runs in a table outdated; one that was migrated with another value is."""
-    present = plain(compose("train", "benchmark=navier_stokes", "model=lsm2"))
-    older = {**present, "model": {name: value for name, value in present["model"].items() if name != "predict_change"}}
+    present = plain(compose("train", *options))
+    older = {**present, "model": {name: known for name, known in present["model"].items() if name != option}}
     assert difference(essence(older), essence(present)) == ""
-    migrated = {**older, "model": {**older["model"], "predict_change": True}}
-    assert difference(essence(migrated), essence(present)) == "model.predict_change was True, is False"
+    migrated = {**older, "model": {**older["model"], option: not present["model"][option]}}
+    assert difference(essence(migrated), essence(present)) == told

@@ -397,6 +397,7 @@ def test_every_table_is_a_plan(name):
     """Rows that Hydra composes, with options that the models take, and known methods."""
     plan = plan_of(f"table={name}")
     assert plan.file.name == name
+    assert [row.name for row in plan.rows] == list(plan.file.rows)
     assert {experiment.row.name for experiment in plan.experiments} == set(plan.file.rows)
     assert all(experiment.config["model"]["name"] == experiment.row.model for experiment in plan.experiments)
     wanted = {row.published for row in plan.rows if row.published} | set(plan.file.published) - set("all")

@@ -23,6 +23,9 @@ _PACKAGES = Path(lsm.__file__).resolve().parents[1]
 #: Seconds that a process has to end by itself before it is killed.
 _GRACE = 10.0
 
+#: Seconds between two looks at a lock that another process holds.
+_LOOK = 0.2
+
 #: Libraries whose threads environment variables count.
 _THREADED = ("OMP", "OPENBLAS", "MKL", "NUMEXPR")
 
@@ -32,7 +35,7 @@ class OutOfTime(Exception):
 
 
 class CommandFailed(Exception):
-    """A command ended with an error; the message is its last line of output."""
+    """A command ended with an error; the message is its last line of output, or the signal that ended it."""
 
 
 class Deadline:
@@ -80,7 +83,7 @@ def call_module(
         threads: of numerical libraries; None leaves the choice to them.
         inherited: open files that the process keeps open, such as those that hold locks.
     Raises:
-        CommandFailed: it ended with another code than 0.
+        CommandFailed: it ended with another code than 0, or by a signal.
         OutOfTime: the deadline came first.
     """
     deadline = deadline or Deadline()
@@ -103,6 +106,9 @@ def call_module(
             code = _wait(process, deadline)
         finally:
             _end(process)
+    if code < 0:
+        memory = "; perhaps the memory was full" * (code == -signal.SIGKILL)
+        raise CommandFailed(f"{module} was ended by the signal {signal.Signals(-code).name}{memory} (log: {log})")
     if code:
         raise CommandFailed(_last_words(log) or f"{module} ended with code {code}")
 
@@ -154,6 +160,23 @@ def exclusive(path: Path) -> Iterator[int | None]:
         yield descriptor if _try_lock(descriptor) else None
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def held(path: Path, deadline: Deadline) -> Iterator[None]:
+    """Hold a lock on a file; wait while another process holds it.
+
+    Raises:
+        OutOfTime: the deadline came first.
+    """
+    while True:
+        with exclusive(path) as lock:
+            if lock is not None:
+                yield
+                return
+        if not deadline.left():
+            raise OutOfTime
+        time.sleep(_LOOK)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -11,6 +11,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from experiments.app import command
+from experiments.device import choose_device
 from experiments.processes import Deadline
 from experiments.tables import running
 from experiments.tables.dry_run import describe_work
@@ -31,13 +32,15 @@ def run(cfg: DictConfig) -> tuple[int, dict[str, Any]]:
     Returns:
         An exit code, and the table as ``table.json`` holds it; for a dry run, what would be done.
     Raises:
-        InputError: the table has a mistake, or data are missing.
+        InputError: the table has a mistake, data are missing, or the device is not there.
     """
     plan = make_plan(cfg)
     if cfg.dry_run:
         return DONE, describe_work(plan, cfg)
     if cfg.time_limit is not None and cfg.time_limit <= running.MARGIN:
         raise InputError(f"time_limit is {cfg.time_limit} seconds, of which a run needs more than {running.MARGIN:.0f}")
+    if not cfg.collect:
+        choose_device(cfg.device)
     deadline = Deadline(0.0 if cfg.collect else cfg.time_limit)
     with deadline.cancelled_by_signals():
         progress = running.run_table(plan, cfg, deadline)

@@ -99,6 +99,8 @@ def generate_data(missing: Sequence[Missing], log: Path, deadline: Deadline, mor
         OutOfTime: the deadline came first.
     """
     for data in missing:
+        if not deadline.left():
+            raise processes.OutOfTime
         if not data.options:
             require_data([data])
         console.print(f"lsm-generate {' '.join(data.options)}", soft_wrap=True)

@@ -40,9 +40,9 @@ def describe_work(plan: Plan, cfg: DictConfig) -> dict[str, Any]:
         budgeted = within_budget(experiment, budget, profile)
         data = None if experiment.store in absent else provenance_of(experiment)
         states = {cell: _state(cell, data, cfg) for cell in (Cell(budgeted, seed) for seed in plan.seeds)}
-        seconds = _seconds_per_run(experiment, states, cfg) if budget is None else budget
+        whole = _seconds_per_run(experiment, states, cfg) if budget is None else budget * experiment.row.share
         for cell, state in states.items():
-            runs[cell.name] = {"status": state.status, "reason": state.reason, "seconds": _left(cell, state, seconds)}
+            runs[cell.name] = {"status": state.status, "reason": state.reason, "seconds": _left(cell, state, whole)}
     hours = sum(run["seconds"] for run in runs.values()) / cfg.workers / 3600
     _print(missing, runs, hours, cfg)
     return {"data": [str(data) for data in missing], "runs": runs, "hours": hours}

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 from omegaconf import DictConfig
 
-from experiments.app import compose_config, group_choices, plain
+from experiments.app import check_benchmark, compose_config, group_choices, plain
 from experiments.runs import record_of
 from lsm.errors import InputError, OptionError, explained
 from lsm.registry import Names, Options, Positive, check_options
@@ -96,12 +96,14 @@ class Experiment:
         row: how to train on it.
         options: of ``lsm-train``, without seed, folder and device.
         folder: where its runs lie.
+        accelerator: what they train on, by Lightning's name.
     """
 
     benchmark: str
     row: Row
     options: tuple[str, ...]
     folder: Path
+    accelerator: str = "auto"
 
     @property
     def name(self) -> str:
@@ -111,7 +113,7 @@ class Experiment:
     @cached_property
     def cfg(self) -> DictConfig:
         """The configuration of its runs."""
-        return compose_config("train", *self.options)
+        return compose_config("train", *self.options, f"trainer.accelerator={self.accelerator}")
 
     @cached_property
     def config(self) -> dict[str, Any]:
@@ -133,10 +135,15 @@ class Experiment:
         return max(end for _, end in self.cfg.data.splits.values())
 
     def serves(self) -> bool:
-        """Whether the row applies to the benchmark, and its model takes sites such as those of the benchmark."""
+        """Whether the row applies to the benchmark, and its model takes sites such as those of the benchmark.
+
+        Raises:
+            InputError: the benchmark has no reader, as that of one's own file of arrays.
+        """
         from lsm.data.readers.base import READERS
         from lsm.model import MODELS
 
+        check_benchmark(self.cfg, "reader")
         applies = not self.row.benchmarks or self.benchmark in self.row.benchmarks
         return applies and READERS[self.cfg.benchmark.reader.name].geometry in MODELS[self.cfg.model.name].geometries
 
@@ -214,4 +221,5 @@ def _experiment(cfg: DictConfig, file: TableFile, benchmark: str, row: Row) -> E
     options += [f"recipe={row.recipe}"] * (row.recipe is not None)
     options += [*file.options, *row.options, *cfg.options, f"data_dir={cfg.data_dir}"]
     options += [f"plugins=[{','.join(cfg.plugins)}]"] * bool(cfg.plugins)
-    return Experiment(benchmark, row, tuple(options), Path(cfg.run_dir) / benchmark / row.name)
+    accelerator = {"cuda": "gpu"}.get(cfg.device, cfg.device)
+    return Experiment(benchmark, row, tuple(options), Path(cfg.run_dir) / benchmark / row.name, accelerator)

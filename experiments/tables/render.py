@@ -65,8 +65,8 @@ class Detail:
 
 #: What equal time means.
 _EQUAL_TIME = (
-    "Every run has as many epochs as should take {} of the device's time, by a measurement of a few steps before the first run; "
-    "the tables of the benchmarks say how long they took."
+    "Every run has as many epochs as should take {}{} of the device's time, by a measurement of a few steps before the first "
+    "run; the tables of the benchmarks say how long they took."
 )
 
 #: What is measured of a course.
@@ -206,7 +206,7 @@ def settings_of(table: Mapping[str, Any]) -> list[str]:
         "Bold: the least error of a column, where its difference to every other one exceeds the standard deviation of that "
         "difference." + (" A single seed has no deviation, so nothing is bold." if seeds == 1 else ""),
         f"Interval: {100 * table['level']:.0f} % of bootstrap replicates that draw seeds and test samples again.",
-        *([_EQUAL_TIME.format(_time_of(table))] if table["budget"] else []),
+        *([_EQUAL_TIME.format(_time_of(table), _shares_of(table))] if table["budget"] else []),
         *([_UNTIL.format(_label_of(table["reference"], table))] if table["learning"] else []),
         "FLOPs: of the prediction of one sample; matrix products, convolutions, attention and FFTs (5 n log2 n).",
         f"Memory: peak of a training step (batch size {' or '.join(sorted(sizes, key=int))}). Latency: prediction of one "
@@ -222,6 +222,12 @@ def _time_of(table: Mapping[str, Any]) -> str:
         return as_seconds(table["budget"])
     times = [f"{title_of(each['name'])} {as_seconds(each['budget_seconds'])}" for each in table["benchmarks"]]
     return f"the whole training of {_label_of(table['budget'], table)} ({', '.join(times)})"
+
+
+def _shares_of(table: Mapping[str, Any]) -> str:
+    """The rows that get another share of the time than all of it, in words; empty without such rows."""
+    shares = {row["label"]: row["share"] for row in table["rows"] if row["share"] != 1}
+    return f" ({', '.join(f'{label}: {share:g} of it' for label, share in shares.items())})" if shares else ""
 
 
 def as_csv(table: Mapping[str, Any]) -> str:

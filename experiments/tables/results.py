@@ -154,6 +154,7 @@ def _row(row: Row) -> dict[str, Any]:
         "model": row.model,
         "recipe": row.recipe,
         "options": list(row.options),
+        "share": row.share,
         "at": row.at,
     }
 

@@ -25,9 +25,6 @@ from lsm.registry import check_value
 #: Seconds before the end of the time at which a training shall have stopped by itself.
 MARGIN = 30.0
 
-#: Names of Lightning's accelerators, by device.
-_ACCELERATORS = {"cuda": "gpu"}
-
 Outcome = Literal["finished", "left", "failed"]
 
 
@@ -80,7 +77,7 @@ def run_table(plan: Plan, cfg: DictConfig, deadline: Deadline) -> Progress:
         InputError: data are missing, and are not to be generated.
     """
     experiments, progress = my_share(plan, cfg), Progress()
-    if not cfg.generate:
+    if not (cfg.generate or cfg.collect):
         require_data(missing_data(experiments, plan.file.generate, cfg.device))
     columns = {name: [each for each in experiments if each.benchmark == name] for name in plan.benchmarks}
     prepared: list[Cell] = []
@@ -102,11 +99,12 @@ def _prepared(
 ) -> list[Experiment]:
     """The experiments of one benchmark that can be trained: those whose data and profiles exist, or are made in time."""
     reference = plan.references.get(benchmark)
+    missing = missing_data(column, plan.file.generate, cfg.device)
     try:
-        missing = missing_data(column, plan.file.generate, cfg.device)
         generate_data(missing, Path(cfg.run_dir) / "generate.txt", deadline, added_config_dir())
     except OutOfTime:
-        return []
+        absent = {data.path for data in missing}
+        column = [experiment for experiment in column if experiment.store not in absent]
     for experiment in [*filter(None, [reference]), *column]:
         with suppress(OutOfTime):  # others may have been measured by an earlier call
             _measure(experiment, progress, cfg, deadline)
@@ -135,9 +133,12 @@ def _measure(experiment: Experiment, progress: Progress, cfg: DictConfig, deadli
         return
     if not deadline.left():
         raise OutOfTime
-    console.print(f"{experiment.name}: measuring", soft_wrap=True)
     try:
-        make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
+        # Shards measure the row of the budget for one another: two profiles would give their runs different lengths.
+        with processes.held(experiment.folder / "profile.lock", deadline):
+            if profile_of(experiment, cfg.accept_other_code) is None:
+                console.print(f"{experiment.name}: measuring", soft_wrap=True)
+                make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
     except processes.CommandFailed as failure:
         progress.failures[_profile_name(experiment)] = str(failure)
         console.print(f"{experiment.name}: {failure}", style="yellow", soft_wrap=True)
@@ -200,7 +201,7 @@ def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
     if left <= MARGIN:
         raise OutOfTime
     options = [*added_config_dir(), *cell.experiment.options, f"seed={cell.seed}", f"run_dir={cell.folder}"]
-    options += ["resume=auto", f"trainer.accelerator={_ACCELERATORS.get(cfg.device, cfg.device)}"]
+    options += ["resume=auto", f"trainer.accelerator={cell.experiment.accelerator}"]
     options += [f"time_limit={left - MARGIN:.0f}"] * (cfg.time_limit is not None)
     processes.call_module("experiments.train", options, cell.folder / "train.txt", deadline, cfg.threads, [lock])
     epochs, wanted = read(cell.last)["epoch"] + 1, cell.experiment.config["trainer"]["max_epochs"]

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from experiments.app import compose_config, plain
 from experiments.runs import record_of
+from experiments.tables.plan import make_plan
 from lsm import device
 from lsm.device import suitable_precision
 
@@ -67,6 +68,17 @@ def test_a_profile_suits_its_device(monkeypatch):
         plain(compose_config("profile", "benchmark=darcy", "preset=quick", *more))["trainer"]["precision"]
         for more in ((), ("device=cpu",))
     ]
+    assert precisions == ["32-true", "bf16-mixed"]
+
+
+def test_a_table_suits_its_device(monkeypatch):
+    """What a row is composed with is what its profile and its runs record, also beside a GPU that is not used."""
+    processor(monkeypatch, "avx512_bf16")
+    monkeypatch.setattr(device, "best_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    options = "table=night", "benchmarks=[darcy]", "models=[lsm2]"
+    plans = [make_plan(compose_config("table", *options, *more)) for more in ((), ("device=cpu",))]
+    precisions = [plan.experiments[0].config["trainer"]["precision"] for plan in plans]
     assert precisions == ["32-true", "bf16-mixed"]
 
 

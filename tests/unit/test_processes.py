@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from experiments.processes import CommandFailed, Deadline, OutOfTime, call_module, exclusive
+from experiments.processes import CommandFailed, Deadline, OutOfTime, call_module, exclusive, held
 
 
 def module_of(tmp_path, monkeypatch, text: str) -> str:
@@ -37,6 +37,11 @@ def test_a_failure_says_the_last_line(tmp_path, monkeypatch):
         call_module(module_of(tmp_path, monkeypatch, text), [], tmp_path / "log.txt")
     with pytest.raises(CommandFailed, match="toy_command ended with code 7"):
         call_module(module_of(tmp_path, monkeypatch, "raise SystemExit(7)"), [], tmp_path / "silent.txt")
+    text = "import os, signal; print('darcy, lsm: 12,345 parameters', flush=True); os.kill(os.getpid(), signal.SIGKILL)"
+    with pytest.raises(
+        CommandFailed, match=r"toy_command was ended by the signal SIGKILL; perhaps the memory was full"
+    ):
+        call_module(module_of(tmp_path, monkeypatch, text), [], tmp_path / "killed.txt")
 
 
 def test_the_deadline_ends_a_process_and_what_it_started(tmp_path, monkeypatch):
@@ -97,3 +102,14 @@ def test_a_lock_lasts_as_long_as_a_process_that_inherited_it(tmp_path):
         sleeper.wait()
     with exclusive(path) as afterwards:
         assert afterwards is not None
+
+
+def test_a_lock_is_waited_for_until_the_deadline(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    with exclusive(path), pytest.raises(OutOfTime), held(path, Deadline(0.0)):
+        pass
+    holder = exclusive(path)
+    holder.__enter__()
+    monkeypatch.setattr(time, "sleep", lambda _: holder.__exit__(None, None, None))
+    with held(path, Deadline()), exclusive(path) as second:
+        assert second is None

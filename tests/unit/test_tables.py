@@ -143,8 +143,8 @@ def table() -> dict[str, Any]:
         ],
         "varied": None,
         "rows": [
-            {"name": "lsm", "label": "LSM", "model": "lsm", "at": None},
-            {"name": "odd", "label": "odd_|<b>", "model": "fno", "at": None},
+            {"name": "lsm", "label": "LSM", "model": "lsm", "at": None, "share": 1.0},
+            {"name": "odd", "label": "odd_|<b>", "model": "fno", "at": None, "share": 1.0},
         ],
         "results": [
             result("darcy", "lsm", 0.0167),
@@ -441,6 +441,8 @@ def test_a_mistake_in_a_table_is_named():
         plan_of("table=tiny", "table.metric=3")
     with pytest.raises(InputError, match=r"row lsm of table tiny: .*'colour'"):
         plan_of("table=tiny", "+table.rows.lsm.colour=red")
+    with pytest.raises(InputError, match="has no reader in its file, which this command needs"):
+        plan_of("table=tiny", "benchmarks=[custom]", "table.options=['data.file=heat.npz']")
 
 
 def test_data_sets_are_made_once_and_large_enough():
@@ -531,8 +533,13 @@ def test_a_row_as_budget_gives_every_row_its_time(tmp_path):
 def test_the_time_of_a_row_is_named(table):
     table["budget"] = "lsm"
     table["benchmarks"] = [{**each, "budget_seconds": 270} for each in table["benchmarks"]]
+    table["rows"][1] |= {"label": "a quarter", "share": 0.25}
     settings = " ".join(settings_of(table))
-    assert "take the whole training of LSM (Darcy 4 min 30 s, Elasticity-P 4 min 30 s) of the device's time" in settings
+    assert "of the device's time, by" in settings
+    assert (
+        "take the whole training of LSM (Darcy 4 min 30 s, Elasticity-P 4 min 30 s) (a quarter: 0.25 of it) of the"
+        in settings
+    )
 
 
 def test_a_schedule_of_fixed_length_is_refused():

@@ -166,6 +166,9 @@ def test_what_is_finished_is_collected_without_running_the_rest(copy, commands):
     code, content = run_table(copy, "models=[fno]", "seeds=2", "collect=true", "options=['optimizer.lr=1e-4']")
     assert (code, commands.calls, seeds_of(content, "fno")) == (table.DONE, [], {})
     assert sorted(path.name for path in (copy / "runs/darcy/fno").glob("seed?")) == ["seed0", "seed1"]
+    shutil.rmtree(copy / "data")
+    code, content = run_table(copy, "seeds=1", "collect=true")
+    assert (code, commands.calls, seeds_of(content, "fno")) == (table.DONE, [], {}), "without the data nothing is known"
 
 
 @pytest.mark.slow
@@ -220,6 +223,8 @@ def test_a_dry_run_does_nothing_and_estimates(commands, tmp_path):
     assert [run["status"] for run in work["runs"].values()] == ["missing"] * 4
     assert work["hours"] == pytest.approx(sum(run["seconds"] for run in work["runs"].values()) / 3600)
     assert work["hours"] > 0
+    _, shared = run_table(tmp_path, "seeds=1", "dry_run=true", "budget=100", "+table.rows.fno.share=0.25")
+    assert [run["seconds"] for run in shared["runs"].values()] == [100, 25]
     (data,) = work["data"]
     assert "lsm-generate benchmark=darcy preset=quick benchmark.sets.quick.solver_resolution=25" in data
     with pytest.raises(InputError, match=r"data are missing; add generate=true.*\n.*lsm-generate benchmark=darcy"):
@@ -269,6 +274,28 @@ def test_a_run_that_another_process_holds_is_left_alone(copy, commands):
         assert lock is not None
         code, _ = run_table(copy, "models=[lsm]", "seeds=1")
     assert (code, commands.calls) == (table.CONTINUE, [])
+
+
+def test_a_device_that_is_not_there_is_named_before_anything_is_made(commands, tmp_path):
+    with pytest.raises(InputError, match="device 'gpu' is not available"):
+        run_table(tmp_path, "generate=true", "device=gpu")
+    assert commands.calls == []
+
+
+def test_shards_wait_for_the_profile_that_another_one_makes(copy, commands, monkeypatch):
+    """While this call waits, the other process finishes."""
+    profile_folder = copy / "runs/darcy/lsm/profile"
+    profile_folder.rename(copy / "elsewhere")
+    holder = processes.exclusive(copy / "runs/darcy/lsm/profile.lock")
+    holder.__enter__()
+
+    def finish(_: float) -> None:
+        (copy / "elsewhere").rename(profile_folder)
+        holder.__exit__(None, None, None)
+
+    monkeypatch.setattr(time, "sleep", finish)
+    code, _ = run_table(copy, "seeds=2")
+    assert (code, commands.calls) == (table.DONE, [])
 
 
 def wait_until(is_true: Callable[[], bool], seconds: float = 600) -> None:

@@ -41,15 +41,15 @@ test: $(VENV)/installed
 gpu: $(OUT)/tests.xml $(OUT)/profile/comparison.json
 	$(GPU_PYTHON) -m experiments.table table=$(TABLE) device=$(DEVICE) run_dir=$(OUT)/$(TABLE) generate=true $(GPU_ARGS)
 
-$(OUT)/tests.xml: | $(OUT)/.packages
+$(OUT)/tests.xml: | $(SITE)/.packages
 	LSM_TEST_DEVICE=$(DEVICE) $(GPU_PYTHON) -m pytest -m gpu --quiet -p no:cacheprovider --junitxml=$@.partial
 	mv $@.partial $@
 
-$(OUT)/profile/comparison.json: | $(OUT)/.packages
+$(OUT)/profile/comparison.json: | $(SITE)/.packages
 	$(GPU_PYTHON) -m experiments.profile benchmark=navier_stokes compare=[lsm,unet,fno] device=$(DEVICE) run_dir=$(@D)
 
-$(OUT)/.packages:
-	@mkdir -p $(OUT)
+$(SITE)/.packages:
+	@mkdir -p $(OUT) $(SITE)
 	test -z "$(WHEELS)" || $(GPU_PYTHON) -m pip install --quiet --no-index --no-deps --target $(SITE) $(WHEELS)/*.whl
 	@$(GPU_PYTHON) -c "import hydra" 2>/dev/null || \
 		{ echo "error: $(GPU_PYTHON) has no hydra-core; give WHEELS=FOLDER, or install first with make test"; exit 1; }
@@ -61,4 +61,4 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) $(SITE) runs/demo
+	rm -rf $(VENV) $(SITE) $(DEMO)

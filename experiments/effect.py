@@ -5,7 +5,7 @@ An option has an effect if the command reads it, or if something that the comman
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -49,11 +49,20 @@ READ = {
     ),
 }
 
-#: What a command reads only if another option is set.
-READ_WITH = {
-    "generate": {"check": ("benchmark.reader", "check_samples")},
-    "convert": {"export": ("mat_version",)},
-    "profile": {"sites": ("time_limit", "fit_from")},
+#: What a command reads only with a certain value of another option.
+READ_WITH: dict[str, tuple[tuple[Callable[[DictConfig], bool], tuple[str, ...]], ...]] = {
+    "generate": ((lambda cfg: cfg.check, ("benchmark.reader", "check_samples")),),
+    "convert": ((lambda cfg: cfg.export is not None, ("mat_version",)),),
+    "profile": ((lambda cfg: bool(cfg.sites) and not isinstance(cfg.sites[0], int), ("time_limit", "fit_from")),),
+    "visualize": (
+        (lambda cfg: cfg.what == "samples", ("curve",)),
+        (lambda cfg: cfg.what == "gallery", ("gallery_dpi",)),
+        (lambda cfg: cfg.what != "gallery", ("dpi",)),
+        (lambda cfg: cfg.what != "errors", ("samples",)),
+        (lambda cfg: cfg.animate, ("animation", "animation_dpi")),
+        (lambda cfg: cfg.level is not None, ("band",)),
+    ),
+    "predict": ((lambda cfg: cfg.level is not None, ("band",)),),
 }
 
 #: What a command reads instead of all that, and of any group, if another option is set.
@@ -61,6 +70,7 @@ READ_INSTEAD = {
     "profile": {
         "checkpoint": ("checkpoint", "samples", "device", "warmup", "repeats", "data_dir", "run_dir", "plugins")
     },
+    "predict": {"template": ("checkpoint", "template", "device", "overwrite", "plugins")},
 }
 
 #: What to do instead.
@@ -71,6 +81,12 @@ _REMEDIES = {
     "benchmark.symmetries": "give it to lsm-train",
     "check_samples": "add check=true",
     "mat_version": "add export=FOLDER",
+    "gallery_dpi": "add what=gallery",
+    "animation": "add animate=true",
+    "animation_dpi": "add animate=true",
+    "band": "add level=",
+    "time_limit": "give several sizes, as sites=[[32,32],[64,64]]",
+    "fit_from": "give several sizes, as sites=[[32,32],[64,64]]",
 }
 
 
@@ -91,8 +107,8 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
         InputError: an option has none; the message says what to do instead.
     """
     read = list(READ.get(name) or [name, *schema_of(name)])  # the group of a table is called as its command
-    for switch, keys in READ_WITH.get(name, {}).items():
-        read += keys if cfg[switch] else ()
+    for is_read, keys in READ_WITH.get(name, ()):
+        read = [*read, *keys] if is_read(cfg) else [key for key in read if key not in keys]
     for switch, keys in READ_INSTEAD.get(name, {}).items():
         if cfg[switch]:
             read, choices = list(keys), ()

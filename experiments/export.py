@@ -38,8 +38,8 @@ def run(cfg: DictConfig) -> Path:
 
 
 def _metrics(checkpoint: Path, epoch: int | None) -> dict[str, Any]:
-    """Errors on the test split, if this checkpoint was evaluated with its own data and grid."""
-    suffix = "" if checkpoint.stem == "best" else f"_{checkpoint.stem}"
+    """Errors on the test split, if this checkpoint or exported folder was evaluated with its own data and grid."""
+    suffix = "" if checkpoint.is_dir() or checkpoint.stem == "best" else f"_{checkpoint.stem}"
     path = run_of(checkpoint) / "evaluation" / f"test{suffix}" / "metrics.json"
     if not path.is_file():
         return {}

@@ -31,7 +31,7 @@ _CIRCUMSTANCES = {
 }
 
 #: Options of ``lsm-report`` that other commands do not have.
-_OWN_OPTIONS = ("output=", "dpi=")
+_OWN_OPTIONS = ("dpi=",)
 
 
 def title_of(evaluated: Mapping[str, Evaluated]) -> str:
@@ -76,9 +76,14 @@ def facts_of(one: Evaluated) -> dict[str, str]:
 
 def _environments(run: Path) -> Iterator[dict[str, Any]]:
     """Records of the calls that trained a run, in their order."""
-    for path in sorted(run.glob("environment*.json")):
+    for path in sorted(run.glob("environment*.json"), key=_call_of):
         require_regular(path)
         yield parse_json(path.read_text(errors="replace"), str(path))
+
+
+def _call_of(environment: Path) -> tuple[bool, int, str]:
+    """Sorts ``environment.json`` before ``environment-resumed-2.json``, and this before ``environment-resumed-10.json``."""
+    return environment.stem != "environment", len(environment.stem), environment.stem
 
 
 def _circumstances(environment: Mapping[str, Any]) -> str:

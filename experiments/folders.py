@@ -177,7 +177,6 @@ def register_resolvers() -> None:
     resolvers = {
         "lsm.results_folder": _results_folder,
         "lsm.profile_folder": _profile_folder,
-        "lsm.run_of": lambda checkpoint: str(run_of(checkpoint)),
         "lsm.run_folder": _run_folder,
         "lsm.checked_folder": _checked_folder,
         "lsm.variant": _variant,

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, open_dict
 from experiments.app import command, plain
 from experiments.assemble import make_datamodule, make_solver
 from experiments.runs import record_of
+from lsm.errors import InputError
 from lsm.files import require_free
 from lsm.progress import console
 
@@ -18,11 +19,13 @@ def run(cfg: DictConfig) -> Path:
 
     Raises:
         FileNotFoundError: a file of weights, or the benchmark's data, is missing.
-        InputError: a file holds no state dict, or its weights do not fit the model.
+        InputError: a file holds no state dict, its weights do not fit the model, or the model is another one than LSM.
     """
     from lsm.checkpoint import save
     from lsm.model.latent_spectral.reference import import_state
 
+    if cfg.model.name != "lsm":
+        raise InputError(f"model={cfg.model.name} is not in the reference code, whose weights are those of model=lsm")
     source = Path(cfg.checkpoint)
     output = source.with_suffix(".ckpt") if cfg.output is None else Path(cfg.output)
     require_free(output, remedy="choose another file with output=FILE")

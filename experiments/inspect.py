@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -135,9 +136,19 @@ def _draw(cfg: DictConfig, content: Content) -> Path:
     return path
 
 
+#: Flags of Hydra whose value is the next word.
+_FLAGS = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn")
+
+
+def with_file(words: Sequence[str]) -> list[str]:
+    """The words of a command line; one that is neither an option nor the value of a flag names the file."""
+    is_file = [not (word.startswith("-") or "=" in word or before in _FLAGS) for before, word in pairwise(["", *words])]
+    return [f"file={as_option(word)}" if found else word for word, found in zip(words, is_file, strict=True)]
+
+
 def main() -> None:
-    """``lsm-inspect FILE OPTIONS``: the first word without a sign of equality is the file."""
-    sys.argv[1:] = [word if "=" in word or word.startswith("-") else f"file={as_option(word)}" for word in sys.argv[1:]]
+    """``lsm-inspect FILE OPTIONS``."""
+    sys.argv[1:] = with_file(sys.argv[1:])
     command("inspect", run)()
 
 

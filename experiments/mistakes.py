@@ -23,7 +23,10 @@ _INTERRUPTED = 130
 #: Exit code of a command that SIGTERM ended.
 _TERMINATED = 143
 
-_ELSEWHERE = "choose another folder: data_dir=, run_dir=, or export= of lsm-convert"
+_ELSEWHERE = "choose another place by the option that names it, such as data_dir=, run_dir= or output="
+
+#: What is wrong with a path itself, for which no other place is a remedy.
+_WRONG_PATH = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
 
 #: How to install the optional packages that bring some choices of a group.
 _EXTRAS = {
@@ -107,9 +110,10 @@ def describe(error: Exception) -> str:
             f"the disk is full while writing {where}; finished work is kept: free space and run the same command again"
         )
     if isinstance(error, PermissionError):
-        return f"no permission for {error.filename or error}; {_ELSEWHERE}"
+        return f"no permission for {error.filename or error}; change its permissions, or {_ELSEWHERE}"
     if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror.lower()}; {_ELSEWHERE}"
+        remedy = "" if error.errno in _WRONG_PATH else f"; {_ELSEWHERE}"
+        return f"{error.filename}: {error.strerror.lower()}{remedy}"
     if isinstance(error, (HydraException, OmegaConfBaseException, YAMLError)):
         return _describe_configuration(error)
     return str(error)
@@ -131,6 +135,8 @@ def _describe_configuration(error: Exception) -> str:
         return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
     lines = str(error).splitlines()
     if unknown := re.match(r"Could not override '([^.']+)'", lines[0]):  # Hydra proposes to add it, which has no effect
+        if unknown[1].startswith("model/"):
+            return f"{unknown[1]} belongs to model=lsm and model=lsm2; leave it out, or choose one of these"
         return f"{unknown[1]} is no option of this command; --help lists the options"
     if isinstance(error, InstantiationException) and error.__cause__:
         return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"

@@ -149,11 +149,12 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     """Start or resume a run in Hydra's output folder.
 
     Raises:
-        InputError: a sweep was given one folder for all its runs.
+        InputError: a sweep was given one folder for all its runs, or ``resume=auto`` no folder.
     """
     hydra = HydraConfig.get()
     overrides, choices = list(hydra.overrides.task), dict(hydra.runtime.choices)
     _refuse_shared_folder(hydra.mode, overrides)
+    _refuse_unnamed_folder(hydra, cfg.resume)
     folder = Path(hydra.runtime.output_dir)
     with _claim(folder):
         checkpoint = find_checkpoint(cfg.resume, folder)
@@ -214,6 +215,17 @@ def _refuse_shared_folder(mode: RunMode | None, overrides: list[str]) -> None:
             f"{shared[0]} names the folder of one run, but a sweep makes a folder for each of its runs; "
             "name the folder that contains them with hydra.sweep.dir=FOLDER"
         )
+
+
+def _refuse_unnamed_folder(hydra: DictConfig, resume: str | None) -> None:
+    """Refuse to look for a run in a folder whose name is the present time; the folder of a sweep's run is known to Hydra."""
+    named = [*hydra.overrides.task, *hydra.overrides.hydra]
+    if (
+        resume == "auto"
+        and hydra.mode == RunMode.RUN
+        and not any("run_dir=" in each or "run.dir=" in each for each in named)
+    ):
+        raise InputError("resume=auto continues the run in run_dir=FOLDER; add run_dir=FOLDER, or give resume=FOLDER")
 
 
 def _protect(folder: Path, resume: str | None, checkpoint: Path | None) -> None:

@@ -42,7 +42,9 @@ def _require_fit(cfg: DictConfig) -> None:
         raise InputError(f"{shown} are those of plain predictions; leave out the transforms")
     if cfg.format == "vtk" and (cfg.what != "samples" or cfg.animate):
         raise InputError("format=vtk writes the fields of samples, which ParaView draws and animates itself")
-    if cfg.what in ("errors", "latents", "gallery") and cfg.animate:
+    if cfg.what in ("errors", "latents") and cfg.level is not None:
+        raise InputError(f"what={cfg.what} shows no bands; choose what=samples or what=gallery, or leave out level=")
+    if cfg.what != "samples" and cfg.animate:
         raise InputError("samples alone can be animated; choose what=samples", ("animate",))
 
 

@@ -280,7 +280,7 @@ def describe(annotation: Any) -> str:
 _KINDS = {bool: "true or false", int: "a whole number", float: "a finite number", str: "a text", NoneType: "null"}
 
 
-_LIMITS = ("ge", "gt", "le", "lt", "multiple_of")
+_LIMITS = ("ge", "gt", "le", "lt", "multiple_of", "min_length")
 
 
 def _describe_limited(kind: Any, metadata: Sequence[Any]) -> str:
@@ -293,6 +293,8 @@ def _describe_limited(kind: Any, metadata: Sequence[Any]) -> str:
         expected = "a positive number"
     if divisor := limits.pop("multiple_of", None):
         expected = f"a multiple of {divisor}"
+    if limits.pop("min_length", 0):
+        expected += ", at least one"
     if {"ge", "le"} <= set(limits):
         return f"{expected} from {limits['ge']:.15g} to {limits['le']:.15g}"
     words = {"ge": "of at least", "gt": "above", "le": "of at most", "lt": "below"}

@@ -105,6 +105,8 @@ def test_what_an_import_refuses(benchmark, command, tmp_path):
     path = write(random_state(shapes_of(name), torch.Generator()), tmp_path / "weights.pt")
     with pytest.raises(InputError, match="check width and patch"):
         command("import", *options, f"checkpoint={path}", "model.width=16")
+    with pytest.raises(InputError, match="model=lsm2 is not in the reference code"):
+        command("import", *options, f"checkpoint={path}", "model=lsm2")
     assert not path.with_suffix(".ckpt").exists()
     command("import", *options, f"checkpoint={path}")
     before = path.with_suffix(".ckpt").read_bytes()

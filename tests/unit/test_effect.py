@@ -26,7 +26,8 @@ def check(command, monkeypatch):
 @pytest.mark.parametrize("name", READ)
 def test_every_option_of_a_command_is_read(name):
     """One that is missing in the list would always be refused."""
-    conditional = [key for table in (READ_WITH, READ_INSTEAD) for keys in table.get(name, {}).values() for key in keys]
+    conditional = [key for _, keys in READ_WITH.get(name, ()) for key in keys]
+    conditional += [key for keys in READ_INSTEAD.get(name, {}).values() for key in keys]
     own = set(schema_of(name)) - {"data_dir"}  # paths refer to it
     assert all(lies_in(option, [*READ[name], *conditional]) for option in own)
 
@@ -55,6 +56,14 @@ def test_every_option_of_a_command_is_read(name):
         ((*CONVERT, "benchmark.sets.quick.num_samples=9"), "has no effect on lsm-convert"),
         ((*CONVERT, "benchmark.symmetries=[]"), "has no effect on lsm-convert; give it to lsm-train"),
         ((*CONVERT, "source=here", "mat_version=5"), "has no effect on lsm-convert; add export=FOLDER"),
+        (("visualize", "checkpoint=x", "animation=mp4"), "has no effect on lsm-visualize; add animate=true"),
+        (("visualize", "checkpoint=x", "band=site"), "has no effect on lsm-visualize; add level="),
+        (("visualize", "checkpoint=x", "gallery_dpi=9"), "has no effect on lsm-visualize; add what=gallery"),
+        (("visualize", "checkpoint=x", "what=gallery", "dpi=9"), "has no effect on lsm-visualize with these options"),
+        (("visualize", "checkpoint=x", "what=errors", "samples=[0]"), "has no effect on lsm-visualize"),
+        (("predict", "checkpoint=x", "band=site", "input=a", "output=b"), "has no effect on lsm-predict; add level="),
+        (("predict", "checkpoint=x", "template=a", "output=b"), "has no effect on lsm-predict with these options"),
+        (("profile", "benchmark=darcy", "sites=[64,64]", "fit_from=9"), "has no effect on lsm-profile; give several"),
         (("evaluate", "checkpoint=x", "+nonsense=1"), "has no effect on lsm-evaluate"),
         (("table", "table=tiny", "+nonsense=1"), "has no effect on lsm-table"),
         (("import", "checkpoint=x", "optimizer.lr=1"), "has no effect on lsm-import"),
@@ -81,7 +90,12 @@ def test_an_option_without_effect_is_refused(options, told, check):
         (*CONVERT, "export=here", "mat_version=5", "strict=false", "overwrite=true", "store=there.h5"),
         (*CONVERT, "source=here", "benchmark.sets.quick.store=other", "benchmark.published.ranges.pressure=[0,1]"),
         ("evaluate", "checkpoint=x", "store=y", "data_dir=z", "metrics=[rmse]", "transforms=[symmetry_average]"),
-        ("visualize", "checkpoint=x", "samples=[0]", "curve=false"),
+        ("visualize", "checkpoint=x", "samples=[0]", "curve=false", "level=0.9", "band=site", "dpi=9"),
+        ("visualize", "checkpoint=x", "animate=true", "animation=mp4", "animation_dpi=9"),
+        ("visualize", "checkpoint=x", "what=gallery", "gallery_dpi=9", "samples=[0]", "level=0.9"),
+        ("predict", "checkpoint=x", "template=a", "overwrite=true"),
+        ("predict", "checkpoint=x", "input=a", "output=b", "level=0.9", "band=site"),
+        ("profile", "benchmark=darcy", "sites=[[64,64],[128,128]]", "fit_from=9", "time_limit=9"),
         ("profile", "benchmark=pipe", "trainer.precision=bf16-mixed", "compare=[lsm,fno]", "data.batch_size=3"),
         ("table", "table=tiny", "seeds=2", "table.caption=mine", 'options=["seed=1"]'),
         ("import", "checkpoint=x", "model.width=3", "data_dir=here", "benchmark=pipe", "output=y"),

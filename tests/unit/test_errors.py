@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from typing import Annotated
 
 import pytest
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 
+from experiments.mistakes import describe
 from lsm.errors import InputError, explained
-from lsm.registry import Count, Positive, check_value
+from lsm.registry import Count, Names, Positive, check_value
 
 
 @pytest.mark.parametrize(
@@ -25,6 +28,12 @@ from lsm.registry import Count, Positive, check_value
         (-2, Annotated[float, Interval(ge=-1, le=1)], "n is -2, expected a finite number from -1 to 1"),
         (True, float, "n is True, expected a finite number"),
         ("1", Positive, "n is 1, expected a positive number"),
+        ([], Names, "n is [], expected a list, each item a text, at least one"),
+        (
+            {},
+            Annotated[dict[str, Positive], MinLen(1)],
+            "n is {}, expected a group of options, each a positive number, at least one",
+        ),
     ],
 )
 def test_numbers(value, annotation, told):
@@ -63,3 +72,17 @@ def test_an_inner_check_is_explained_if_nothing_is_to_pass():
         explained("file describes no solver", ValueError, passing=()),
     ):
         raise InputError("width is 0")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "told"),
+    [
+        (errno.EACCES, PermissionError, "no permission for there; change its permissions, or choose another place"),
+        (errno.EROFS, OSError, "there: read-only file system; choose another place by the option that names it"),
+        (errno.EISDIR, IsADirectoryError, "there: is a directory"),
+    ],
+)
+def test_another_place_is_advised_where_it_helps(number, kind, told):
+    text = describe(kind(number, os.strerror(number), "there"))
+    assert text.startswith(told)
+    assert ("data_dir=" in text) == ("place" in told)

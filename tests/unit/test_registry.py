@@ -50,9 +50,9 @@ def test_context_and_options_reach_the_part():
         ({"kind": "c"}, "kind is c, expected one of a, b"),
         ({"on": 1}, "on is 1, expected true or false"),
         ({"block": 3}, "block is 3, expected a group of options"),
-        ({"names": []}, "names is [], expected a list, each item a text"),
-        ({"names": "u"}, "names is u, expected a list, each item a text"),
-        ({"names": None}, "names is missing, expected a list, each item a text"),
+        ({"names": []}, "names is [], expected a list, each item a text, at least one"),
+        ({"names": "u"}, "names is u, expected a list, each item a text, at least one"),
+        ({"names": None}, "names is missing, expected a list, each item a text, at least one"),
         ({"sise": 3}, "sise is no option of make_plain; its options: size, rate, patch, kind, on, block, names"),
     ],
 )

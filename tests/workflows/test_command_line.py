@@ -61,6 +61,14 @@ MISTAKES = {
         ("visualize", "checkpoint=run", "output=here"),
         ("output is no option of this command; --help lists the options",),
     ),
+    "option of another model": (
+        ("train", *TINY, "model=fno", "model/block=identity"),
+        ("model/block belongs to model=lsm and model=lsm2; leave it out",),
+    ),
+    "no folder to look for a run": (
+        ("train", *TINY, "resume=auto"),
+        ("resume=auto continues the run in run_dir=FOLDER; add run_dir=FOLDER, or give resume=FOLDER",),
+    ),
     "patch that does not fit": (
         ("train", *TINY, "model.patch=[3,3,3]", "run_dir=patch"),
         ("model.patch is [3, 3, 3]", "rank 2"),

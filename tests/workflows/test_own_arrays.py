@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.inspect import with_file
 from experiments.own_data import complete
 from lsm.data.store import Store
 from lsm.errors import InputError
@@ -170,6 +171,11 @@ def test_mistakes_are_named(name, place, command):
     np.savez("hole.npz", **arrays)
     with pytest.raises((InputError, FileNotFoundError), match=words):
         command("train", *QUICK, *options, "run_dir=run")
+
+
+def test_the_file_is_the_word_that_is_no_option():
+    words = ["--config-dir", "my_conf", "my.npz", "sample=3"]
+    assert with_file(words) == ["--config-dir", "my_conf", 'file="my.npz"', "sample=3"]
 
 
 def test_a_file_is_inspected(place, command, capsys):

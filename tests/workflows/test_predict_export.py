@@ -54,6 +54,11 @@ def test_an_exported_folder_serves_as_checkpoint(darcy_run, darcy_store, command
         for place in (darcy_run, folder)
     ]
     assert results[0]["relative_l2"] == results[1]["relative_l2"]
+    command(
+        "evaluate", f"checkpoint={folder}", f"store={darcy_store}", f"run_dir={folder}/evaluation/test", "device=cpu"
+    )
+    again = command("export", f"checkpoint={folder}", f"output={tmp_path / 'again'}")
+    assert "| relative_l2 | 2 |" in (again / "README.md").read_text(), "errors of the folder itself"
     output = command(
         "predict", f"checkpoint={folder}", f"input={darcy_store}", f"output={tmp_path / 'out.npz'}", "device=cpu"
     )

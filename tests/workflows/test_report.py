@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments.facts import _environments
+
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 #: Widths in pixels of a laptop's and a phone's window.
@@ -51,6 +53,12 @@ def test_a_report_of_a_run(page, darcy_run):
         json.loads((darcy_run / "environment.json").read_text())["date"],
     ):
         assert expected in text
+
+
+def test_the_calls_of_a_run_are_in_their_order(tmp_path):
+    for name, commit in (("environment", "a"), ("environment-resumed-10", "c"), ("environment-resumed-2", "b")):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"commit": commit}))
+    assert [environment["commit"] for environment in _environments(tmp_path)] == ["a", "b", "c"]
 
 
 @pytest.mark.slow

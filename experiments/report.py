@@ -54,7 +54,7 @@ def _run(one: Evaluated, cfg: DictConfig) -> Run:
     from lsm.training.history import monitored, read_history, series_of
 
     history = read_history(run_of(one.path))
-    metric = monitored(history) if history else ""
+    metric = monitored(history, one.config) if history else ""
     curves = series_of(history, metric) if history else {}
     return Run(curves, metric, facts_of(one), essence(one.config), _painter(one, cfg), one.coverage)
 

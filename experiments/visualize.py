@@ -147,7 +147,7 @@ def _draw_curve(cfg: DictConfig, subject: Subject) -> list[Path]:
     history = read_history(subject.run)
     if not history:
         return []
-    metric = monitored(history)
+    metric = monitored(history, next(iter(subject.checkpoints.values())).run.get("config") or {})
     path = Path(cfg.run_dir) / f"learning_curve.{cfg.format}"
     length = f"{len(history)} epoch" + ("" if len(history) == 1 else "s")
     save_figure(draw_learning_curve(series_of(history, metric), metric, f"{subject.name}, {length}"), path, cfg.dpi)

@@ -14,8 +14,8 @@ samples are exchangeable, such as independent samples of one distribution. Two s
 ``field``
     The score of a field is the largest scaled residual, ``max_x r(x) / s(x)``, over all sites and, in motion, all frames. The
     band ``+- q s(x)`` holds the whole field of a new sample with probability ``level``, each target field for itself. The scale
-    ``s`` is the root mean square of the residuals of training samples, at least :data:`FLOOR` of its mean square over the sites:
-    it does not depend on the calibration samples, as the guarantee requires.
+    ``s`` is the root mean square of the residuals of training samples, at least :data:`FLOOR` of its own root mean square over
+    the sites: it does not depend on the calibration samples, as the guarantee requires.
 
 Both statements are about samples of all kinds together: on kinds that are harder than most, a band holds the truth less often. A
 validation split that also chose the best checkpoint is not exactly exchangeable with new samples, so the coverage is measured on
@@ -292,8 +292,6 @@ def calibrate(
     if not all(np.isfinite(residual).all() for residual in residuals):
         raise InputError("a residual of the calibration samples is not finite; no band can be calibrated")
     levels = tuple(level for level in LEVELS if rank(level, len(residuals)) <= len(residuals))
-    if not levels:
-        raise InputError(f"{len(residuals)} calibration samples are too few for any band; expected at least 2")
     num_fields, cloud = len(spec.targets), spec.geometry == "points"
     scale = scale_of(_mean_squares(predict, training, cloud, device), num_fields).astype(np.float32)
     scores = np.concatenate([largest_scaled(residual[None], scale, num_fields) for residual in residuals])

@@ -39,8 +39,11 @@ class Ensemble(nn.Module):
         self.spec, self.ranges = solvers[0].spec, solvers[0].ranges
         self.config = {"model": {"name": "ensemble", "members": [solver.config for solver in solvers]}}
         for solver in solvers[1:]:
-            if solver.spec != self.spec:
-                raise InputError("the solvers of an ensemble need the same fields and sites; these have others")
+            before, now = self.spec.to_dict(), solver.spec.to_dict()
+            if changed := [f"{name} {before[name]} and {now[name]}" for name in now if before[name] != now[name]]:
+                raise InputError(
+                    f"the solvers of an ensemble need the same fields and sites, these differ in {changed[0]}; leave one out"
+                )
 
     def forward(self, batch: FieldBatch) -> Tensor:
         """Mean prediction ``(b, *sites, c_out)``, in physical units."""

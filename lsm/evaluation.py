@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -50,14 +51,22 @@ def average_over_symmetries(
     """Average the predictions ``(b, *sites, c)`` for all images of a sample under the benchmark's symmetry group.
 
     Raises:
-        InputError: the benchmark has no symmetries.
+        InputError: the benchmark has no symmetries, or they do not fit the sites of the fields.
     """
     if not symmetries:
         raise InputError("this benchmark has no exact symmetries to average over")
-    group = elements(symmetries, solver.spec)
+
+    @cache
+    def fields_at(sites: tuple[int, ...]) -> tuple[FieldSpec, list[Sequence[Symmetry]]]:
+        """The fields on these sites, which need not be those of the training, and the group there."""
+        spec = replace(solver.spec, sites=sites)
+        return spec, elements(symmetries, spec)
+
+    fields_at(solver.spec.sites)
 
     def transformed(batch: FieldBatch) -> Tensor:
-        images = (undo(element, predict(apply(element, batch, solver.spec)), solver.spec) for element in group)
+        spec, group = fields_at(tuple(batch.inputs.shape[1:-1]))
+        images = (undo(element, predict(apply(element, batch, spec)), spec) for element in group)
         return sum(images, start=torch.zeros(())) / len(group)
 
     return transformed

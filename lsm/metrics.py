@@ -180,18 +180,21 @@ def relative_l2_per_band(prediction: Tensor, batch: FieldBatch, spec: FieldSpec)
     power = torch.fft.fftn(prediction - batch.targets, dim=axes).abs().square()
     total = torch.fft.fftn(batch.targets, dim=axes).abs().square().flatten(1).sum(dim=1)
     numbers = wave_numbers(batch.targets, axes)
-    ends = torch.tensor(list(BANDS.values()), device=numbers.device, dtype=numbers.dtype)
-    band = torch.bucketize(numbers, ends).expand(power.shape)
+    ends = torch.tensor(list(BANDS.values()), dtype=numbers.dtype)
+    band = torch.bucketize(numbers, ends).to(power.device).expand(power.shape)
     parts = [torch.where(band == index, power, 0.0).flatten(1).sum(dim=1) for index in range(len(_band_names(spec)))]
     return (torch.stack(parts, dim=1) / total[:, None]).sqrt()
 
 
 def wave_numbers(field: Tensor, axes: list[int]) -> Tensor:
-    """``|k|`` of each Fourier mode of fields ``(b, *sites, c)`` along some axes; the other axes have length 1."""
-    squares = torch.zeros((), device=field.device, dtype=torch.float64)
+    """``|k|`` of each Fourier mode of fields ``(b, *sites, c)`` along some axes; the other axes have length 1.
+
+    In double precision on the CPU, since not every GPU has it.
+    """
+    squares = torch.zeros((), dtype=torch.float64)
     for axis in axes:
         size = field.shape[axis]
-        along = torch.fft.fftfreq(size, 1.0 / size, device=field.device, dtype=torch.float64)
+        along = torch.fft.fftfreq(size, 1.0 / size, dtype=torch.float64)
         squares = squares + along.square().reshape([-1 if other == axis else 1 for other in range(field.dim())])
     return squares.sqrt()
 
@@ -265,7 +268,7 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
     Returns:
         ``(b, *sites, c, d)``, in units of the field per unit of length.
     Raises:
-        InputError: the sites are a point cloud, which has no axes.
+        InputError: the sites are a point cloud, which has no axes, or fewer than three along an axis.
 
     Example:
         >>> from lsm.fields import Channel
@@ -278,6 +281,11 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
             "a point cloud has no axes along which to take a gradient; choose another error than relative_h1"
         )
     axes = tuple(range(1, field.dim() - 1))
+    if min(field.shape[1:-1]) < 3:
+        raise InputError(
+            f"a gradient needs three sites along each axis, this lattice has {tuple(field.shape[1:-1])}; choose another error "
+            "than relative_h1, or for the coarse scales of LSM-2 loss=sobolev or model.supervision=0"
+        )
     spacing = [1.0 / (field.shape[axis] - 1) for axis in axes]
     slopes = torch.stack(torch.gradient(field, spacing=spacing, dim=axes, edge_order=2), dim=-1)
     if coords is None:

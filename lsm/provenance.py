@@ -47,9 +47,10 @@ def count_processors() -> int:
 
 
 def _git_commit() -> str | None:
-    """Commit of the source tree, with "+changes" if it has uncommitted ones; None outside a repository."""
+    """Commit of the source tree, with "+changes" if it has uncommitted ones; None outside its repository."""
     folder = Path(lsm.__file__).parent
     try:
+        _git(folder, "ls-files", "--error-unmatch", "__init__.py")  # an installed package may lie in another repository
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+changes" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from math import floor, log2, prod, sqrt
 from typing import Any
@@ -10,9 +9,11 @@ from typing import Any
 import torch
 
 from lsm.device import best_device
+from lsm.process_memory import available_memory
 
-#: Bytes of activations per site and channel of width while gradients are computed, estimated from above.
-_BYTES_PER_FEATURE = 800
+#: Bytes of activations per site and channel of width while gradients are computed, estimated from above: of most families, and
+#: of those whose own width and number of layers take more.
+_BYTES_PER_FEATURE, _MORE_BYTES = 800, {"ffno": 2000, "flare": 2300, "transolver": 2500}
 
 #: Sites along an axis of the coarsest scale, one patch of the default size.
 _COARSEST = 4
@@ -38,11 +39,7 @@ class Machine:
         """This one."""
         if best_device().type == "cuda":
             return cls(torch.cuda.mem_get_info()[0], True)
-        try:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, ValueError, OSError):  # not on this system
-            free = 4 << 30
-        return cls(free, best_device().type != "cpu")
+        return cls(available_memory() or 4 << 30, best_device().type != "cpu")
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def suggest(family: str, sites: tuple[int, ...], is_cloud: bool, num_samples: in
     width = 32 if machine.fast else 16
     model = _MODELS[family](sites, is_cloud, width) if family in _MODELS else {}
     model |= {} if machine.fast else _WITHOUT_GPU.get(family, {})
-    per_sample = _BYTES_PER_FEATURE * prod(sites) * width
+    per_sample = _MORE_BYTES.get(family, _BYTES_PER_FEATURE) * prod(sites) * width
     batch_size = max(1, min(20, max(4, num_samples // 20), int(machine.memory / 2 / per_sample)))
     steps = 10_000 if machine.fast else 2_000
     return Sizes(model, batch_size, max(10, min(500, steps // max(1, num_samples // batch_size))))

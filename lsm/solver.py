@@ -16,7 +16,7 @@ from lsm.device import best_device
 from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
 from lsm.model import MODELS, MultiscaleModel, require_ragged
-from lsm.registry import check_options
+from lsm.registry import Count, check_options, check_value
 from lsm.resize import through_training_grid
 from lsm.rollout import rollout
 
@@ -243,9 +243,10 @@ class NeuralSolver(nn.Module):
         Returns:
             ``([b,] *sites, c_out)``, in physical units; ``float32`` as the solver's parameters.
         Raises:
-            InputError: an array is missing, or has other axes or channels than the solver was made for; or ``training_grid`` is
-                asked of a solver for point clouds.
+            InputError: an array is missing, or has other axes, sites or channels than the solver was made for or than the others;
+                the batch size is no whole number of at least 1; or ``training_grid`` is asked of a solver for point clouds.
         """
+        check_value("batch_size", batch_size, Count | None)
         if device is not None:
             self.to(best_device() if device == "auto" else device)
         given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters, "mask": mask}
@@ -306,6 +307,9 @@ def _find_problem(tensors: Mapping[str, Tensor | None], shapes: Mapping[str, tup
             one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
             return f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
         counts[name] = len(tensor)
+    lying = {name: tuple(tensors[name].shape[1:-1]) for name, shape in shapes.items() if len(shape) > 1}  # type: ignore[union-attr]
+    if len(set(lying.values())) > 1:
+        return f"expected the inputs and their coords at the same sites, found {lying}"
     return f"expected as many samples in each array, found {counts}" if len(set(counts.values())) > 1 else None
 
 

@@ -46,7 +46,7 @@ def shell_power(field: Tensor, axes: list[int]) -> Tensor:
         count *= field.shape[axis]
     power = (torch.fft.fftn(field, dim=axes).abs() / count).square()
     last = min(field.shape[axis] // 2 for axis in axes)
-    shell = wave_numbers(field, axes).round().long().clamp(max=last).expand(power.shape)
+    shell = wave_numbers(field, axes).round().long().clamp(max=last).to(power.device).expand(power.shape)
     others = power.numel() // (len(power) * count)
     sums = power.new_zeros(len(power), last + 1)
     return sums.scatter_add(1, shell.flatten(1), power.flatten(1)) / others
@@ -73,7 +73,7 @@ def measure_spectra(
         batch = batch.to(device)
         prediction = predict(batch)
         fields = torch.stack([batch.targets, prediction, prediction - batch.targets])
-        sums = sums + _power(fields, spec).cpu()
+        sums = sums + _power(fields.cpu(), spec)
         num_samples += len(batch)
     if not num_samples:
         raise InputError("there are no samples of which to take spectra")

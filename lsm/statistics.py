@@ -137,7 +137,7 @@ def compare(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -
         >>> found.wins, found.losses, round(found.difference, 3)
         (2, 1, -0.033)
     """
-    tables = [np.stack([*errors.values()], axis=-1) for errors in (first, second)]
+    tables = [np.stack([errors[name] for name in first], axis=-1) for errors in (first, second)]
     intervals = bootstrap_differences(tables[0], tables[1])
     return {
         name: _compared(first[name].mean(axis=0), second[name].mean(axis=0), interval)

@@ -46,7 +46,8 @@ class Model(Protocol):
 
         Args:
             inputs: normalised fields, ``(b, *sites, spec.in_channels)``.
-            coords: ``(b, *sites, d)``, where the sites of a mesh or cloud lie, in physical units.
+            coords: ``(b, *sites, d)``, where the sites lie: of a mesh in physical units, of a cloud in the unit cube, unless its
+                coordinates are not normalised.
             code: ``(b, k)``, a vector that describes the whole sample.
         Returns:
             ``(b, *sites, spec.out_channels)``, normalised.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from lsm.errors import explained
 from lsm.files import require_regular
@@ -47,14 +49,16 @@ def _read_log(log: Path, rows: History) -> None:
 
 
 def keys_of(history: History) -> list[str]:
-    """All log keys, in the order of their first occurrence, training before validation."""
+    """All log keys, those of training before those of validation; the metrics in the order of the logs."""
     keys = dict.fromkeys(key for row in history.values() for key in row)
     return sorted(keys, key=lambda key: list(SPLITS).index(key.partition("/")[0]))
 
 
-def monitored(history: History) -> str:
-    """The metric that was logged first, by which the best checkpoint is chosen."""
-    return keys_of(history)[0].partition("/")[2]
+def monitored(history: History, config: Mapping[str, Any]) -> str:
+    """The metric by which the best checkpoint was chosen: the first of a run's configuration, if it was logged."""
+    logged = [key.partition("/")[2] for key in keys_of(history)]
+    recorded = config.get("metrics")
+    return next((name for name in recorded if name in logged), logged[0]) if isinstance(recorded, list) else logged[0]
 
 
 def to_csv(history: History) -> str:

@@ -117,7 +117,7 @@ class SolverModule(pl.LightningModule):
             return
         fault = "a field is not finite or zero everywhere, or the model diverged; check the data, or lower the learning rate"
         self._stop(
-            f"the training loss became infinite or NaN in epoch {self.current_epoch}, batch {index}: "
+            f"the training loss became infinite or NaN in epoch {self.current_epoch + 1}, batch {index}: "
             f"{fault if batch is None else describe_fault(batch.inputs, batch.targets)}"
         )
 
@@ -149,7 +149,7 @@ class SolverModule(pl.LightningModule):
             if len(bad):
                 self._stop(
                     f"{name} of validation sample {bad[0].item()} is {errors[bad[0]].item()} after epoch "
-                    f"{self.current_epoch}: its true field is zero everywhere or not finite, or the model diverged; "
+                    f"{self.current_epoch + 1}: its true field is zero everywhere or not finite, or the model diverged; "
                     "check the sample, or lower the learning rate"
                 )
             self.log(f"val/{name}", errors.mean(), sync_dist=True)
@@ -170,7 +170,7 @@ class SolverModule(pl.LightningModule):
         self._refuse_bad_loss(None)
         bad = [name for name, value in self.solver.named_parameters() if not torch.isfinite(value).all()]
         if bad:
-            self._stop(f"{bad[0]} is no longer finite after epoch {self.current_epoch}; lower the learning rate")
+            self._stop(f"{bad[0]} is no longer finite after epoch {self.current_epoch + 1}; lower the learning rate")
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule.

@@ -22,15 +22,16 @@ class TrainingProgress(Callback):
         self._started = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Start the bar at the steps done so far."""
-        total = trainer.num_training_batches * trainer.max_epochs if trainer.max_epochs else None
-        self._task = self._bar.add_task("training", total=total, completed=trainer.global_step)
+        """Start the bar at the batches done so far."""
+        batches, epochs = trainer.num_training_batches, _epochs_of(trainer)
+        self._task = self._bar.add_task("training", total=epochs and batches * epochs)
+        self._bar.update(self._task, completed=batches * trainer.current_epoch)
         if trainer.is_global_zero and console.is_terminal:
             self._bar.start()
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Advance the bar."""
-        self._bar.update(self._task, completed=trainer.global_step, description=_describe_epoch(trainer))
+        self._bar.update(self._task, advance=1, description=_describe_epoch(trainer))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Start timing the epoch."""
@@ -78,6 +79,11 @@ class Forecast(Callback):
                 console.print(describe_forecast(seconds, time.time(), self._advice), soft_wrap=True)
 
 
+def _epochs_of(trainer: pl.Trainer) -> int | None:
+    """Epochs of a training; None if it has no end, which Lightning writes as -1."""
+    return trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else None
+
+
 def _time_when_done(trainer: pl.Trainer) -> float:
     if trainer.strategy.root_device.type == "cuda":
         torch.cuda.synchronize(trainer.strategy.root_device)
@@ -86,11 +92,12 @@ def _time_when_done(trainer: pl.Trainer) -> float:
 
 def _steps_left(trainer: pl.Trainer) -> float:
     """Training steps to come; one of validation, without gradients, counts as a third. None are known of an endless run."""
-    if not trainer.max_epochs or trainer.max_epochs < 0:
+    epochs = _epochs_of(trainer)
+    if epochs is None:
         return 0.0
     validation = sum(batches for batches in trainer.num_val_batches if batches < inf)
     per_epoch = trainer.num_training_batches + validation / 3
-    left = per_epoch * (trainer.max_epochs - trainer.current_epoch) - trainer.fit_loop.batch_idx
+    left = per_epoch * (epochs - trainer.current_epoch) - trainer.fit_loop.batch_idx
     return left if left < inf else 0.0
 
 
@@ -118,4 +125,5 @@ def _describe_epoch(trainer: pl.Trainer) -> str:
         for split in ("train", "val")
         if (key := f"{split}/{monitor}") in trainer.callback_metrics
     ]
-    return "  ".join([f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}", *errors])
+    of = f"/{epochs}" if (epochs := _epochs_of(trainer)) else ""
+    return "  ".join([f"epoch {trainer.current_epoch + 1}{of}", *errors])

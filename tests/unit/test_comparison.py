@@ -89,3 +89,9 @@ def test_errors_in_parts_alone_make_no_pair():
     assert models[0].summaries["relative_l2_per_band low"].mean == 1.0
     undefined = Model("lsm", {"a": evaluation(np.nan, 1.0)})
     assert undefined.summaries == {}
+
+
+def test_errors_are_paired_by_their_names():
+    one = {"a": np.array([[0.1, 0.2]]), "b": np.array([[5.0, 7.0]])}
+    two = {"a": np.array([[0.2, 0.4]]), "b": np.array([[6.0, 7.0]])}
+    assert compare(one, dict(reversed(two.items()))) == compare(one, two)

@@ -1,7 +1,7 @@
 import pytest
 
 from lsm.plotting import draw_learning_curve
-from lsm.training.history import keys_of, read_history, series_of, to_csv
+from lsm.training.history import keys_of, monitored, read_history, series_of, to_csv
 
 HEADER = "epoch,step,train/relative_l2,val/relative_l2"
 
@@ -46,6 +46,13 @@ def test_each_metric_has_its_series():
     assert keys_of(history) == ["train/relative_l2", "val/rmse"]
     assert series_of(history, "rmse") == {"validation": ([1, 2], [3.0, 2.0])}
     assert series_of(history, "relative_l2") == {"training": ([1], [0.5])}
+
+
+def test_the_curve_is_that_of_the_metric_that_chose_the_best_checkpoint():
+    """Logs list the metrics by the alphabet."""
+    history = {0: {"train/relative_l2": "0.5", "train/rmse": "3"}}
+    assert monitored(history, {"metrics": ["rmse", "relative_l2"]}) == "rmse"
+    assert monitored(history, {"metrics": ["max_error"]}) == monitored(history, {}) == "relative_l2"
 
 
 def test_a_run_without_logs_has_an_empty_history(tmp_path):

@@ -165,6 +165,23 @@ def test_an_averaged_prediction_is_that_of_images_mapped_back():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_images_are_those_of_the_sites_at_hand():
+    """A shift by half of the period is one by as many sites as the grid has, not as that of the training had."""
+    symmetries = [Symmetry(shift={"x": 0.5}, order=2, periodic=True)]
+    fields = moving(sites=(4, 4))
+    solver, _ = solver_of(fields)
+    finer = replace(fields, sites=(8, 8))
+    samples = batch(finer, size=2)
+    solver.eval()
+    with torch.no_grad():
+        images = [
+            undo(element, solver(apply(element, samples, finer)), finer) for element in elements(symmetries, finer)
+        ]
+    expected = METRICS["rmse"](torch.stack(images).mean(0), samples, finer).numpy()
+    found = measure(solver, [samples], CPU, ["rmse"], ["symmetry_average"], symmetries).errors["rmse"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
 def test_transforms_apply_one_after_the_other():
     """Each image of a batch is normalised by its own statistics."""
     solver, samples = solver_of()

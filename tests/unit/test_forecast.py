@@ -44,6 +44,20 @@ def test_steps_left_count_validation_and_end():
     assert progress._steps_left(trainer_of(train=inf)) == 0
 
 
+@pytest.mark.parametrize(("epochs", "total", "words"), [(10, 200, "epoch 3/10"), (-1, None, "epoch 3")])
+def test_the_bar_counts_batches_of_trainings_with_and_without_an_end(epochs, total, words):
+    """Batches, not steps of the optimiser, which may take several."""
+    trainer = trainer_of(max_epochs=epochs)
+    trainer.global_step, trainer.callback_metrics = 7, {}
+    trainer.lightning_module = SimpleNamespace(monitor="relative_l2")
+    bar = progress.TrainingProgress()
+    bar.on_train_start(trainer, None)
+    for _ in range(3):
+        bar.on_train_batch_end(trainer)
+    (task,) = bar._bar.tasks
+    assert (task.completed, task.total, task.description) == (2 * 20 + 3, total, words)
+
+
 @pytest.mark.parametrize(("step", "lines"), [(10.0, 1), (0.1, 0)])
 def test_a_long_training_is_told_once(step, lines, monkeypatch, capsys):
     """The first steps, which are slow, do not count."""

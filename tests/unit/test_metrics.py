@@ -281,6 +281,11 @@ def test_a_cloud_has_no_gradient():
     fields = spec("points", (9,))
     with pytest.raises(InputError, match="a point cloud has no axes .* choose another error than relative_h1"):
         error("relative_h1", batch(fields).targets, batch(fields).targets, fields)
+    thin = spec(sites=(5, 2))
+    with pytest.raises(
+        InputError, match=r"needs three sites along each axis, this lattice has \(5, 2\); .* loss=sobolev"
+    ):
+        error("relative_h1", batch(thin).targets, batch(thin).targets, thin)
 
 
 def test_an_unknown_metric_lists_the_known_ones():

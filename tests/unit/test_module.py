@@ -178,7 +178,7 @@ def broken(where):
 def test_a_loss_that_is_not_finite_stops_at_once_on_a_cpu(where, fault):
     module = make(at(0))
     module.training_step(batch(FIELDS), 0)
-    with pytest.raises(InputError, match=rf"became infinite or NaN in epoch 0, batch 1: {fault}") as caught:
+    with pytest.raises(InputError, match=rf"became infinite or NaN in epoch 1, batch 1: {fault}") as caught:
         module.training_step(broken(where), 1)
     assert caught.value.options == ("learning_rate",)
     assert "checkpoints" not in str(caught.value)
@@ -188,7 +188,7 @@ def test_a_model_that_diverged_stops_at_once_and_earlier_checkpoints_are_named()
     module = make(at(3))
     with torch.no_grad():
         module.solver.model.head[-1].bias.fill_(torch.inf)
-    told = "epoch 3, batch 7: the model diverged; lower the learning rate; checkpoints of earlier epochs are kept"
+    told = "epoch 4, batch 7: the model diverged; lower the learning rate; checkpoints of earlier epochs are kept"
     with pytest.raises(InputError, match=told):
         module.training_step(batch(FIELDS), 7)
 
@@ -208,11 +208,11 @@ def test_on_a_gpu_the_first_bad_batch_is_named_when_the_device_is_asked_next():
     module = make(at(1))
     for index in range(CHECK_INTERVAL - 1):
         check(module, index, torch.nan if index in (3, 4, 20) else 1.0)
-    told = "epoch 1, batch 3: a field is not finite or zero everywhere, or the model diverged; check the data, or lower"
+    told = "epoch 2, batch 3: a field is not finite or zero everywhere, or the model diverged; check the data, or lower"
     with pytest.raises(InputError, match=told) as caught:
         check(module, CHECK_INTERVAL - 1, 1.0)
     assert caught.value.options == ("learning_rate",)
-    with pytest.raises(InputError, match="epoch 1, batch 3"):
+    with pytest.raises(InputError, match="epoch 2, batch 3"):
         module.on_train_epoch_end()
 
 
@@ -222,7 +222,7 @@ def test_on_a_gpu_the_device_is_asked_at_the_end_of_an_epoch():
         check(module, index, 1.0)
     module.on_train_epoch_end()
     check(module, 0, torch.inf)
-    with pytest.raises(InputError, match="epoch 0, batch 0"):
+    with pytest.raises(InputError, match="epoch 1, batch 0"):
         module.on_train_epoch_end()
 
 
@@ -231,7 +231,7 @@ def test_a_parameter_that_is_not_finite_ends_the_epoch():
     module.on_train_epoch_end()
     with torch.no_grad():
         module.solver.model.trunk.mix.bias[0] = torch.nan
-    told = "model.trunk.mix.bias is no longer finite after epoch 2; lower the learning rate; checkpoints of earlier"
+    told = "model.trunk.mix.bias is no longer finite after epoch 3; lower the learning rate; checkpoints of earlier"
     with pytest.raises(InputError, match=told) as caught:
         module.on_train_epoch_end()
     assert caught.value.options == ("learning_rate",)
@@ -342,7 +342,7 @@ def test_a_validation_sample_without_a_finite_error_is_named(tmp_path):
     samples = batch(FIELDS)
     zero = broken("zero")
     train, validation = ([part.sample(index) for index in range(3)] for part in (samples, zero))
-    told = "relative_l2 of validation sample 1 is inf after epoch 0: its true field is zero everywhere"
+    told = "relative_l2 of validation sample 1 is inf after epoch 1: its true field is zero everywhere"
     with pytest.raises(InputError, match=told) as caught:
         fit(make(), train, validation, tmp_path)
     assert caught.value.options == ("learning_rate",)

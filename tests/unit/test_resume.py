@@ -356,7 +356,7 @@ class TestNotANumber:
             return original(self, batch, batch_index)
 
         monkeypatch.setattr(SolverModule, "training_step", spoil)
-        with pytest.raises(InputError, match=r"NaN in epoch 1, batch 2: a field .* not finite.*; checkpoints .* kept"):
+        with pytest.raises(InputError, match=r"NaN in epoch 2, batch 2: a field .* not finite.*; checkpoints .* kept"):
             train(*options_of(darcy_store, tmp_path / "run", "data.in_memory=false"))
         kept = content(tmp_path / "run/checkpoints/last.ckpt")
         assert kept["epoch"] == 0
@@ -428,7 +428,7 @@ def test_a_schedule_without_end_is_refused(train, darcy_store, tmp_path):
 def test_a_sample_without_an_error_is_named(train, darcy_store, tmp_path):
     """A true field that is zero everywhere, in the validation or in the training split."""
     for sample, named in (
-        (6, r"relative_l2 of validation sample 1 is inf after epoch 0"),
+        (6, r"relative_l2 of validation sample 1 is inf after epoch 1"),
         (2, "is zero everywhere, for which no"),
     ):
         store = tmp_path / f"{sample}.h5"

@@ -4,6 +4,7 @@ import pytest
 import torch
 from tiny import batch, spec
 
+from lsm import sizing
 from lsm.model import MODELS
 from lsm.sizing import Machine, suggest
 from lsm.solver import build_solver
@@ -46,3 +47,12 @@ def test_sizes_follow_sites_samples_and_machine():
     assert (few.batch_size, many.batch_size) == (5, 20)
     assert (few.max_epochs, many.max_epochs) == (100, 10)
     assert suggest("lsm", (64, 64), False, 800, Machine(memory=3e8, fast=False)).batch_size == 2
+    gpu = Machine(memory=4e9, fast=True)
+    batches = [suggest(name, (64, 64), False, 800, gpu).batch_size for name in ("lsm", "transolver")]
+    assert batches == [19, 6], "Transolver's own width and layers keep three times as much"
+
+
+def test_memory_that_holds_files_is_free(monkeypatch):
+    monkeypatch.setattr(sizing, "available_memory", lambda: 123)
+    monkeypatch.setattr(sizing, "best_device", lambda: torch.device("cpu"))
+    assert Machine.present() == Machine(memory=123, fast=False)

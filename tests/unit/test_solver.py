@@ -309,6 +309,11 @@ def test_another_grid_is_predicted():
         ),
         ("grid", lambda x, c, k: (x[0, 0], c, k), r"inputs: expected .* shape \(5, 2\)"),
         ("mesh", lambda x, c, k: (x, None, k), r"coords: expected \(sites, sites, 2\).* missing"),
+        (
+            "mesh",
+            lambda x, c, k: (x, c[:, :-1], k),
+            r"expected the inputs and their coords at the same sites, found \{'inputs'",
+        ),
         ("points with a code", lambda x, c, k: (x, c, None), r"code: expected \(5\).* missing"),
         ("points with a code", lambda x, c, k: (x, c, k[:, :4]), r"code: expected \(5\).* shape \(3, 4\)"),
     ],
@@ -319,6 +324,11 @@ def test_arrays_that_do_not_fit_are_named(kind, spoil, told):
     solver = solver_of(fields, samples, **config)
     with pytest.raises(InputError, match=told):
         solver.predict(*spoil(samples.inputs, samples.coords, samples.code))
+
+
+def test_a_batch_of_no_samples_is_refused():
+    with pytest.raises(InputError, match="batch_size is -1, expected a whole number of at least 1"):
+        solver_of(spec()).predict(np.ones((2, 6, 5, 1)), batch_size=-1)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ from lsm.registry import Config, Count, Index, Scales, Share
 #: Channels that are chosen for a lattice of each rank, and for a cloud.
 _WIDTHS, _CLOUD_WIDTH = {1: 32, 2: 32, 3: 16}, 64
 
-#: Frequencies of the positions of a cloud that are chosen. On meshes the lattice's own coordinates serve: sines of positions that
-#: are normalised site by site hide how little these differ.
+#: Frequencies of the positions of a cloud that are chosen. On meshes the coordinates of the lattice serve: those of space are in
+#: a unit of length to which no frequency is fitted.
 _CLOUD_WAVES = 4
 
 #: The coarsest scale that is chosen has at least so many sites along the longest axis.
@@ -47,7 +47,7 @@ class LatentSpectralModel2(nn.Module):
 
     The times of a field on an axis of time are channels of its sites: the lattice has the axes of space, which takes a fraction
     of the time of one with all axes. The points of a cloud are spread to a lattice, from which the pyramid's features are
-    interpolated back; global spectral blocks on the points themselves follow.
+    interpolated back; global spectral blocks on the points themselves follow. Points outside the unit cube count as on its rim.
 
     It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In training every scale of
     the pyramid predicts the field at its sites (:meth:`at_scales`); a prediction alone (:meth:`forward`) does not compute the
@@ -63,8 +63,8 @@ class LatentSpectralModel2(nn.Module):
         block: spectral block: a name of :data:`BLOCKS` and its options; by default ``global_spectral``.
         periodic: whether the axes of the lattice are periodic.
         modes: wave numbers of a factorised Fourier layer beside each convolution; 0 for none.
-        position_waves: frequencies of sines and cosines of the positions that are added to the inputs of meshes and clouds; None
-            for 4 on clouds and 0 on meshes.
+        position_waves: frequencies of sines and cosines of the positions that are added to the inputs of meshes and clouds, on a
+            mesh in its unit of length; None for 4 on clouds and 0 on meshes.
         supervision: weight in training of the loss of each coarser scale; 0 for predictions of the finest scale alone.
         head_width: channels inside the head.
         time_as_channels: whether the times of a field on an axis of time are channels of a site, not sites of the lattice; their
@@ -223,7 +223,10 @@ def _block_maker(options: Mapping[str, Any], ragged: bool) -> Callable[[int], nn
     def make(channels: int) -> nn.Module:
         with option_group("block"):
             if ragged and not getattr(BLOCKS[options["name"]], "ragged", False):
-                raise OptionError("name", f"is {options['name']}, which needs the same number of points in every cloud")
+                raise OptionError(
+                    "name",
+                    f"is {options['name']}, which needs the same number of points in every cloud; choose global_spectral",
+                )
             return BLOCKS.make(options, channels)
 
     return make

@@ -359,7 +359,11 @@ def test_options_are_checked(wrong: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [({"columns": 50}, "columns is 50, expected a multiple of 20 from 20 to 200"), ({"frames": 1}, "frames is 1")],
+    [
+        ({"columns": 50}, "columns is 50, expected a multiple of 20 from 20 to 200"),
+        ({"frames": 1}, "frames is 1"),
+        ({"frames": 52}, "frames is 52, expected at most 51"),
+    ],
 )
 def test_options_of_the_generator_are_checked(wrong: dict[str, int], named: str) -> None:
     with pytest.raises(InputError, match=named):

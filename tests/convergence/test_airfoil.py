@@ -17,7 +17,7 @@ from data_prep.airfoil.fronts import Factors, SingularMatrix, plan_for
 from data_prep.airfoil.generator import AirfoilGenerator
 from data_prep.airfoil.gmres import solve_roughly
 from data_prep.airfoil.mesh import MeshOptions, c_mesh, deform, naca0012
-from data_prep.airfoil.solver import AirfoilFlow, FlowOptions, Problem, _refined, solve_airfoil
+from data_prep.airfoil.solver import AirfoilFlow, FlowOptions, Problem, _refined, _start, solve_airfoil
 from data_prep.generation.failure import SolverFailure
 from lsm.errors import InputError
 
@@ -472,6 +472,18 @@ def test_the_start_from_a_coarser_mesh_leads_to_the_same_flow(seed: int, monkeyp
     other = solve_airfoil(x, y, options.wake_cells)
     assert flow.iterations < other.iterations
     assert np.sqrt(np.mean((flow.mach - other.mach) ** 2)) < 2e-5
+
+
+def test_the_start_is_the_free_stream_if_the_coarser_mesh_is_folded() -> None:
+    """Every second node of the mesh line j = 2 lies inside the section; the control volumes of the fine mesh stay positive."""
+    options = MeshOptions(24, 60, 24, first_spacing=1.0 / 30.0)
+    x, y = c_mesh(random_displacements(0), options)
+    for nodal in (x, y):
+        nodal[::2, 2] = 1.1 * nodal[::2, 0] - 0.1 * nodal[::2, 2]
+    problem = Problem(dual_mesh(x, y, options.wake_cells), FlowOptions())
+    with pytest.raises(SolverFailure, match="folded"):
+        dual_mesh(x[::2, ::2], y[::2, ::2], options.wake_cells // 2)
+    np.testing.assert_array_equal(_start(x, y, options.wake_cells, problem), problem.uniform())
 
 
 def test_a_start_is_linear_between_the_nodes_of_the_coarser_mesh() -> None:

@@ -14,9 +14,9 @@ import data_prep.airfoil.solver
 from data_prep.airfoil import kernels
 from data_prep.airfoil.dual import DualMesh, dual_mesh
 from data_prep.airfoil.fronts import Factors, SingularMatrix, plan_for
-from data_prep.airfoil.generator import AirfoilGenerator
+from data_prep.airfoil.generator import AirfoilGenerator, coarse_mesh
 from data_prep.airfoil.gmres import solve_roughly
-from data_prep.airfoil.mesh import MeshOptions, c_mesh, deform, naca0012
+from data_prep.airfoil.mesh import MeshOptions, between_meshes, c_mesh, deform, naca0012
 from data_prep.airfoil.solver import AirfoilFlow, FlowOptions, Problem, _refined, _start, solve_airfoil
 from data_prep.generation.failure import SolverFailure
 from lsm.errors import InputError
@@ -138,6 +138,16 @@ def test_section_is_a_closed_naca_0012() -> None:
     assert abs(naca0012(np.array([1.0]))[0]) < 1e-15
     thickest = naca0012(np.linspace(0.0, 1.0, 10001)).max()
     assert thickest == pytest.approx(0.06, rel=1e-3)
+
+
+def test_values_between_meshes_are_found_by_position() -> None:
+    """Positions themselves, at most 0.021 and on the section 0.0012 chords off; the cells are up to 25 chords long."""
+    coarse, displacements = coarse_mesh(2.5), random_displacements(0)
+    given, wanted = (np.stack(c_mesh(displacements, options), axis=-1) for options in (coarse, HALF))
+    off = np.linalg.norm(between_meshes(given, displacements, coarse, HALF) - wanted, axis=-1)
+    assert off.max() < 0.03
+    assert off[:, 0].max() < 0.002
+    np.testing.assert_allclose(between_meshes(wanted, displacements, HALF, HALF), wanted, rtol=0, atol=1e-12)
 
 
 # Control volumes.

@@ -9,20 +9,19 @@ from scipy.interpolate import make_interp_spline
 from scipy.signal import resample
 
 
-def between_nodes(values: np.ndarray, shape: Sequence[int], degree: int = 3) -> np.ndarray:
-    """Splines between nodes that are evenly spaced along the leading axes, from end to end.
+def between_nodes(values: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """Cubic splines between nodes that are evenly spaced along the leading axes, from end to end.
 
     Args:
         values: ``(*nodes, ...)``.
         shape: wanted number of nodes along each of these axes.
-        degree: of the splines.
     Returns:
         ``(*shape, ...)``.
     """
     for axis, count in enumerate(shape):
         given = values.shape[axis]
         if given != count:
-            values = make_interp_spline(np.linspace(0, 1, given), values, degree, axis=axis)(np.linspace(0, 1, count))
+            values = make_interp_spline(np.linspace(0, 1, given), values, 3, axis=axis)(np.linspace(0, 1, count))
     return values
 
 

@@ -13,10 +13,9 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Interval
 
-from data_prep.airfoil.mesh import NUM_DISPLACEMENTS, MeshOptions, c_mesh
+from data_prep.airfoil.mesh import NUM_DISPLACEMENTS, MeshOptions, between_meshes, c_mesh
 from data_prep.airfoil.solver import COARSE_TOLERANCE, AirfoilFlow, FlowOptions, Subsonic, solve_airfoil
 from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
-from data_prep.resampling import between_nodes
 from lsm.registry import Count
 
 #: Tolerance of the Mach number at the far field, which is 40 chords away.
@@ -141,10 +140,14 @@ class AirfoilGenerator(Generator):
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
     ) -> dict[str, np.ndarray]:
-        """The flow; linear between the nodes, since there are shocks. See :meth:`Generator.solve_again`."""
-        _, _, flow = self._flow(fields["displacements"], coarse_mesh(self.coarsening * coarsening))
-        shape = self.mesh_options.shape
-        return {name: between_nodes(values, shape, 1).astype(np.float32) for name, values in _fields_of(flow).items()}
+        """The flow; linear between the nodes by their positions, since there are shocks. See :meth:`Generator.solve_again`.
+
+        With shocks the interpolation has an error of its own, of 1 % for 1.25 times the spacing of ``coarsening=2``.
+        """
+        displacements, coarse = fields["displacements"], coarse_mesh(self.coarsening * coarsening)
+        solved = _fields_of(self._flow(displacements, coarse)[-1])
+        values = between_meshes(np.stack(list(solved.values()), axis=-1), displacements, coarse, self.mesh_options)
+        return dict(zip(solved, np.moveaxis(values.astype(np.float32), -1, 0), strict=True))
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
         """Range and levels of the Mach number, and for at least ten samples its correlation with camber.

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from annotated_types import Ge, MultipleOf
 from numpy.typing import NDArray
+from scipy.interpolate import make_interp_spline
 from scipy.optimize import brentq
 
 from lsm.registry import Options, Positive
@@ -102,10 +103,48 @@ def c_mesh(displacements: FloatArray, options: MeshOptions | None = None) -> tup
     x_outer = np.concatenate([straight, 1.0 + options.radius * np.cos(angle), straight[::-1]])
     y_outer = np.concatenate([level, options.radius * np.sin(angle), -level])
 
-    outward = _stretched(options.normal_cells, options.first_spacing / options.radius, options)
+    outward = _outward(options)
     x = np.outer(x_inner, 1.0 - outward) + np.outer(x_outer, outward)
     y = np.outer(y_inner, 1.0 - outward) + np.outer(y_outer, outward)
     return x, y
+
+
+def between_meshes(
+    values: FloatArray, displacements: FloatArray, given: MeshOptions, wanted: MeshOptions
+) -> FloatArray:
+    """Linear interpolation of nodal values to the nodes of another mesh around the same section.
+
+    First along the rays, by the distance from the section. Then along the mesh lines around the section, by their length from
+    the ends of wake and section and from the leading edge, which are nodes of both meshes.
+
+    Args:
+        values: ``(*given.shape, k)``.
+        displacements: ``(8,)``, vertical displacements, see :func:`deform`.
+        given, wanted: sizes and spacings of the two meshes, with equal radius.
+    Returns:
+        ``(*wanted.shape, k)``.
+    """
+    nodes, sites = (np.stack(c_mesh(displacements, options), axis=-1) for options in (given, wanted))
+    both = np.concatenate([nodes, values], axis=-1)
+    both = make_interp_spline(_outward(given), both, 1, axis=1)(_outward(wanted))
+    there, here = _around(both[..., :2], given.wake_cells), _around(sites, wanted.wake_cells)
+    lines = zip(there.T, both[..., 2:].swapaxes(0, 1), here.T, strict=True)
+    return np.stack([make_interp_spline(start, line, 1)(end) for start, line, end in lines], axis=1)
+
+
+def _around(nodes: FloatArray, wake_cells: int) -> FloatArray:
+    """Coordinate along the mesh lines around the section: 0 to 4, whole at the ends of wake and section and at the leading edge.
+
+    Args:
+        nodes: ``(ni, nj, 2)``.
+    Returns:
+        ``(ni, nj)``, in each quarter linear in the length.
+    """
+    last = len(nodes) - 1
+    ends = [0, wake_cells, last // 2, last - wake_cells, last]
+    steps = np.linalg.norm(np.diff(nodes, axis=0), axis=-1)
+    length = np.concatenate([np.zeros_like(steps[:1]), np.cumsum(steps, axis=0)])
+    return np.stack([np.interp(line, line[ends], np.arange(5)) for line in length.T], axis=1)
 
 
 def naca0012(x: FloatArray) -> FloatArray:
@@ -156,6 +195,11 @@ def _surface_abscissae(options: MeshOptions) -> FloatArray:
         return 0.5 - 0.5 * np.cos(np.linspace(0.0, np.pi, cells + 1))
     even = np.linspace(0.0, 1.0, cells)
     return np.concatenate([[0.0, even[1] / 4.0], even[1:]])
+
+
+def _outward(options: MeshOptions) -> FloatArray:
+    """Distances of the nodes of a ray from the section over its length, ``(normal_cells + 1,)``."""
+    return _stretched(options.normal_cells, options.first_spacing / options.radius, options)
 
 
 def _stretched(cells: int, first: float, options: MeshOptions) -> FloatArray:

@@ -135,13 +135,16 @@ def solve_airfoil(x: FloatArray, y: FloatArray, wake_cells: int, options: FlowOp
 def _start(x: FloatArray, y: FloatArray, wake_cells: int, problem: Problem) -> FloatArray:
     """Initial guess ``(N, 4)``, interpolated from the flow on every other mesh line.
 
-    It is the free stream if a number of cells is odd, or if the flow on the coarser mesh does not become steady.
+    It is the free stream if a number of cells is odd, or if the coarser mesh is folded or its flow does not become steady.
     """
     cells = (wake_cells, len(x) // 2 - wake_cells, x.shape[1] - 1)
     if any(count % 2 for count in cells):
         return problem.uniform()
     x, y, wake_cells = x[::2, ::2], y[::2, ::2], wake_cells // 2
-    coarse = Problem(dual_mesh(x, y, wake_cells), problem.options)
+    try:
+        coarse = Problem(dual_mesh(x, y, wake_cells), problem.options)
+    except SolverFailure:
+        return problem.uniform()
     state, residual, _ = coarse.march(_start(x, y, wake_cells, coarse), COARSE_TOLERANCE)
     if not residual <= COARSE_TOLERANCE:
         return problem.uniform()

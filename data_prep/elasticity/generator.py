@@ -109,7 +109,10 @@ class ElasticityGenerator(Generator):
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0
     ) -> dict[str, np.ndarray]:
-        """The stress; its 108 elements are as few as the void allows. See :meth:`Generator.solve_again`."""
+        """The stress, on the mesh of the data; there is none coarser than the 108 base elements.
+
+        See :meth:`Generator.solve_again`.
+        """
         values = self.stored(self._deformed(fields["modes"])[0])
         return {name: values[name] for name in ("stress", "grid_stress")}
 

@@ -45,7 +45,8 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
         on_start: called once with the numbers of samples that exist and that this call is responsible for.
         on_done: called with the number of newly finished samples.
     Raises:
-        InputError: the store or the parts hold other data, another process works on them, or samples failed.
+        InputError: the store or the parts hold other data, another process works on them, or samples failed; if the first
+            samples all fail, the rest is not computed.
         OSError: a file cannot be written; finished samples are kept.
     """
     check_value("workers", workers, Count)
@@ -63,7 +64,8 @@ def generate(job: Job, workers: int, on_start: Callable[[int, int], None], on_do
             reasons = "; ".join(f"{index}: {reason}" for index, reason in sorted(failed.items())[:5])
             raise InputError(
                 f"{len(failed)} of {job.num_samples} samples did not converge in {job.max_attempts} draws ({reasons}); "
-                f"the other samples are kept in {job.parts}: raise max_attempts and run the same command again"
+                f"the other samples are kept in {job.parts}: raise max_attempts and run the same command again, "
+                "or choose options that are easier to solve"
             )
         redrawn = merge_parts(job) if job.num_shards == 1 else []
     return Report(len(missing), len(mine) - len(missing), job.num_shards == 1, redrawn)

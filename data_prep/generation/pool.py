@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -28,6 +28,9 @@ from lsm.errors import InputError
 #: How worker processes start. A new interpreter shares no lock and no thread with the parent.
 START_METHOD = "spawn"
 
+#: A call ends early if at least this many samples, and at least one per worker, have failed before any sample is finished.
+HOPELESS = 8
+
 
 def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[int], None]) -> dict[int, str]:
     """Solve samples in worker processes.
@@ -40,7 +43,7 @@ def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[i
     Returns:
         For each sample that did not converge in any draw, by index, the reason of the last failure.
     Raises:
-        InputError: a worker process was killed.
+        InputError: a worker process was killed, or none of the first samples converged.
     """
     size = job.generator.batch_size
     batches = [missing[start : start + size] for start in range(0, len(missing), size)]
@@ -58,17 +61,35 @@ def compute(job: Job, missing: Sequence[int], workers: int, on_done: Callable[[i
                 result = future.result()
                 failed |= result.failed
                 on_done(result.written)
+                if len(failed) >= max(HOPELESS, workers) and not _any_finished(job):
+                    raise _Hopeless(_describe_hopeless(job, failed))
         except BrokenProcessPool as error:
             raise InputError(
                 f"a worker process was killed (out of memory?); finished samples are kept in {job.parts}: "
                 "run the same command again with fewer workers"
             ) from error
         except BaseException as error:
-            if isinstance(error, KeyboardInterrupt):
+            if isinstance(error, KeyboardInterrupt | _Hopeless):
                 ours.close()  # ends the workers, even in the middle of a sample
             pool.shutdown(cancel_futures=True)
             raise
     return failed
+
+
+class _Hopeless(InputError):
+    """No sample of the job converges."""
+
+
+def _any_finished(job: Job) -> bool:
+    """Whether this call, another shard, or an earlier call has finished a sample."""
+    return job.path.exists() or any(job.parts.glob("*.npz"))
+
+
+def _describe_hopeless(job: Job, failed: Mapping[int, str]) -> str:
+    return (
+        f"none of the first {len(failed)} samples converged in {job.max_attempts} draws ({failed[min(failed)]}); "
+        f"remove {job.parts} and change the options of the solver, or raise max_attempts if it is low"
+    )
 
 
 @contextmanager

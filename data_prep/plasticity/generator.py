@@ -6,6 +6,7 @@ are solved in ``solver.py``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -55,6 +56,8 @@ class PlasticityGenerator(Generator):
     Args:
         columns: number of cells along the block, a multiple of 20; the cells are square: 100 columns and 30 rows.
         frames: number of frames at intervals of 0.1 ms, including the undeformed block.
+    Raises:
+        OptionError: the die would pass through the whole block.
     """
 
     #: 2: dies follow 16 published ones, before 3, and no longer continue beyond their ends; stiffer hourglass modes.
@@ -64,6 +67,13 @@ class PlasticityGenerator(Generator):
 
     columns: Columns = 100
     frames: Annotated[int, Ge(2)] = 20
+
+    def find_problem(self) -> tuple[str, str] | None:
+        """More frames than the die needs to reach the bottom; see :meth:`lsm.registry.Options.find_problem`."""
+        if TRAVEL_PER_FRAME * (self.frames - 1) - GAP < HEIGHT:
+            return None
+        most = math.ceil((HEIGHT + GAP) / TRAVEL_PER_FRAME)
+        return "frames", f"is {self.frames}, expected at most {most}, before the die reaches the bottom of the block"
 
     @property
     def forging(self) -> ForgingOptions:

@@ -6,6 +6,7 @@ owns the conversion and its checks; the file formats are in ``formats.py``. It k
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -358,7 +359,7 @@ def export_files(
     Returns:
         Lines of a report: each file with its number of samples.
     Raises:
-        InputError: the store lacks a required field, holds another benchmark, or a file exists already.
+        InputError: the store lacks a required field, holds another benchmark or too few samples, or a file exists already.
     """
     lines = []
     with Store(path, max(MAX_SAMPLE_BYTES, sample_bytes(layout.fields))) as store:
@@ -366,10 +367,10 @@ def export_files(
         if not overwrite:
             remedy = "add overwrite=true to replace it, or choose another folder"
             require_free(*(folder / file.name for file in files), remedy=remedy)
-        total = max(file.samples[1] for file in files)
+        if problem := _find_too_few(files, store.num_samples):
+            raise InputError(f"{path} {problem}")
         on_start(len(files))
-        for file in files:
-            first, end = (limit * store.num_samples // total for limit in file.samples)
+        for file, (first, end) in zip(files, _shares(files, store.num_samples), strict=True):
             arrays = {array.variable: _publish(store, array, first, end) for array in file.arrays}
             write_array(folder / file.name, arrays, mat_version)
             lines.append(f"{folder / file.name}: {end - first} samples")
@@ -383,6 +384,24 @@ def _files_of(layout: Layout, store: Store, path: Path, strict: bool) -> list[Pu
     if problem := _find_unfit_fields(layout, store, sorted({name for file in files for name in file.fields}), strict):
         raise InputError(f"{path} {problem}")
     return files
+
+
+def _shares(files: Sequence[PublishedFile], num_samples: int) -> list[tuple[int, int]]:
+    """Range ``[first, end)`` of a store's samples for each file, in the published proportion."""
+    total = max(file.samples[1] for file in files)
+    return [(file.samples[0] * num_samples // total, file.samples[1] * num_samples // total) for file in files]
+
+
+def _find_too_few(files: Sequence[PublishedFile], num_samples: int) -> str | None:
+    """What to do about a store of which some file would get no sample."""
+
+    def suffices(count: int) -> bool:
+        return all(first < end for first, end in _shares(files, count))
+
+    if suffices(num_samples):
+        return None
+    names, enough = ", ".join(file.name for file in files), next(filter(suffices, itertools.count(1)))
+    return f"holds {num_samples} sample(s), too few to divide among {names}; generate at least {enough}"
 
 
 def _find_unfit_fields(layout: Layout, store: Store, names: Sequence[str], strict: bool) -> str | None:

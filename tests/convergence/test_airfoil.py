@@ -14,10 +14,10 @@ import data_prep.airfoil.solver
 from data_prep.airfoil import kernels
 from data_prep.airfoil.dual import DualMesh, dual_mesh
 from data_prep.airfoil.fronts import Factors, SingularMatrix, plan_for
-from data_prep.airfoil.generator import AirfoilGenerator
+from data_prep.airfoil.generator import AirfoilGenerator, coarse_mesh
 from data_prep.airfoil.gmres import solve_roughly
-from data_prep.airfoil.mesh import MeshOptions, c_mesh, deform, naca0012
-from data_prep.airfoil.solver import AirfoilFlow, FlowOptions, Problem, _refined, solve_airfoil
+from data_prep.airfoil.mesh import MeshOptions, between_meshes, c_mesh, deform, naca0012
+from data_prep.airfoil.solver import AirfoilFlow, FlowOptions, Problem, _refined, _start, solve_airfoil
 from data_prep.generation.failure import SolverFailure
 from lsm.errors import InputError
 
@@ -138,6 +138,16 @@ def test_section_is_a_closed_naca_0012() -> None:
     assert abs(naca0012(np.array([1.0]))[0]) < 1e-15
     thickest = naca0012(np.linspace(0.0, 1.0, 10001)).max()
     assert thickest == pytest.approx(0.06, rel=1e-3)
+
+
+def test_values_between_meshes_are_found_by_position() -> None:
+    """Positions themselves, at most 0.021 and on the section 0.0012 chords off; the cells are up to 25 chords long."""
+    coarse, displacements = coarse_mesh(2.5), random_displacements(0)
+    given, wanted = (np.stack(c_mesh(displacements, options), axis=-1) for options in (coarse, HALF))
+    off = np.linalg.norm(between_meshes(given, displacements, coarse, HALF) - wanted, axis=-1)
+    assert off.max() < 0.03
+    assert off[:, 0].max() < 0.002
+    np.testing.assert_allclose(between_meshes(wanted, displacements, HALF, HALF), wanted, rtol=0, atol=1e-12)
 
 
 # Control volumes.
@@ -472,6 +482,18 @@ def test_the_start_from_a_coarser_mesh_leads_to_the_same_flow(seed: int, monkeyp
     other = solve_airfoil(x, y, options.wake_cells)
     assert flow.iterations < other.iterations
     assert np.sqrt(np.mean((flow.mach - other.mach) ** 2)) < 2e-5
+
+
+def test_the_start_is_the_free_stream_if_the_coarser_mesh_is_folded() -> None:
+    """Every second node of the mesh line j = 2 lies inside the section; the control volumes of the fine mesh stay positive."""
+    options = MeshOptions(24, 60, 24, first_spacing=1.0 / 30.0)
+    x, y = c_mesh(random_displacements(0), options)
+    for nodal in (x, y):
+        nodal[::2, 2] = 1.1 * nodal[::2, 0] - 0.1 * nodal[::2, 2]
+    problem = Problem(dual_mesh(x, y, options.wake_cells), FlowOptions())
+    with pytest.raises(SolverFailure, match="folded"):
+        dual_mesh(x[::2, ::2], y[::2, ::2], options.wake_cells // 2)
+    np.testing.assert_array_equal(_start(x, y, options.wake_cells, problem), problem.uniform())
 
 
 def test_a_start_is_linear_between_the_nodes_of_the_coarser_mesh() -> None:

@@ -449,6 +449,11 @@ class TestGenerator:
         doubled = generator.statistics({name: 2 * array for name, array in stacked.items()})
         assert not any(statistic.expected for statistic in doubled)
 
+    @pytest.mark.parametrize(("deviation", "expected"), [(0.262, True), (0.31, False), (0.23, False)])
+    def test_the_initial_deviation_is_that_of_the_covariance(self, deviation: float, expected: bool):
+        fields = {"initial_vorticity": np.full((1200, 1, 1), deviation), "vorticity": np.zeros((1200, 1, 1, 20))}
+        assert NavierStokesGenerator().statistics(fields)[0].expected == expected
+
     def test_options_are_checked(self):
         with pytest.raises(InputError, match="does not divide"):
             NavierStokesGenerator(resolution=100)

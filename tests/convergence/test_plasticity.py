@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from data_prep.plasticity.solver import Forging, ForgingOptions, Material, solve
 from lsm.errors import InputError
 
 KNOTS = np.array([7.5, 1.3, 4.2, 6.1, 0.4, 2.8, 5.5, 3.0, 7.5])
+Change = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 COARSE = ForgingOptions(columns=40, rows=12, cell=1.25)
 STEEL = Material()
 
@@ -359,7 +361,11 @@ def test_options_are_checked(wrong: dict[str, float]) -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "named"),
-    [({"columns": 50}, "columns is 50, expected a multiple of 20 from 20 to 200"), ({"frames": 1}, "frames is 1")],
+    [
+        ({"columns": 50}, "columns is 50, expected a multiple of 20 from 20 to 200"),
+        ({"frames": 1}, "frames is 1"),
+        ({"frames": 52}, "frames is 52, expected at most 51"),
+    ],
 )
 def test_options_of_the_generator_are_checked(wrong: dict[str, int], named: str) -> None:
     with pytest.raises(InputError, match=named):
@@ -388,6 +394,26 @@ def test_generator_keeps_its_contract(generator: PlasticityGenerator, sample: Sa
     assert sample.iterations > 1000
     stacked = {name: np.stack([sample.fields[name], other.fields[name]]) for name in sample.fields}
     assert [statistic.name for statistic in generator.statistics(stacked) if not statistic.expected] == []
+
+
+#: A change of die and deformation, ``(columns + 1,)`` and ``(columns + 1, rows + 1, frames, 4)``, and what flags it.
+WRONG = {
+    "larger displacements": (lambda die, moved: (die, moved * [1, 1, 1.3, 1.3]), {"largest displacement, mean"}),
+    "higher die": (lambda die, moved: (die + 1.0, moved), {"lowest point", "travel"}),
+    "flatter die": (lambda die, moved: (0.5 * (die + die.min()), moved), {"range", "mean height", "travel"}),
+    "reversed die": (lambda die, moved: (die[::-1], moved), {"travel"}),
+    "shifted frames": (lambda die, moved: (die, np.roll(moved, 1, axis=2)), {"largest displacement in frame 0", "travel"}),
+    "reversed rows": (lambda die, moved: (die, moved[:, ::-1]), {"largest |u_y| at the bottom", "travel"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "named"), WRONG.values(), ids=WRONG)
+def test_statistics_flag_wrong_data(generator: PlasticityGenerator, sample: Sample, change: Change, named: set) -> None:
+    die, deformation = change(sample.fields["die"], sample.fields["deformation"])
+    statistics = generator.statistics({"die": die[None], "deformation": deformation[None]})
+    flagged = [statistic.name for statistic in statistics if not statistic.expected]
+    assert len(flagged) == len(named)
+    assert all(any(name.startswith(start) for start in named) for name in flagged), flagged
 
 
 def test_published_layout(sample: Sample) -> None:

@@ -205,6 +205,22 @@ def test_a_sample_that_always_fails_is_named_and_the_others_are_kept(tmp_path):
     assert_same(content(job.path), content(uninterrupted.path))
 
 
+def test_a_job_that_cannot_succeed_ends_early(tmp_path):
+    """After eight samples, unless any sample of the set exists already."""
+    job = Job(FussyGenerator(limit=0.0), tmp_path / "toy.h5", "toy", num_samples=2000, seed=1, max_attempts=2)
+    done = []
+    with pytest.raises(
+        InputError,
+        match=r"none of the first 8 samples converged in 2 draws \(diverged .*remove .*toy.h5.parts and change the options",
+    ):
+        generate(job, 1, lambda found, wanted: None, done.append)
+    assert done == [0] * 8
+    with claim(job):
+        write_part(job, 0, ToyGenerator().solve(np.random.default_rng(0)), 0, [])
+    with pytest.raises(InputError, match=r"19 of 20 samples did not converge.*max_attempts.*easier to solve"):
+        make(replace(job, num_samples=20))
+
+
 def test_a_full_disk_keeps_what_is_finished(tmp_path):
     mended = tmp_path / "mended"
     job = Job(FullDiskGenerator(room=2, mended=mended), tmp_path / "toy.h5", "toy", num_samples=5, seed=3)

@@ -256,6 +256,14 @@ def test_a_store_of_other_fields_cannot_be_published(layout, tmp_path):
         publish(layout, tmp_path / "store.h5", tmp_path / "published", "5")
 
 
+def test_a_store_with_too_few_samples_for_the_files_is_not_published(layout, tmp_path):
+    with StoreWriter(tmp_path / "store.h5", "darcy", layout.fields, 1, {}) as writer:
+        writer.write(0, {name: np.ones((7, 7)) for name in layout.fields})
+    with pytest.raises(InputError, match=r"store\.h5 holds 1 sample\(s\), too few .*smooth1.*smooth2.*at least 2"):
+        publish(layout, tmp_path / "store.h5", tmp_path / "published", "5")
+    assert not (tmp_path / "published").exists()
+
+
 def test_a_larger_store_is_spread_in_the_published_proportion(compose, store, tmp_path):
     published = layout_of(compose("convert", "benchmark=darcy", "benchmark.sets.full.solver_resolution=7"))
     lines = publish(published, store, tmp_path / "published", "5")

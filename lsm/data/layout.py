@@ -31,6 +31,9 @@ _MOST_CHANNELS = 4
 #: Frames from which a time series is predicted, unless they are given.
 _FIRST_FRAMES = 10
 
+#: How a single channel of an array is called, which has no name of its own.
+SINGULAR = {"inputs": "input", "targets": "target", "parameters": "parameter"}
+
 #: Arguments that the remedies of this module change.
 _ARRAYS = ("arrays",)
 
@@ -374,7 +377,7 @@ class _Search:
             )
 
     def _column(self, name: str, channel: int | None, shape: Shape) -> Column:
-        called = _plain(self._name(name, channel))
+        called = plain_name(self._name(name, channel))
         return Column(called, shape, (Part(name, channel),), self._unit(called, name, channel))
 
     def _name(self, name: str, channel: int | None) -> str:
@@ -384,7 +387,7 @@ class _Search:
             if len(given) != count:
                 raise InputError(f"{len(given)} names are given for the {count} channels of {name}", options=("names",))
             return given[channel or 0]
-        single = {"inputs": "input", "targets": "target", "parameters": "parameter"}.get(name, name)
+        single = SINGULAR.get(name, name)
         return single if count == 1 else f"{single}_{(channel or 0) + 1}"
 
     def _scalars(self, name: str) -> Iterator[Column]:
@@ -434,7 +437,7 @@ def _names(columns: Sequence[Column]) -> list[str]:
     return [column.name for column in columns]
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name that every format can store and every option can hold."""
     return re.sub(r"[^\w ().+-]", "_", name).strip("_. ") or "field"
 

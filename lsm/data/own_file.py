@@ -70,7 +70,7 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
         raise InputError(f"{path} holds {unusable[0]}, which is no {what}")
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
-    evened, counts = even_out(path, arrays, coords, of_samples)
+    evened, counts = even_out(path, arrays, coords, of_samples, by_axis=len(coords) > 1)
     shapes, names, units = (
         {name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "names", "units")
     )

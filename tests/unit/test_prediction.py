@@ -14,7 +14,8 @@ import torch
 from tiny import batch, make_solver, moving, scalars, spec
 
 from lsm.data.array_files import open_arrays
-from lsm.data.input_file import expected_arrays
+from lsm.data.input_file import expected_arrays, open_inputs
+from lsm.data.layout import Roles
 from lsm.data.structured_vtk import sites_of, write_structured
 from lsm.data.vtk_files import read_mesh
 from lsm.errors import InputError
@@ -354,6 +355,68 @@ def test_channels_of_an_array_are_found_by_their_number(tmp_path):
     np.savez(tmp_path / "in.npz", flow=flow[..., :1])
     with pytest.raises(InputError, match="lacks flow_2"):
         predict_file(solver, tmp_path / "in.npz", tmp_path / "out.npz", {})
+
+
+def sizes_and_inputs(path, fields, roles=None):
+    with open_inputs(path, fields, roles) as inputs:
+        return inputs.num_samples, inputs.block(0, inputs.num_samples)["inputs"]
+
+
+@pytest.mark.parametrize("geometry", ["grid", "mesh"])
+def test_one_sample_on_as_many_sites_along_each_axis_is_one(geometry, tmp_path):
+    fields = spec(geometry, sites=(6, 6), inputs=3)
+    values = np.random.default_rng(0).random((6, 6, 6, 3), dtype="f4")
+    np.savez(tmp_path / "one.npz", **{f"in{index}": values[0, ..., index] for index in range(3)})
+    np.savez(tmp_path / "six.npz", **{f"in{index}": values[..., index] for index in range(3)})
+    for name, expected in (("one", values[:1]), ("six", values)):
+        found, inputs = sizes_and_inputs(tmp_path / f"{name}.npz", fields)
+        assert found == len(expected)
+        assert np.array_equal(inputs, expected)
+
+
+@pytest.mark.parametrize("geometry", ["mesh", "points"])
+@pytest.mark.parametrize("others", [("parameters",), ("load",), ("code",), ("load", "parameters"), ()])
+def test_samples_that_share_their_sites_are_counted(geometry, others, tmp_path):
+    sites = (6, 5) if geometry == "mesh" else (9,)
+    random = np.random.default_rng(0)
+    whole = {"parameters": random.random((4, 2)), "load": random.random((4, *sites)), "code": random.random((4, 3))}
+    fields = spec(geometry, sites, code=3 if "code" in others else 0)
+    names = ("x", "y", *(["load"] if "load" in others else []))
+    scalars = ("a", "b") if "parameters" in others else ()
+    fields = replace(fields, inputs=tuple(map(Channel, names)), parameters=tuple(map(Channel, scalars)))
+    coords = random.random((*sites, 2))
+    count = 4 if others else 1
+    for places in ({"coords": coords}, {"x": coords[..., 0], "y": coords[..., 1]}):
+        np.savez(
+            tmp_path / "in.npz", **places, **{name: whole[name] for name in others}, targets=random.random((4, *sites))
+        )
+        found, inputs = sizes_and_inputs(tmp_path / "in.npz", fields)
+        assert found == count
+        np.testing.assert_allclose(inputs[..., :2], np.broadcast_to(coords, (count, *sites, 2)), rtol=1e-6)
+
+
+def test_training_data_of_other_names_are_found(tmp_path):
+    random = np.random.default_rng(0)
+    flow, nodes, radii, forces = (random.random(shape) for shape in ((4, 9, 2), (4, 9, 2), (4, 3), (4, 2)))
+    names = tuple(map(Channel, ("x", "y", "u", "v")))
+    fields = replace(spec("points", (9,), code=3), inputs=names, parameters=(Channel("input_1"), Channel("input_2")))
+    arrays = {"flow": flow, "nodes": nodes, "radii": radii, "inputs": forces, "T": flow[..., 0]}
+    np.savez(tmp_path / "named.npz", **arrays, flow_names=["u", "v"])
+    np.savez(tmp_path / "plain.npz", **arrays)
+    roles = Roles(coords=["nodes"], code="radii", parameters=["inputs"])
+    for name, said in (("named", roles), ("plain", replace(roles, names={"flow": ["u", "v"]}))):
+        with open_inputs(tmp_path / f"{name}.npz", fields, said) as inputs:
+            block = inputs.block(1, 4)
+        expected = {
+            "inputs": np.concatenate([nodes, flow], axis=-1),
+            "coords": nodes,
+            "code": radii,
+            "parameters": forces,
+        }
+        for key, values in expected.items():
+            np.testing.assert_array_equal(block[key], values[1:].astype("f4"))
+    with pytest.raises(InputError, match=r"it holds flow, nodes, radii, inputs, T\)"):
+        sizes_and_inputs(tmp_path / "plain.npz", fields)
 
 
 def test_names_and_units_beside_an_array(tmp_path):

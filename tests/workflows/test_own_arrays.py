@@ -33,6 +33,7 @@ def arrays_of(kind):
     arrays = {"coords": coords, "targets": 1 + coords.sum(axis=-1) ** 2, "inputs": smooth(rng, *sites)}
     if kind == "ragged":
         arrays = {name: padded(values) for name, values in arrays.items()}
+        arrays["nodes"] = arrays.pop("coords")
     return arrays
 
 
@@ -47,7 +48,7 @@ SMALL = {
     "grid": ("model.width=8",),
     "mesh": ("model=unet", "model.width=4", "model.num_scales=2", "recipe=paper"),
     "points": ("model.width=8", "model.num_scales=1", "model.projection.resolution=24"),
-    "ragged": ("model=flare", "model.width=8", "model.num_blocks=1", "model.num_latents=4"),
+    "ragged": ("model=flare", "model.width=8", "model.num_blocks=1", "model.num_latents=4", "data.coords=[nodes]"),
     "space": ("model=lsm2", "model.width=8", "model.depth=1"),
     "frames": ("model.width=8", "model.num_scales=1", "data.frames=[2,2]"),
 }

@@ -74,6 +74,8 @@ class InputFile:
         # A mesh's or cloud's coordinates are the first of its inputs, as the readers of training data arrange them.
         self._shapes = {n: shape for n, shape in needed.items() if shape is not None and (n in found or n != "coords")}
         missing = [name for name in self._shapes if name not in found]
+        if unusable := [name for name in missing if name in given.others]:
+            raise InputError(given.others[unusable[0]])
         if missing:
             held = ", ".join(name for name in given if name) or "one array without a name"
             raise InputError(

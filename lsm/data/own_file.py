@@ -65,9 +65,8 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     Raises:
         InputError: the arrays do not fit together, hold no samples, or have a role without being real numbers.
     """
-    if unusable := sorted(arrays.others & roles.named()):
-        what = "field of real numbers in all files" if is_mesh_set(path) else "array of real numbers"
-        raise InputError(f"{path} holds {unusable[0]}, which is no {what}")
+    if unusable := sorted(arrays.others.keys() & roles.named()):
+        raise InputError(arrays.others[unusable[0]])
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
     evened, counts = even_out(path, arrays, coords, of_samples, by_axis=len(coords) > 1)

@@ -83,8 +83,8 @@ def even_out(
     places = [arrays[name] for name in coords if name in arrays]
     if not places:
         return arrays, None
-    if NUM_POINTS in getattr(arrays, "others", ()):
-        raise InputError(f"{path} holds {NUM_POINTS}, which is no array of real numbers")
+    if NUM_POINTS in (others := getattr(arrays, "others", {})):
+        raise InputError(others[NUM_POINTS])
     counts = _stated(path, arrays) if NUM_POINTS in arrays else _counted(path, places, by_axis)
     if counts is None:
         return arrays, None

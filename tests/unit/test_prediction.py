@@ -16,6 +16,7 @@ from tiny import batch, make_solver, moving, scalars, spec
 from lsm.data.array_files import open_arrays
 from lsm.data.input_file import expected_arrays, open_inputs
 from lsm.data.layout import Roles
+from lsm.data.own_file import open_own_file
 from lsm.data.structured_vtk import sites_of, write_structured
 from lsm.data.vtk_files import read_mesh
 from lsm.errors import InputError
@@ -419,6 +420,33 @@ def test_training_data_of_other_names_are_found(tmp_path):
         sizes_and_inputs(tmp_path / "plain.npz", fields)
 
 
+def test_what_has_no_role_in_a_file_does_no_harm(tmp_path):
+    values = np.arange(12.0).reshape(4, 3)
+    objects = np.array([{}] * 99, dtype=object)
+    np.savez(tmp_path / "a.npz", a=values, turned=values.T, valid=values > 3, objects=objects)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"], file["valid"] = values, values > 3
+        file.create_dataset("packed", data=values, compression="lzf")
+    problems = {
+        "a.npz": {
+            "turned": r"is in Fortran order; save np.ascontiguousarray\(",
+            "objects": "objects; save plain numbers",
+        },
+        "a.h5": {"valid": "type bool", "packed": r'by lzf \(HDF5 filter 32000\); save it with compression="gzip"'},
+    }
+    for name, others in problems.items():
+        path = tmp_path / name
+        with open_arrays(path) as arrays:
+            assert np.array_equal(arrays["a"][:], values)
+            assert arrays.others.keys() == others.keys()
+        for array, words in others.items():
+            with pytest.raises(InputError, match=f"{name}.*{array}.*{words}") as told:
+                sizes_and_inputs(path, replace(spec(sites=(3,)), inputs=(Channel(array),)))
+            assert "damaged" not in str(told.value)
+            with pytest.raises(InputError, match=words), open_own_file(path, Roles(inputs=[array], targets=["a"])):
+                pass
+
+
 def test_names_and_units_beside_an_array(tmp_path):
     values = np.zeros((3, 4, 2))
     labels = {"flow_names": ["u", "v"], "flow_units": np.array("m/s")}
@@ -434,6 +462,9 @@ def test_names_and_units_beside_an_array(tmp_path):
         file["flow"] = file["b"] = values
         file["flow"].attrs["names"], file["flow"].attrs["units"] = ["u", "v"], "m/s"
         file["b"].attrs["unit"], file["b"].attrs["names"] = "K", 3
+        file["fixed"], file["latin"] = values, values
+        file["fixed"].attrs["names"] = np.array([b"u", "\u03c4".encode()], dtype="S8")
+        file["fixed"].attrs["units"], file["latin"].attrs["units"] = np.bytes_(b"m/s  "), np.bytes_(b"\xb0C")
     with open_arrays(tmp_path / "a.npz") as text, open_arrays(tmp_path / "a.h5") as attributes:
         for arrays in (text, attributes):
             assert (arrays["flow"].names, arrays["flow"].units) == (("u", "v"), ("m/s",))
@@ -441,4 +472,6 @@ def test_names_and_units_beside_an_array(tmp_path):
             "what is no label says nothing"
         )
         assert (attributes["b"].names, attributes["b"].units) == ((), ("K",))
+        assert (attributes["fixed"].names, attributes["fixed"].units) == (("u", "\u03c4"), ("m/s",))
+        assert attributes["latin"].units == ()
         assert np.array_equal(text["flow"][1:], values[1:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from lsm.provenance import describe_environment
 
 if TYPE_CHECKING:
     from lsm.checkpoint import Checkpoint
+    from lsm.data.layout import Roles
 
 
 def run(cfg: DictConfig) -> Path:
@@ -81,12 +83,23 @@ def _predict(cfg: DictConfig, checkpoint: Checkpoint, source: Path, target: Path
             batch_size=cfg.batch_size,
             band=band_of(cfg, solver),
             training_grid=cfg.training_grid,
+            roles=_roles_of(checkpoint),
             track=lambda starts: progress.track(starts, description="batches"),
         )
     for warning in check.warnings():
         console.print(f"warning: {warning}", soft_wrap=True)
     console.print(f"wrote {target}", soft_wrap=True)
     return target
+
+
+def _roles_of(checkpoint: Checkpoint) -> Roles:
+    """The roles of the arrays in the file on which it was trained, as far as inputs have them; none for other data."""
+    from lsm.data.layout import Roles
+
+    provenance = checkpoint.data.get("provenance")
+    roles = provenance.get("roles") if isinstance(provenance, Mapping) else None
+    said = roles if isinstance(roles, Mapping) else {}
+    return Roles(**{name: said.get(name) for name in ("coords", "parameters", "code", "names")})
 
 
 def _protect(path: Path, overwrite: bool) -> None:

@@ -34,7 +34,7 @@ _FEW = 3
 
 
 class Drawn(NamedTuple):
-    """The arguments of :func:`lsm.plotting.draw_sample` for one sample."""
+    """The arguments of :func:`lsm.plotting.draw_sample` for one sample, and the relative L2 error of the first prediction."""
 
     spec: FieldSpec
     display: Display
@@ -42,16 +42,12 @@ class Drawn(NamedTuple):
     predictions: Tensor | dict[str, Tensor]
     title: str
     band: Band | None
+    error: float
 
     @property
     def note(self) -> str:
         """The errors, as in the title."""
         return self.title.partition(": ")[2]
-
-    @property
-    def error(self) -> float:
-        """Relative L2 error of the only prediction."""
-        return float(self.note.rpartition(" ")[2])
 
 
 @dataclass(frozen=True)
@@ -109,15 +105,17 @@ class Subject:
         """A sample, what each solver predicts for it, and a headline with the errors."""
         device = choose_device(self.cfg.device)
         found: dict[str, Any] = {}
-        errors = []
+        errors: dict[str, float] = {}
         for label, predict in self.predictors.items():
-            sample, prediction, error = predict_sample(predict, self.data, self.cfg.split, index, device)
-            found[label] = prediction
-            errors.append(f"{label} {error:.4f}" if len(self.checkpoints) > 1 else f"{error:.4f}")
+            sample, found[label], errors[label] = predict_sample(predict, self.data, self.cfg.split, index, device)
+        told = ", ".join(
+            f"{label} {error:.4g}" if len(errors) > 1 else f"{error:.4g}" for label, error in errors.items()
+        )
         changed = "".join(f", {name}" for name in self.cfg.transforms)
-        title = f"{self.name}, {self.cfg.split} sample {index}{changed}: relative L2 error {', '.join(errors)}"
+        title = f"{self.name}, {self.cfg.split} sample {index}{changed}: relative L2 error {told}"
+        first = next(iter(errors.values()))
         predictions = found if len(found) > 1 else found.popitem()[1]
-        return Drawn(self.data.spec, self.display, sample, predictions, title, self.band)
+        return Drawn(self.data.spec, self.display, sample, predictions, title, self.band, first)
 
     def measure(self) -> tuple[Evaluation, dict[str, Spectrum]]:
         """Errors of all samples of the split, and of fields on a grid the spectra by the name of the field."""

@@ -68,7 +68,7 @@ def draw_samples(cfg: DictConfig, subject: Subject) -> list[Path]:
             paths += [_write(written) for written in save_fields(path, *drawn[:4], drawn.band)]
             continue
         paths.append(path.with_suffix(f".{cfg.format}"))
-        save_figure(draw_sample(*drawn), paths[-1], cfg.dpi)
+        save_figure(draw_sample(*drawn[:6]), paths[-1], cfg.dpi)
         _write(paths[-1], drawn.note)
         if cfg.animate:
             paths.append(_write(path.with_suffix(f".{cfg.animation}")))
@@ -133,7 +133,7 @@ def write_gallery(cfg: DictConfig, subject: Subject) -> list[Path]:
     with progress_bar() as progress:
         for index in progress.track(subject.positions(everything=True), description="samples"):
             drawn = subject.drawn(index)
-            entries.append(Entry(index, drawn.error, lambda drawn=drawn: draw_sample(*drawn)))
+            entries.append(Entry(index, drawn.error, lambda drawn=drawn: draw_sample(*drawn[:6])))
     path = Path(cfg.run_dir) / f"gallery_{cfg.split}.html"
     write_whole(path, render_gallery(f"{subject.name}, {cfg.split} split", entries, cfg.gallery_dpi))
     return [_write(path, "open it in a browser")]

@@ -13,6 +13,7 @@ from lsm.conformal import Band
 from lsm.data import vtk_files
 from lsm.data.array_files import require_format, write_arrays, write_record
 from lsm.data.input_file import InputFile, open_inputs
+from lsm.data.layout import Roles
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.ensemble import Ensemble
 from lsm.errors import InputError
@@ -88,6 +89,7 @@ def predict_file(
     batch_size: int = 20,
     band: Band | None = None,
     training_grid: bool = False,
+    roles: Roles | None = None,
     track: Callable[[Sequence[int]], Iterable[int]] = iter,
 ) -> RangeCheck:
     """Predict the fields of all samples of a file, a block of samples in memory at a time.
@@ -101,6 +103,7 @@ def predict_file(
         batch_size: samples in a block.
         band: whose limits ``NAME_low`` and ``NAME_high`` are written too.
         training_grid: whether inputs on another grid are interpolated to that of the training, and predictions back.
+        roles: that arrays of other names had in the training data.
         track: wraps the first samples of the blocks, to show progress.
     Raises:
         InputError: a file is of another format, or its arrays do not fit.
@@ -112,7 +115,7 @@ def predict_file(
     check = RangeCheck(solver, training_grid)
     record: dict[str, Any] = {"fields": predicted_arrays(solver.spec, suffixes), "input": source.name, **provenance}
     record |= {} if band is None else {"band": band.describe()}
-    with open_inputs(source, solver.spec) as inputs:
+    with open_inputs(source, solver.spec, roles) as inputs:
         # A block has at most as many bytes as one sample may have.
         batch_size = max(1, min(batch_size, int(MAX_SAMPLE_BYTES) // inputs.sample_bytes))
         starts = range(0, inputs.num_samples, batch_size)

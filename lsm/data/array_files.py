@@ -56,17 +56,19 @@ class ArraysInFile(dict[str, "ArrayInFile"]):
 
     Args:
         arrays: by name.
-        others: names of what is no such array, such as texts and complex numbers.
+        others: by name, a sentence that says why something else in the file is no such array: texts, objects, other types.
     """
 
-    def __init__(self, arrays: Mapping[str, ArrayInFile], others: Iterable[str]) -> None:
+    def __init__(self, arrays: Mapping[str, ArrayInFile], others: Mapping[str, str]) -> None:
         super().__init__(arrays)
-        self.others = frozenset(others)
+        self.others = dict(others)
 
 
 @contextmanager
 def open_arrays(path: Path) -> Iterator[ArraysInFile]:
     """Open the arrays of a file, of any shape; the file may come from anybody.
+
+    What else the file holds does no harm; :attr:`ArraysInFile.others` says what it is.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -76,13 +78,22 @@ def open_arrays(path: Path) -> Iterator[ArraysInFile]:
     require_regular(path)
     with ExitStack() as stack:
         with reading(path, path.suffix):
-            arrays, names = stack.enter_context(_READERS[path.suffix](path))
+            arrays, others = stack.enter_context(_READERS[path.suffix](path))
             if not arrays:
-                raise InputError(f"{path} holds no array of numbers")
+                raise InputError(next(iter(others.values()), f"{path} holds no array of numbers"))
             if unprintable := [name for name in arrays if not name.isprintable()]:
                 raise InputError(f"{path} holds an array {unprintable[0]!r}, whose name cannot be printed")
         found = {name: ArrayInFile(path, name, array) for name, array in arrays.items()}
-        yield ArraysInFile(found, set(names) - set(found))
+        yield ArraysInFile(found, {name: why for name, why in others.items() if name not in found})
+
+
+def _no_numbers(path: Path, names: Iterable[str]) -> dict[str, str]:
+    return {name: f"{path} holds {name}, which is no array of real numbers" for name in names}
+
+
+def _as_text(label: Any) -> Any:
+    """Texts of fixed length, as MATLAB and Fortran write them, are bytes, filled up with blanks."""
+    return label.decode(errors="surrogateescape").strip() if isinstance(label, bytes) else label
 
 
 def _is_label(text: Any) -> bool:
@@ -123,7 +134,7 @@ class ArrayInFile:
             else:
                 dataset = getattr(self.values, "dataset", self.values)
                 found = read_attribute(self.path, dataset, kind) if isinstance(dataset, h5py.Dataset) else None
-            labels = np.asarray(() if found is None else found, dtype=object).ravel().tolist()
+            labels = [_as_text(label) for label in np.asarray(() if found is None else found, dtype=object).ravel()]
         return tuple(labels) if all(_is_label(label) for label in labels) else ()
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
@@ -139,13 +150,13 @@ class ArrayInFile:
             return values
 
 
-#: Arrays of real numbers by name, and the names of all that a file holds.
-_Found = tuple[dict[str, Any], Iterable[str]]
+#: Arrays of real numbers by name, and by name sentences about others; those about arrays that are there have no meaning.
+_Found = tuple[dict[str, Any], dict[str, str]]
 
 
 @contextmanager
 def _open_npy(path: Path) -> Iterator[_Found]:
-    yield {NAMELESS: npy.open_memmap(path, mode="r")}, ()
+    yield {NAMELESS: npy.open_memmap(path, mode="r")}, {}
 
 
 class _Member:
@@ -164,10 +175,19 @@ class _Member:
         self._stream, self._position = self._archive.open(self._name), 0
         read = npy.read_array_header_1_0 if npy.read_magic(self._stream) == (1, 0) else npy.read_array_header_2_0
         self.shape, fortran, self.dtype = read(self._stream)
-        if min(self.shape, default=0) < 0 or self._size(self.shape) > self._size_of_data():
+        shorter = self._size(self.shape) > self._size_of_data() and not self.dtype.hasobject
+        if min(self.shape, default=0) < 0 or shorter:
             raise ValueError(f"{self._name} is shorter than its header says")
-        if (fortran and len(self.shape) > 1) or self.dtype.hasobject:
-            raise ValueError(f"{self._name} is in Fortran order or holds objects; save np.ascontiguousarray(array)")
+        self._fortran = fortran and len(self.shape) > 1
+
+    @property
+    def problem(self) -> str:
+        """Why it is no array of real numbers that can be read, in words; empty if it is one."""
+        if self.dtype.hasobject:
+            return "holds objects; save plain numbers or texts"
+        if self.dtype.kind not in "iufb":
+            return "is no array of real numbers"
+        return "is in Fortran order; save np.ascontiguousarray(array)" if self._fortran else ""
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
         if not self.shape:
@@ -182,12 +202,18 @@ class _Member:
         return np.frombuffer(self._rows(stop - start), self.dtype).reshape(stop - start, *self.shape[1:])
 
     def labels(self, kind: str) -> np.ndarray | None:
-        """Texts in the member ``NAME_names`` or ``NAME_units`` of the archive, where NAME is this member; None without it."""
+        """Texts in the member ``NAME_names`` or ``NAME_units`` of the archive, where NAME is this member; None without it.
+
+        Raises:
+            InputError: they are objects.
+        """
         name = f"{self._name.removesuffix('.npy')}_{kind}.npy"
         if name not in self._archive.namelist():
             return None
         member = _Member(self._archive, name)
-        texts = member.dtype.kind == "U" and member._size(member.shape) <= _MOST_LABELS
+        if member.dtype.hasobject:
+            raise InputError(f"{self._archive.filename} holds {name.removesuffix('.npy')}, which {member.problem}")
+        texts = member.dtype.kind == "U" and not member._fortran and member._size(member.shape) <= _MOST_LABELS
         return member[()] if texts else None
 
     def _size_of_data(self) -> int:
@@ -212,7 +238,8 @@ def _open_npz(path: Path) -> Iterator[_Found]:
         if len(names) > _MOST_MEMBERS or len(set(names)) < len(names):
             raise InputError(f"{path} holds {len(names)} arrays, expected at most {_MOST_MEMBERS} of different names")
         members = {name.removesuffix(".npy"): _Member(archive, name) for name in names}
-        yield {name: member for name, member in members.items() if member.dtype.kind in "iufb"}, members
+        others = {name: f"{path} holds {name}, which {member.problem}" for name, member in members.items()}
+        yield {name: member for name, member in members.items() if not member.problem}, others
 
 
 @dataclass(frozen=True)
@@ -238,11 +265,16 @@ def _open_hdf5(path: Path) -> Iterator[_Found]:
     with open_hdf5(path) as file:
         group = file if file.get("fields", getlink=True) is None else open_group(path, file, "fields")
         names = member_names(path, group)
-        numeric = [name for name in names if _holds_numbers(group, name)]
-        arrays = {name: open_dataset(path, group, name, MAX_SAMPLE_BYTES) for name in numeric}
-        for dataset in arrays.values():
-            require_true_sizes(path, dataset, MAX_SAMPLE_BYTES)
-        yield arrays, names
+        arrays, others = {}, _no_numbers(path, names)
+        for name in names:
+            try:
+                if _holds_numbers(group, name):
+                    dataset = open_dataset(path, group, name, MAX_SAMPLE_BYTES)
+                    require_true_sizes(path, dataset, MAX_SAMPLE_BYTES)
+                    arrays[name] = dataset
+            except InputError as error:
+                others[name] = str(error)
+        yield arrays, others
 
 
 def _holds_numbers(group: h5py.Group, name: str) -> bool:
@@ -255,19 +287,20 @@ def _holds_numbers(group: h5py.Group, name: str) -> bool:
 @contextmanager
 def _open_mat(path: Path) -> Iterator[_Found]:
     if h5py.is_hdf5(path):
-        with _open_hdf5(path) as (arrays, names):
+        with _open_hdf5(path) as (arrays, others):
+            others |= _no_numbers(path, arrays)
             numbers = {name: item for name, item in arrays.items() if item.attrs.get("MATLAB_class") != b"char"}
-            yield {name: _Reversed(item) for name, item in numbers.items()}, names
+            yield {name: _Reversed(item) for name, item in numbers.items()}, others
     else:
         variables = Mat5File(path)
-        yield {name: variables.array(name) for name in variables.numeric_names()}, variables.names
+        yield {name: variables.array(name) for name in variables.numeric_names()}, _no_numbers(path, variables.names)
 
 
 @contextmanager
 def _open_vtk(path: Path) -> Iterator[_Found]:
     mesh = vtk_files.read_mesh(path)
     positions = dict(zip("xyz", mesh.points.T, strict=False))
-    yield {name: values[None] for name, values in {**positions, **mesh.point_data}.items()}, ()
+    yield {name: values[None] for name, values in {**positions, **mesh.point_data}.items()}, {}
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {

@@ -22,6 +22,9 @@ from lsm.plain import MAX_TEXT
 #: The filters that may compress an array, in the order in which HDF5 libraries apply them; none needs a plugin.
 _FILTERS = (h5z.FILTER_SHUFFLE, h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32)
 
+#: Names of other filters that users meet.
+_NAMED = {h5z.FILTER_LZF: "lzf", h5z.FILTER_SZIP: "szip"}
+
 #: The deflate algorithm makes at most so many bytes of one.
 _MOST_INFLATION = 1032
 
@@ -169,6 +172,10 @@ def _filters(dataset: h5py.Dataset) -> list[int]:
 
 def _find_problem_of_filters(dataset: h5py.Dataset) -> str | None:
     used = _filters(dataset)
+    if strange := [code for code in used if code not in _FILTERS]:
+        known = _NAMED.get(strange[0])
+        by = f"{known} (HDF5 filter {strange[0]})" if known else f"HDF5 filter {strange[0]}"
+        return f'is compressed by {by}; save it with compression="gzip", or without'
     if used != [code for code in _FILTERS if code in used]:
         return f"has the HDF5 filters {used}, expected shuffle, gzip and checksums"
     return None

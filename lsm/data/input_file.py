@@ -4,9 +4,10 @@ The file holds one array per input field, by its name: ``(samples, *sites)``, in
 ``code`` ``(samples, k)``, and a scalar parameter by its name ``(samples,)``. Or it holds the arrays that
 :meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
 ``inputs`` alone. Or it is laid out as a file of training data, see :mod:`lsm.data.layout`: ``inputs`` without the coordinates,
-which are ``coords``, and without an axis of channels if there is one. A field that is the same along the last axes may lack them.
-VTK files number their points with the first axis fastest. Clouds with different numbers of points are laid out as
-:mod:`lsm.data.ragged` says.
+which are ``coords``, and without an axis of channels if there is one. Channels may have the names that the training or the file
+gives them, and arrays the names of those that were coordinates or codes in the training. A field that is the same along the last
+axes may lack them. One sample needs no axis of samples: fields of just the shape ``sites`` are one sample. VTK files number their
+points with the first axis fastest. Clouds with different numbers of points are laid out as :mod:`lsm.data.ragged` says.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from typing import Any
 import numpy as np
 
 from lsm.data import structured_vtk, vtk_files
-from lsm.data.array_files import NAMELESS, ArrayInFile, open_arrays
+from lsm.data.array_files import NAMELESS, ArrayInFile, ArraysInFile, open_arrays
+from lsm.data.layout import SINGULAR, Roles, plain_name
 from lsm.data.ragged import even_out
+from lsm.data.readers.base import AXES
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
 from lsm.fields import FieldSpec, shapes
@@ -36,30 +39,34 @@ def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
 
 
 @contextmanager
-def open_inputs(path: Path, spec: FieldSpec) -> Iterator[InputFile]:
+def open_inputs(path: Path, spec: FieldSpec, roles: Roles | None = None) -> Iterator[InputFile]:
     """Open a file of inputs, arrays ``(samples, ...)``; see :class:`InputFile`."""
     with open_arrays(path) as arrays:
-        yield InputFile(arrays, spec, path)
+        yield InputFile(arrays, spec, path, roles)
 
 
 class InputFile:
     """Samples of an open file, as arguments of :meth:`lsm.solver.NeuralSolver.predict`.
 
     Args:
-        arrays: by name, see :func:`lsm.data.array_files.open_arrays`.
+        given: arrays by name, see :func:`lsm.data.array_files.open_arrays`.
         spec: the fields of the solver.
         path: the file, for messages; in a VTK file the sites of a lattice are one axis, the first axis of the lattice fastest.
+        roles: that arrays of other names had in the training data.
     Raises:
         InputError: an array is missing, or has another shape than the solver takes.
     """
 
-    def __init__(self, arrays: Mapping[str, ArrayInFile], spec: FieldSpec, path: Path) -> None:
-        self.spec, self.path = spec, path
+    def __init__(self, given: ArraysInFile, spec: FieldSpec, path: Path, roles: Roles | None = None) -> None:
+        self.spec, self.path, roles = spec, path, roles or Roles()
         self._counts = None
+        arrays: Mapping[str, Any] = _with_roles(given, spec, roles)
         if spec.geometry == "points":
-            places = ["coords"] if "coords" in arrays else [channel.name for channel in spec.inputs[: spec.space]]
-            arrays, self._counts = even_out(path, arrays, places)
-        arrays = _by_name(_with_channels(arrays, spec), spec)
+            by_axis = "coords" not in arrays
+            places = [channel.name for channel in spec.inputs[: spec.space]] if by_axis else ["coords"]
+            of_samples = ("parameters", "code", *(roles.parameters or ()))
+            arrays, self._counts = even_out(path, arrays, places, of_samples, by_axis=by_axis)
+        arrays = _by_name(_with_channels(arrays, spec, roles), spec, roles)
         packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None
         needed = shapes(spec) if self._packed else expected_arrays(spec)
@@ -67,8 +74,10 @@ class InputFile:
         # A mesh's or cloud's coordinates are the first of its inputs, as the readers of training data arrange them.
         self._shapes = {n: shape for n, shape in needed.items() if shape is not None and (n in found or n != "coords")}
         missing = [name for name in self._shapes if name not in found]
+        if unusable := [name for name in missing if name in given.others]:
+            raise InputError(given.others[unusable[0]])
         if missing:
-            held = ", ".join(name for name in arrays if name) or "one array without a name"
+            held = ", ".join(name for name in given if name) or "one array without a name"
             raise InputError(
                 f"{path} lacks {', '.join(missing)} (it holds {held}); template=FILE writes what is expected"
             )
@@ -78,8 +87,11 @@ class InputFile:
         if path.suffix in vtk_files.SUFFIXES and spec.geometry != "points":
             self._require_lattice()
             self._arrays = {name: self._on_lattice(name, values) for name, values in self._arrays.items()}
-        self.has_samples = all(self._fits(name, array.shape[1:]) for name, array in self._arrays.items())
-        if not self.has_samples and not all(self._fits(name, array.shape) for name, array in self._arrays.items()):
+        single = all(self._fits(name, array.shape) for name, array in self._arrays.items())
+        whole = single and any(array.shape == self._shapes[name] for name, array in self._arrays.items())
+        # On as many sites along each axis one sample looks like several that lack the last axes.
+        self.has_samples = not whole and all(self._fits(name, array.shape[1:]) for name, array in self._arrays.items())
+        if not self.has_samples and not single:
             self._refuse_shapes()
         counts = {array.shape[0] for array in self._arrays.values()}
         self.num_samples = counts.pop() if self.has_samples else 1
@@ -169,7 +181,7 @@ class InputFile:
 class _LastBlock:
     """An array in a file whose last block is kept, since several channels are cut out of each."""
 
-    def __init__(self, array: ArrayInFile) -> None:
+    def __init__(self, array: Any) -> None:
         self._array, self._key, self._values = array, "", np.empty(0)
         self.shape = array.shape
 
@@ -183,61 +195,102 @@ class _Channel:
     """One channel of an array in a file, which looks like an array in a file.
 
     Args:
-        array: ``(samples, ..., channels)``, or ``(..., channels)`` if samples share it.
+        array: ``(..., channels)``.
         index: of the channel.
-        shared: number of samples that share the array; None if it has an axis of samples.
     """
 
-    def __init__(self, array: _LastBlock, index: int, shared: int | None = None) -> None:
-        self._array, self._index, self._shared = array, index, shared
-        self.shape = (*(() if shared is None else (shared,)), *array.shape[:-1])
+    def __init__(self, array: _LastBlock, index: int) -> None:
+        self._array, self._index = array, index
+        self.shape = array.shape[:-1]
 
     def __getitem__(self, block: Any) -> np.ndarray:
-        if self._shared is None:
-            return self._array[block][..., self._index]
-        values = self._array[:][..., self._index]
-        return np.broadcast_to(values, (len(range(self._shared)[block]), *values.shape))
+        return self._array[block][..., self._index]
 
 
-def _with_channels(arrays: Mapping[str, Any], spec: FieldSpec) -> Mapping[str, Any]:
-    """The arrays, and as ``velocity_2``, as training data are called, the second channel of an array ``velocity``."""
+class _Shared:
+    """An array that all samples share, which looks like an array ``(samples, ...)`` in a file.
+
+    Args:
+        array: ``(...)``.
+        num_samples: how many samples share it.
+    """
+
+    def __init__(self, array: Any, num_samples: int) -> None:
+        self._array, self.shape = array, (num_samples, *array.shape)
+
+    def __getitem__(self, block: Any) -> np.ndarray:
+        values = self._array[:]
+        return np.broadcast_to(values, (len(range(self.shape[0])[block]), *values.shape))
+
+
+def _with_roles(arrays: ArraysInFile, spec: FieldSpec, roles: Roles) -> ArraysInFile:
+    """The arrays, and by the names that are looked for those that were coordinates or a code in the training."""
+    coords = roles.coords or ()
+    given = dict(zip(AXES if len(coords) > 1 else ("coords",), coords, strict=False))
+    given |= {"code": roles.code} if roles.code else {}
+    found = {name: arrays[array] for name, array in given.items() if array in arrays}
+    if "coords" in found and found["coords"].shape[-1:] != (spec.space_dim,):
+        found.pop("coords")  # an array of one coordinate, by the name of the field
+    return ArraysInFile({**arrays, **found}, arrays.others)
+
+
+def _with_channels(arrays: Mapping[str, Any], spec: FieldSpec, roles: Roles) -> Mapping[str, Any]:
+    """The arrays, and channels by the names that training data give them.
+
+    These are names of the user or of the file; else ``velocity_2`` is the second channel of an array ``velocity``.
+    """
+    wanted = [channel.name for channel in (*spec.inputs, *spec.parameters) if channel.name not in arrays]
     kept = {name: _LastBlock(array) for name, array in arrays.items() if array.shape}
-    found = dict(arrays)
-    for channel in (*spec.inputs, *spec.parameters):
-        stem, _, number = channel.name.rpartition("_")
-        if channel.name not in arrays and stem in kept and number.isdecimal():
-            index = int(number) - 1
-            found |= {channel.name: _Channel(kept[stem], index)} if 0 <= index < kept[stem].shape[-1] else {}
-    return found
+    called = {plain_name(SINGULAR.get(name, name)): name for name in kept}
+    found: dict[str, Any] = {}
+    for name in wanted:
+        stem, _, number = name.rpartition("_")
+        if name in called:
+            found[name] = arrays[called[name]]
+        elif stem in called and number.isdecimal() and 0 < int(number) <= kept[called[stem]].shape[-1]:
+            found[name] = _Channel(kept[called[stem]], int(number) - 1)
+    for name, array in kept.items() if wanted else ():
+        labels = [plain_name(label) for label in (roles.names or {}).get(name) or arrays[name].names]
+        channels = _channels_of(array, labels, len(array.shape) - 1)
+        found |= {label: channel for label, channel in channels.items() if label in wanted}
+    return {**arrays, **found}
 
 
-def _by_name(arrays: Mapping[str, ArrayInFile], spec: FieldSpec) -> Mapping[str, Any]:
+def _by_name(arrays: Mapping[str, Any], spec: FieldSpec, roles: Roles) -> Mapping[str, Any]:
     """The arrays of a file that is laid out as one of training data, by the names of fields; any others as they are."""
-    inputs, rank = arrays.get("inputs"), len(spec.sites)
+    inputs = None if "inputs" in (roles.parameters or ()) else arrays.get("inputs")
+    rank = len(spec.sites)
     whole = inputs is not None and len(inputs.shape) in (rank + 1, rank + 2) and inputs.shape[-1] == spec.input_channels
     if whole or spec.frames:
         return arrays
-    num_positions = 0 if spec.geometry == "grid" else spec.space_dim
-    names = [channel.name for channel in spec.inputs]
+    names, num_positions = [channel.name for channel in spec.inputs], 0 if spec.geometry == "grid" else spec.space_dim
+    places, fields, scalars = names[:num_positions], names[num_positions:], [one.name for one in spec.parameters]
     found: dict[str, Any] = {name: array for name, array in arrays.items() if name != "inputs"}
-    if inputs is not None:
-        found |= _channels_of(inputs, names[num_positions:], rank)
-    if num_positions and (coords := arrays.get("coords")) is not None:
-        shared = inputs.shape[0] if inputs is not None and len(coords.shape) == rank + 1 else None
-        found |= _channels_of(coords, names[:num_positions], rank, shared)
-    if (scalars := arrays.get("parameters")) is not None:
-        found |= _channels_of(scalars, [channel.name for channel in spec.parameters], 0)
+    coords, parameters = arrays.get("coords"), arrays.get("parameters")
+    for array, channels, axes in ((coords, places, rank), (inputs, fields, rank), (parameters, scalars, 0)):
+        found |= {} if array is None else _channels_of(array, channels, axes)
+    axes_of_one = {**dict.fromkeys(fields, rank), **({"code": 1} if spec.code else {}), **dict.fromkeys(scalars, 0)}
+    if (count := _count_samples(found, axes_of_one)) is not None:
+        shared = [name for name in places if name in found and len(found[name].shape) == rank]
+        found |= {name: _Shared(found[name], count) for name in shared}
     return found if all(name in found for name in expected_arrays(spec)) else arrays
 
 
-def _channels_of(array: ArrayInFile, names: Sequence[str], rank: int, shared: int | None = None) -> dict[str, Any]:
+def _count_samples(arrays: Mapping[str, Any], axes_of_one: Mapping[str, int]) -> int | None:
+    """Samples as the first of some arrays says, given with the axes of one sample; None if it has no axis of samples."""
+    for name, axes in axes_of_one.items():
+        if name in arrays:
+            shape = arrays[name].shape
+            return prod(shape[: len(shape) - axes]) if len(shape) > axes else None
+    return None
+
+
+def _channels_of(array: Any, names: Sequence[str], rank: int) -> dict[str, Any]:
     """The channels of an array by name, if it has as many; one channel needs no axis."""
-    if len(names) == 1 and len(array.shape) == rank + 1:
-        return {names[0]: array}
-    if array.shape[-1:] != (len(names),):
-        return {}
-    kept = _LastBlock(array)
-    return {name: _Channel(kept, index, shared) for index, name in enumerate(names)}
+    if array.shape[-1:] == (len(names),):
+        kept = _LastBlock(array)
+        return {name: _Channel(kept, index) for index, name in enumerate(names)}
+    return {names[0]: array} if len(names) == 1 and len(array.shape) == rank + 1 else {}
 
 
 def _as_vector(path: Path, name: str, numbers: ArrayInFile) -> np.ndarray:

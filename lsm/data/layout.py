@@ -31,6 +31,9 @@ _MOST_CHANNELS = 4
 #: Frames from which a time series is predicted, unless they are given.
 _FIRST_FRAMES = 10
 
+#: How a single channel of an array is called, which has no name of its own.
+SINGULAR = {"inputs": "input", "targets": "target", "parameters": "parameter"}
+
 #: Arguments that the remedies of this module change.
 _ARRAYS = ("arrays",)
 
@@ -226,7 +229,9 @@ class _Search:
 
     def _arrays_of(self, role: str) -> list[str]:
         given = getattr(self.roles, role)
-        return self._named(role, given if given is not None else [role] if role in self.shapes else [])
+        # What is called as one role may be scalars of a sample.
+        is_free = role in self.shapes and role not in {*(self.roles.parameters or ()), self.roles.code}
+        return self._named(role, given if given is not None else [role] if is_free else [])
 
     def _named(self, role: str, names: Sequence[str]) -> list[str]:
         missing = [name for name in names if name not in self.shapes]
@@ -236,6 +241,12 @@ class _Search:
 
     def find(self) -> Layout:
         kind = self.roles.kind or self._kind()
+        if self.roles.frames is not None and kind != "frames":
+            raise InputError(
+                f"frames {list(self.roles.frames)} are those of a time series, but the arrays are taken as kind {kind}; "
+                "leave the frames out, or give targets alone",
+                options=("frames",),
+            )
         if kind == "frames":
             sites, columns, reader = self._frames()
         elif kind == "grid":
@@ -252,7 +263,21 @@ class _Search:
             reader["code"] = "code"
         elif self.code is not None:
             raise InputError(f"{self.code} is a code, which only clouds take; make its numbers parameters")
+        self._require_known(columns)
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader)
+
+    def _require_known(self, columns: Sequence[Column]) -> None:
+        """Names and units that are given belong to arrays and fields that are there."""
+        arrays = [*self.inputs, *self.targets, *self.parameters]
+        fields = [column.name for column in columns if column.parts[0].array in arrays]
+        known = {"names": arrays, "units": [*fields, *arrays, *self.coords[:1], *filter(None, [self.code])]}
+        for option, names in known.items():
+            unknown = [name for name in getattr(self.roles, option) or () if name not in names]
+            if unknown:
+                raise InputError(
+                    f"{option} are given for {unknown[0]}, expected is one of {', '.join(dict.fromkeys(names))}",
+                    options=(option,),
+                )
 
     def _kind(self) -> Kind:
         if not self.coords:
@@ -280,9 +305,17 @@ class _Search:
                 return sites
         raise InputError(
             f"inputs and targets share no grid of 1 to {len(AXES)} axes: {self._listed(*self.inputs, *self.targets)}; "
-            "expected are (samples, *sites) or (samples, *sites, channels)",
+            f"expected are (samples, *sites) or (samples, *sites, channels){self._remedy_of_scalars()}",
             options=_ARRAYS,
         )
+
+    def _remedy_of_scalars(self) -> str:
+        """What to do if an input of a grid has no sites; empty if all have some."""
+        scalars = [name for name in self.inputs if len(self._of_sample(name)) < 2]
+        if not scalars:
+            return ""
+        more = " and give coordinates of the sites" if scalars == self.inputs else ""
+        return f"; if {', '.join(scalars)} holds scalars of each sample, make it parameters{more}"
 
     def _fits(self, name: str, sites: Shape) -> bool:
         shape = self._of_sample(name)
@@ -353,28 +386,41 @@ class _Search:
                 options=_ARRAYS,
             )
         first, last = self.roles.frames or _split_frames(whole[-1])
+        if first + last > whole[-1]:
+            raise InputError(
+                f"frames [{first}, {last}] need {first + last} frames, {self._listed(self.targets[0])} has {whole[-1]}",
+                options=("frames",),
+            )
         columns = [self._column(name, None, whole) for name in self.targets]
         reader = {"name": "frames", "targets": _names(columns), "num_inputs": first, "num_targets": last}
         return whole[:-1], columns, reader
 
     def _fields(self, names: Sequence[str], lattice: Shape, sites: Shape | None = None) -> list[Column]:
         """A column per channel of some arrays."""
-        return [column for name in names for column in self._channels(name, lattice, sites or lattice)]
+        return [column for name in names for column in self._channels(name, lattice, sites)]
 
-    def _channels(self, name: str, lattice: Shape, sites: Shape) -> Iterator[Column]:
+    def _channels(self, name: str, lattice: Shape, sites: Shape | None) -> Iterator[Column]:
+        """The columns of an array, stored at ``sites``; None for a grid, on which an input may lack the last axes."""
         shape = self._of_sample(name)
-        if shape == lattice or len(shape) < len(lattice):
-            yield self._column(name, None, sites if shape == lattice else shape)
+        if shape == lattice:
+            yield self._column(name, None, sites or lattice)
         elif shape[:-1] == lattice:
             for channel in range(shape[-1]):
-                yield self._column(name, channel, sites)
+                yield self._column(name, channel, sites or lattice)
+        elif sites is None:
+            yield self._column(name, None, shape)
+        elif len(shape) < 2:
+            raise InputError(
+                f"{self._listed(name)} has no sites; if it holds scalars of each sample, make it parameters",
+                options=("parameters",),
+            )
         else:
             raise InputError(
                 f"{self._listed(name)} is not known at the {lattice} sites of the targets", options=_ARRAYS
             )
 
     def _column(self, name: str, channel: int | None, shape: Shape) -> Column:
-        called = _plain(self._name(name, channel))
+        called = plain_name(self._name(name, channel))
         return Column(called, shape, (Part(name, channel),), self._unit(called, name, channel))
 
     def _name(self, name: str, channel: int | None) -> str:
@@ -384,7 +430,7 @@ class _Search:
             if len(given) != count:
                 raise InputError(f"{len(given)} names are given for the {count} channels of {name}", options=("names",))
             return given[channel or 0]
-        single = {"inputs": "input", "targets": "target", "parameters": "parameter"}.get(name, name)
+        single = SINGULAR.get(name, name)
         return single if count == 1 else f"{single}_{(channel or 0) + 1}"
 
     def _scalars(self, name: str) -> Iterator[Column]:
@@ -434,7 +480,7 @@ def _names(columns: Sequence[Column]) -> list[str]:
     return [column.name for column in columns]
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A name that every format can store and every option can hold."""
     return re.sub(r"[^\w ().+-]", "_", name).strip("_. ") or "field"
 

@@ -55,7 +55,7 @@ class _MeshSet:
     Attributes:
         counts: ``(samples,)``, points of each sample.
         shapes: of one point, of each field that all files hold, by name.
-        others: names of what is no field of all files.
+        others: names of what is no field of real numbers in all files.
     Raises:
         InputError: a file is damaged, or a field has another shape in it.
     """
@@ -136,4 +136,5 @@ def open_mesh_set(path: Path) -> Iterator[ArraysInFile]:
     arrays: dict[str, Any] = {name: _MeshArray(meshes, name) for name in ("coords", *meshes.shapes)}
     if len(set(meshes.counts)) > 1:
         arrays[NUM_POINTS] = ArrayInFile(path, NUM_POINTS, meshes.counts)
-    yield ArraysInFile(arrays, meshes.others)
+    others = {name: f"{path} holds {name}, which is no field of real numbers in all files" for name in meshes.others}
+    yield ArraysInFile(arrays, others)

@@ -65,12 +65,11 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     Raises:
         InputError: the arrays do not fit together, hold no samples, or have a role without being real numbers.
     """
-    if unusable := sorted(arrays.others & roles.named()):
-        what = "field of real numbers in all files" if is_mesh_set(path) else "array of real numbers"
-        raise InputError(f"{path} holds {unusable[0]}, which is no {what}")
+    if unusable := sorted(arrays.others.keys() & roles.named()):
+        raise InputError(arrays.others[unusable[0]])
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
-    evened, counts = even_out(path, arrays, coords, of_samples)
+    evened, counts = even_out(path, arrays, coords, of_samples, by_axis=len(coords) > 1)
     shapes, names, units = (
         {name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "names", "units")
     )
@@ -79,7 +78,8 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     except InputError as error:
         raise InputError(f"{path}: {error}", error.options) from error
     if layout.num_samples < 1:
-        raise InputError(f"{path} holds no samples: its targets have shape {shapes[layout.columns[-1].parts[0].array]}")
+        first = next(column for column in layout.columns if column.name == layout.reader["targets"][0])
+        raise InputError(f"{path} holds no samples: its targets have shape {shapes[first.parts[0].array]}")
     if not prod(layout.sites):
         raise InputError(f"{path} holds no values: its sites are {layout.sites}")
     if counts is not None and layout.kind == "points":
@@ -132,7 +132,7 @@ def write_store(
     name = file.path.stem
     with StoreWriter(store, name, fields, len(order), provenance, bookkeeping={"sample": "int64"}) as writer:
         for start, columns in track(file.blocks()):
-            _require_finite(file.path, start, columns)
+            _require_finite(file, start, columns)
             for position in range(len(next(iter(columns.values())))):
                 sample = {column: values[position] for column, values in columns.items()}
                 writer.write(order[start + position], sample, {"sample": start + position})
@@ -143,13 +143,16 @@ def _origin(column: Column) -> str:
     return "from " + ", ".join(names)
 
 
-def _require_finite(path: Path, start: int, columns: Mapping[str, np.ndarray]) -> None:
+def _require_finite(file: OwnFile, start: int, columns: Mapping[str, np.ndarray]) -> None:
     for name, values in columns.items():
         bad = first_not_finite(values)
         if bad is not None:
+            of_cloud = (
+                "; where a cloud has no point, its coordinates have to be NaN" if file.layout.kind == "points" else ""
+            )
             raise InputError(
-                f"{path} holds {name} of sample {start + bad} with a value that is NaN or infinite; where a cloud has no point, "
-                "its coordinates have to be NaN"
+                f"{file.path} holds {name} of sample {start + bad} with a value that is NaN or infinite; fill it, or leave that "
+                f"sample out{of_cloud}"
             )
 
 

@@ -59,15 +59,21 @@ class PaddedArray:
 
 
 def even_out(
-    path: Path, arrays: Mapping[str, Any], coords: Sequence[str], of_samples: Sequence[str] = ("parameters", "code")
+    path: Path,
+    arrays: Mapping[str, Any],
+    coords: Sequence[str],
+    of_samples: Sequence[str] = ("parameters", "code"),
+    *,
+    by_axis: bool = False,
 ) -> tuple[Mapping[str, Any], np.ndarray | None]:
     """The arrays of a file, those of ragged clouds padded.
 
     Args:
         path: the file, for messages.
         arrays: by name.
-        coords: names of the array of coordinates, or of one array per coordinate.
+        coords: name of the array of coordinates, ``(..., d)``, or names of one array per coordinate.
         of_samples: names of arrays of samples, not of their points, whatever their shapes.
+        by_axis: whether ``coords`` names one array per coordinate.
     Returns:
         The arrays, with one called :data:`NUM_POINTS`, and the numbers of points ``(samples,)``; the given arrays and None if
         there are no clouds, or if these need no padding.
@@ -77,12 +83,12 @@ def even_out(
     places = [arrays[name] for name in coords if name in arrays]
     if not places:
         return arrays, None
-    if NUM_POINTS in getattr(arrays, "others", ()):
-        raise InputError(f"{path} holds {NUM_POINTS}, which is no array of real numbers")
-    counts = _stated(path, arrays) if NUM_POINTS in arrays else _counted(path, places)
+    if NUM_POINTS in (others := getattr(arrays, "others", {})):
+        raise InputError(others[NUM_POINTS])
+    counts = _stated(path, arrays) if NUM_POINTS in arrays else _counted(path, places, by_axis)
     if counts is None:
         return arrays, None
-    of_points = _axes_of_points(path, counts, places)
+    of_points = _axes_of_points(path, counts, places[0].shape, by_axis)
     width = of_points[1] if len(of_points) > 1 else int(counts.max())
     padded = {
         name: PaddedArray(array, counts, width, len(of_points) == 1)
@@ -92,19 +98,20 @@ def even_out(
     return {**arrays, **padded, NUM_POINTS: ArrayInFile(path, NUM_POINTS, counts)}, counts
 
 
-def _axes_of_points(path: Path, counts: np.ndarray, places: Sequence[Any]) -> tuple[int, ...]:
-    """First axes of what is known at the points: ``(rows,)``, or ``(samples, n)`` if padded."""
-    rows, most, first = int(counts.sum()), int(counts.max()), places[0].shape
+def _axes_of_points(path: Path, counts: np.ndarray, first: tuple[int, ...], by_axis: bool) -> tuple[int, ...]:
+    """First axes of what is known at the points, ``(rows,)``, or ``(samples, n)`` if padded, from a shape of coordinates."""
+    rows, most = int(counts.sum()), int(counts.max())
     in_rows = first[:1] == (rows,) and rows != len(counts)
-    axes = first if len(places) > 1 else first[:-1]
+    axes = first if by_axis else first[:-1]
     if len(axes) != (1 if in_rows else 2) or not (in_rows or (axes[0] == len(counts) and axes[1] >= most)):
+        last = "" if by_axis else ", d"
         raise InputError(
             f"{path}: {NUM_POINTS} says {rows} points in {len(counts)} samples, at most {most} in one; coordinates of "
-            f"shape {first} are neither (rows, d) of all of them nor padded, (samples, points, d)"
+            f"shape {first} are neither (rows{last}) of all of them nor padded, (samples, points{last})"
         )
     if len(counts) * most > _MOST_PADDING * rows:
         raise InputError(f"{path} holds a sample of {most} points, {rows / len(counts):.3g} on average; leave it out")
-    return tuple(axes)
+    return axes
 
 
 def _stated(path: Path, arrays: Mapping[str, Any]) -> np.ndarray:
@@ -118,9 +125,9 @@ def _stated(path: Path, arrays: Mapping[str, Any]) -> np.ndarray:
     return counts.astype(np.int64)
 
 
-def _counted(path: Path, places: Sequence[Any]) -> np.ndarray | None:
+def _counted(path: Path, places: Sequence[Any], by_axis: bool) -> np.ndarray | None:
     """Points of each sample with coordinates that are not NaN; None if all have as many, or the arrays are not of clouds."""
-    of_clouds = all(len(array.shape) == (3 if len(places) == 1 else 2) for array in places)
+    of_clouds = all(len(array.shape) == (2 if by_axis else 3) for array in places)
     if not of_clouds or len({array.shape[:2] for array in places}) > 1 or not prod(places[0].shape):
         return None
     found = []

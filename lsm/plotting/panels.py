@@ -74,4 +74,4 @@ def scales_of(panels: Sequence[Panel], more: Sequence[np.ndarray] = (), seen: An
     truths = [panel.values[seen] for panel in fields if panel.name != PREDICTION]
     predictions = [panel.values[seen] for panel in fields if panel.name == PREDICTION]
     errors = [panel.values[seen] for panel in panels if panel.is_error]
-    return Scales(colour_scale([*truths, *more], predictions), error_scale(errors))
+    return Scales(colour_scale([*truths, *more], predictions), error_scale(errors) if errors else {})

@@ -127,18 +127,21 @@ def chosen_samples(model: Model, metric: str) -> dict[str, int]:
 
 
 def learning_curves(content: Content) -> list[Picture]:
-    """One picture: training and validation of a single run, the validation of several."""
+    """One picture: all splits of a single run; of several the validation, or the training of those without one."""
     runs = {label: run for label, run in content.runs.items() if run.curves}
     if not runs:
         return []
     first = next(iter(runs.values()))
-    series = (
-        first.curves
-        if len(content.runs) == 1
-        else {label: list(run.curves.values())[-1] for label, run in runs.items()}
-    )
-    split = "training and validation" if len(content.runs) == 1 else "validation"
-    caption = f"Learning curve: {spell(first.monitored)} error, {split}"
+    if len(content.runs) == 1:
+        series, splits = first.curves, list(first.curves)
+    else:
+        drawn = {label: "validation" if "validation" in run.curves else "training" for label, run in runs.items()}
+        splits = list(dict.fromkeys(drawn.values()))
+        series = {
+            label if len(splits) == 1 else f"{label} ({split})": runs[label].curves[split]
+            for label, split in drawn.items()
+        }
+    caption = f"Learning curve: {spell(first.monitored)} error, {' and '.join(splits)}"
     return [Picture(lambda: draw_learning_curve(series, first.monitored, ""), caption)]
 
 

@@ -71,6 +71,15 @@ CASES = {
         {"kind": "points"},
         ("points", (63,), None),
     ),
+    "inputs that are scalars": (
+        {"coords": (N, 9, 7, 2), "targets": (N, 9, 7), "inputs": (N, 2)},
+        {"parameters": ["inputs"], "units": {"input_2": "K", "coords": "mm"}},
+        (
+            "mesh",
+            (9, 7),
+            "a structured mesh of 9 x 7 sites: x (mm), y (mm) -> target; with the scalar input_1, the scalar input_2 (K)",
+        ),
+    ),
     "a time series": (
         {"targets": (N, 16, 12, 30)},
         {},
@@ -124,6 +133,46 @@ REFUSED = {
         "code is a code, which only clouds take",
     ),
     "a field as a scalar": ({"inputs": (N, 9), "targets": (N, 9), "parameters": (N, 3, 3)}, {}, "expected are scalars"),
+    "names of no array": (
+        {"inputs": (N, 9, 2), "targets": (N, 9)},
+        {"names": {"input": ["u", "v"]}},
+        "names are given for input, expected is one of inputs, targets",
+    ),
+    "a unit of no field": (
+        {"inputs": (N, 9, 2), "targets": (N, 9)},
+        {"units": {"targett": "K"}},
+        "units are given for targett, expected is one of input_1, input_2, target, inputs, targets",
+    ),
+    "frames of a mesh": (
+        {"coords": (N, 9, 8, 2), "targets": (N, 9, 8)},
+        {"frames": (5, 15)},
+        r"frames \[5, 15\] are those of a time series, but the arrays are taken as kind mesh",
+    ),
+    "frames of a grid": (
+        {"inputs": (N, 9, 8), "targets": (N, 9, 8)},
+        {"frames": (4, 4), "kind": "grid"},
+        "taken as kind grid",
+    ),
+    "more frames than there are": (
+        {"targets": (N, 9, 12)},
+        {"frames": (5, 20)},
+        r"frames \[5, 20\] need 25 frames, targets \(20, 9, 12\) has 12",
+    ),
+    "scalars on a mesh": (
+        {"coords": (N, 9, 8, 2), "inputs": (N,), "targets": (N, 9, 8)},
+        {},
+        r"inputs \(20,\) has no sites; if it holds scalars of each sample, make it parameters",
+    ),
+    "scalars on a cloud": (
+        {"coords": (9, 2), "inputs": (N, 3), "targets": (N, 9)},
+        {},
+        r"inputs \(20, 3\) has no sites",
+    ),
+    "scalars on a grid": (
+        {"inputs": (N, 3), "targets": (N, 9, 8)},
+        {},
+        "if inputs holds scalars of each sample, make it parameters and give coordinates of the sites",
+    ),
     "one frame": ({"targets": (N, 9, 1)}, {}, "1 frame is no time series"),
 }
 

@@ -2,12 +2,15 @@
 
 import re
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from pictures import bars, drawn, panel_grid
 from tiny import batch, make_solver, moving, spec
 
+from experiments import subjects
 from lsm.conformal import Band
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
@@ -193,6 +196,18 @@ def test_an_mp4_without_its_package_is_refused(tmp_path, monkeypatch):
     fields = moving(2, 3)
     with pytest.raises(InputError, match=r"imageio_ffmpeg; install it with .*latent-spectral-models\[mp4\]"):
         save_animation(fields, Display(), *scene(fields)[:2], "t", tmp_path / "a.mp4")
+
+
+def test_a_small_error_is_not_rounded_to_nothing(monkeypatch):
+    monkeypatch.setattr(subjects, "predictor_of", lambda cfg, checkpoint: None)
+    monkeypatch.setattr(
+        subjects, "predict_sample", lambda predict, data, split, index, device: (None, None, 3.21987e-5)
+    )
+    cfg = SimpleNamespace(split="test", device="cpu", transforms=())
+    data = SimpleNamespace(spec=spec(), display={})
+    drawn = subjects.Subject(cfg, {"best": None}, data, "darcy", Path(), None).drawn(7)
+    assert drawn.error == 3.21987e-5
+    assert drawn.title == "darcy, test sample 7: relative L2 error 3.22e-05"
 
 
 def test_a_gallery_begins_with_the_largest_error():

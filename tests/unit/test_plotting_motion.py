@@ -17,6 +17,7 @@ from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, Frames
 from lsm.plotting import Display, animation, check_in_motion, draw_sample, save_animation
 from lsm.plotting.display import Tool
+from lsm.plotting.overview import draw_overview
 from lsm.plotting.painting import TOOL_COLOUR
 from lsm.plotting.sequence import MAX_SNAPSHOTS
 
@@ -273,6 +274,20 @@ def test_the_same_lines_of_a_mesh_are_drawn_at_all_times():
     counts = {len(lines_of(axis)) for row in rows for axis in row}
     assert len(counts) == 1
     assert counts.pop() < 66
+
+
+def test_an_overview_of_fields_with_an_axis_of_time():
+    sample = forged_sample()
+    figure = draw_overview(FORGED, DIE, sample, "plasticity.h5, sample 0")
+    (given, first, last) = panel_grid(figure)[0]
+    assert [axis.get_title() for axis in (given, first, last)] == ["input: in0", "frame 0", "frame 6"]
+    assert all(map(tools_of, (given, first, last)))
+    length = np.linalg.norm(sample.targets[..., 2:], axis=-1)
+    for axis, frame in ((first, 0), (last, 6)):
+        np.testing.assert_allclose(np.ravel(drawn(axis).get_array()), length[..., frame].ravel(), rtol=1e-5, atol=1e-7)
+    plain = replace(FORGED, targets=tuple(Channel(f"out{index}") for index in range(4)))
+    titles = [axis.get_title() for row in panel_grid(draw_overview(plain, Display(), sample, "")) for axis in row]
+    assert titles == ["input: in0", *["frame 0", "frame 6"] * 4]
 
 
 def test_the_drawn_die_rests_on_the_solved_block(tmp_path):

@@ -14,7 +14,9 @@ import torch
 from tiny import batch, make_solver, moving, scalars, spec
 
 from lsm.data.array_files import open_arrays
-from lsm.data.input_file import expected_arrays
+from lsm.data.input_file import expected_arrays, open_inputs
+from lsm.data.layout import Roles
+from lsm.data.own_file import open_own_file
 from lsm.data.structured_vtk import sites_of, write_structured
 from lsm.data.vtk_files import read_mesh
 from lsm.errors import InputError
@@ -356,6 +358,95 @@ def test_channels_of_an_array_are_found_by_their_number(tmp_path):
         predict_file(solver, tmp_path / "in.npz", tmp_path / "out.npz", {})
 
 
+def sizes_and_inputs(path, fields, roles=None):
+    with open_inputs(path, fields, roles) as inputs:
+        return inputs.num_samples, inputs.block(0, inputs.num_samples)["inputs"]
+
+
+@pytest.mark.parametrize("geometry", ["grid", "mesh"])
+def test_one_sample_on_as_many_sites_along_each_axis_is_one(geometry, tmp_path):
+    fields = spec(geometry, sites=(6, 6), inputs=3)
+    values = np.random.default_rng(0).random((6, 6, 6, 3), dtype="f4")
+    np.savez(tmp_path / "one.npz", **{f"in{index}": values[0, ..., index] for index in range(3)})
+    np.savez(tmp_path / "six.npz", **{f"in{index}": values[..., index] for index in range(3)})
+    for name, expected in (("one", values[:1]), ("six", values)):
+        found, inputs = sizes_and_inputs(tmp_path / f"{name}.npz", fields)
+        assert found == len(expected)
+        assert np.array_equal(inputs, expected)
+
+
+@pytest.mark.parametrize("geometry", ["mesh", "points"])
+@pytest.mark.parametrize("others", [("parameters",), ("load",), ("code",), ("load", "parameters"), ()])
+def test_samples_that_share_their_sites_are_counted(geometry, others, tmp_path):
+    sites = (6, 5) if geometry == "mesh" else (9,)
+    random = np.random.default_rng(0)
+    whole = {"parameters": random.random((4, 2)), "load": random.random((4, *sites)), "code": random.random((4, 3))}
+    fields = spec(geometry, sites, code=3 if "code" in others else 0)
+    names = ("x", "y", *(["load"] if "load" in others else []))
+    scalars = ("a", "b") if "parameters" in others else ()
+    fields = replace(fields, inputs=tuple(map(Channel, names)), parameters=tuple(map(Channel, scalars)))
+    coords = random.random((*sites, 2))
+    count = 4 if others else 1
+    for places in ({"coords": coords}, {"x": coords[..., 0], "y": coords[..., 1]}):
+        np.savez(
+            tmp_path / "in.npz", **places, **{name: whole[name] for name in others}, targets=random.random((4, *sites))
+        )
+        found, inputs = sizes_and_inputs(tmp_path / "in.npz", fields)
+        assert found == count
+        np.testing.assert_allclose(inputs[..., :2], np.broadcast_to(coords, (count, *sites, 2)), rtol=1e-6)
+
+
+def test_training_data_of_other_names_are_found(tmp_path):
+    random = np.random.default_rng(0)
+    flow, nodes, radii, forces = (random.random(shape) for shape in ((4, 9, 2), (4, 9, 2), (4, 3), (4, 2)))
+    names = tuple(map(Channel, ("x", "y", "u", "v")))
+    fields = replace(spec("points", (9,), code=3), inputs=names, parameters=(Channel("input_1"), Channel("input_2")))
+    arrays = {"flow": flow, "nodes": nodes, "radii": radii, "inputs": forces, "T": flow[..., 0]}
+    np.savez(tmp_path / "named.npz", **arrays, flow_names=["u", "v"])
+    np.savez(tmp_path / "plain.npz", **arrays)
+    roles = Roles(coords=["nodes"], code="radii", parameters=["inputs"])
+    for name, said in (("named", roles), ("plain", replace(roles, names={"flow": ["u", "v"]}))):
+        with open_inputs(tmp_path / f"{name}.npz", fields, said) as inputs:
+            block = inputs.block(1, 4)
+        expected = {
+            "inputs": np.concatenate([nodes, flow], axis=-1),
+            "coords": nodes,
+            "code": radii,
+            "parameters": forces,
+        }
+        for key, values in expected.items():
+            np.testing.assert_array_equal(block[key], values[1:].astype("f4"))
+    with pytest.raises(InputError, match=r"it holds flow, nodes, radii, inputs, T\)"):
+        sizes_and_inputs(tmp_path / "plain.npz", fields)
+
+
+def test_what_has_no_role_in_a_file_does_no_harm(tmp_path):
+    values = np.arange(12.0).reshape(4, 3)
+    objects = np.array([{}] * 99, dtype=object)
+    np.savez(tmp_path / "a.npz", a=values, turned=values.T, valid=values > 3, objects=objects)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["a"], file["valid"] = values, values > 3
+        file.create_dataset("packed", data=values, compression="lzf")
+    problems = {
+        "a.npz": {
+            "turned": r"is in Fortran order; save np.ascontiguousarray\(",
+            "objects": "objects; save plain numbers",
+        },
+        "a.h5": {"valid": "type bool", "packed": r'by lzf \(HDF5 filter 32000\); save it with compression="gzip"'},
+    }
+    for name, others in problems.items():
+        path = tmp_path / name
+        with open_arrays(path) as arrays:
+            assert np.array_equal(arrays["a"][:], values)
+            assert arrays.others.keys() == others.keys()
+        for array, words in others.items():
+            with pytest.raises(InputError, match=f"{name}.*{array}.*{words}") as told:
+                sizes_and_inputs(path, replace(spec(sites=(3,)), inputs=(Channel(array),)))
+            assert "damaged" not in str(told.value)
+            with pytest.raises(InputError, match=words), open_own_file(path, Roles(inputs=[array], targets=["a"])):
+                pass
+
+
 def test_names_and_units_beside_an_array(tmp_path):
     values = np.zeros((3, 4, 2))
     labels = {"flow_names": ["u", "v"], "flow_units": np.array("m/s")}
@@ -371,6 +462,9 @@ def test_names_and_units_beside_an_array(tmp_path):
         file["flow"] = file["b"] = values
         file["flow"].attrs["names"], file["flow"].attrs["units"] = ["u", "v"], "m/s"
         file["b"].attrs["unit"], file["b"].attrs["names"] = "K", 3
+        file["fixed"], file["latin"] = values, values
+        file["fixed"].attrs["names"] = np.array([b"u", "\u03c4".encode()], dtype="S8")
+        file["fixed"].attrs["units"], file["latin"].attrs["units"] = np.bytes_(b"m/s  "), np.bytes_(b"\xb0C")
     with open_arrays(tmp_path / "a.npz") as text, open_arrays(tmp_path / "a.h5") as attributes:
         for arrays in (text, attributes):
             assert (arrays["flow"].names, arrays["flow"].units) == (("u", "v"), ("m/s",))
@@ -378,4 +472,6 @@ def test_names_and_units_beside_an_array(tmp_path):
             "what is no label says nothing"
         )
         assert (attributes["b"].names, attributes["b"].units) == ((), ("K",))
+        assert (attributes["fixed"].names, attributes["fixed"].units) == (("u", "\u03c4"), ("m/s",))
+        assert attributes["latin"].units == ()
         assert np.array_equal(text["flow"][1:], values[1:])

@@ -97,6 +97,20 @@ def test_predictions_have_the_padding_of_the_inputs(file, tmp_path):
         assert inputs.block(1, 3)["mask"].sum(axis=1).tolist() == [1, 5]
 
 
+@pytest.mark.parametrize("file", ["nan", "counts"], indirect=True)
+def test_clouds_along_a_line_are_found_by_the_names_of_their_fields(file):
+    arrays = dict(np.load(file))
+    coords = arrays.pop("coords")
+    spec = FieldSpec("points", (5,), ("point",), (Channel("x"), Channel("load")), (Channel("u"),), space=1, ragged=True)
+    inputs = []
+    for places in ({"coords": coords[..., :1]}, {"x": coords[..., 0]}):
+        np.savez(file, **arrays, **places, load=arrays["targets"])
+        with open_inputs(file, spec) as opened:
+            inputs.append(opened.block(0, 4)["inputs"])
+            assert opened.block(0, 4)["mask"].sum(axis=1).tolist() == COUNTS.tolist()
+    assert np.array_equal(*inputs)
+
+
 def test_clouds_of_equal_size_are_not_ragged(tmp_path):
     np.savez(tmp_path / "my.npz", coords=np.ones((4, 6, 2)), targets=np.ones((4, 6)))
     with open_own_file(tmp_path / "my.npz", Roles()) as own:

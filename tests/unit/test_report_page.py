@@ -17,6 +17,7 @@ from lsm.comparison import compare_pairs, models_of
 from lsm.evaluation import Evaluation
 from lsm.fields import Channel, FieldSpec
 from lsm.report import Content, Run, render
+from lsm.report.content import learning_curves
 
 #: A text that would run code, end an attribute, or be taken for a formula.
 HOSTILE = "<script>alert(1)</script>\" onerror='x' $\\frac{ &amp;"
@@ -206,6 +207,22 @@ def test_a_run_without_logs_has_no_learning_curve():
     bare = {label: Run({}, "", run.facts, run.config, run.draw) for label, run in content.runs.items()}
     page = Page(render(replace(content, runs=bare), dpi=20))
     assert not any("Learning curve" in caption for caption in captions_of(page))
+
+
+@pytest.mark.parametrize("bare", ["", "c", "abc"])
+def test_the_learning_curve_of_a_run_without_validation_is_that_of_its_training(bare):
+    content = make_content(SEVERAL)
+    curves = {"training": ([1, 2], [0.5, 0.3])}
+    runs = {label: replace(run, curves=curves) if label in bare else run for label, run in content.runs.items()}
+    (picture,) = learning_curves(replace(content, runs=runs))
+    said = {"": "validation", "c": "validation and training", "abc": "training"}[bare]
+    assert picture.caption == f"Learning curve: relative L2 error, {said}"
+    labels = [f"{name} ({'training' if name in bare else 'validation'})" if bare == "c" else name for name in "abc"]
+    lines = {line.get_label(): list(line.get_ydata()) for line in picture.draw().axes[0].lines}
+    for name, label in zip("abc", labels, strict=True):
+        assert lines[label] == ([0.5, 0.3] if name in bare else [0.6, 0.4])
+    (single,) = learning_curves(replace(content, runs={"a": runs["a"]}))
+    assert single.caption.endswith("error, training" if "a" in bare else "error, training and validation")
 
 
 @pytest.mark.usefixtures("undrawn")

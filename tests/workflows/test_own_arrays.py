@@ -34,6 +34,7 @@ def arrays_of(kind):
     arrays = {"coords": coords, "targets": 1 + coords.sum(axis=-1) ** 2, "inputs": smooth(rng, *sites)}
     if kind == "ragged":
         arrays = {name: padded(values) for name, values in arrays.items()}
+        arrays["nodes"] = arrays.pop("coords")
     return arrays
 
 
@@ -48,7 +49,7 @@ SMALL = {
     "grid": ("model.width=8",),
     "mesh": ("model=unet", "model.width=4", "model.num_scales=2", "recipe=paper"),
     "points": ("model.width=8", "model.num_scales=1", "model.projection.resolution=24"),
-    "ragged": ("model=flare", "model.width=8", "model.num_blocks=1", "model.num_latents=4"),
+    "ragged": ("model=flare", "model.width=8", "model.num_blocks=1", "model.num_latents=4", "data.coords=[nodes]"),
     "space": ("model=lsm2", "model.width=8", "model.depth=1"),
     "frames": ("model.width=8", "model.num_scales=1", "data.frames=[2,2]"),
 }
@@ -149,11 +150,15 @@ REFUSED = {
     "a file that is not there": (("data.file=gone.npz",), "gone.npz does not exist"),
     "one array": (("data.file=one.npy",), "expected is a file .npz, .h5, .mat"),
     "other names": (("data.file=other.npz",), "other.npz: no array is called targets; the arrays are a"),
-    "a value that is missing": (("data.file=hole.npz",), "hole.npz holds target of sample 7 with a value that is NaN"),
+    "a value that is missing": (
+        ("data.file=hole.npz",),
+        "hole.npz holds target of sample 7 with a value that is NaN or infinite; fill it, or leave that sample out$",
+    ),
+    "no samples": (("data.file=empty.npz",), r"empty.npz holds no samples: its targets have shape \(0, 16, 12\)"),
     "fractions": (("data.file=my.npz", "data.fractions=[0.5,0.1]"), "expected three that sum to 1"),
     "a volume for a model of the plane": (
         ("data.file=space.npz",),
-        "flare, lsm2, transolver and vit take clouds in space",
+        "flare, lsm2, transolver and vit take clouds in 1 to 3 dimensions",
     ),
     "a role of another kind": (("data.file=my.npz", "data.inputs=3"), "data.inputs is 3, expected a list"),
 }
@@ -167,6 +172,7 @@ def test_mistakes_are_named(name, place, command):
     np.savez("space.npz", **arrays_of("space"))
     np.savez("other.npz", a=arrays["inputs"])
     np.save("one.npy", arrays["inputs"])
+    np.savez("empty.npz", **{name: values[:0] for name, values in arrays.items()})
     arrays["targets"][7, 3, 3] = np.nan
     np.savez("hole.npz", **arrays)
     with pytest.raises((InputError, FileNotFoundError), match=words):

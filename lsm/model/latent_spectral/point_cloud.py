@@ -143,7 +143,7 @@ class FourierProjection(nn.Module):
         if spec.space != 2:
             raise InputError(
                 f"the Fourier projection serves clouds in the plane, not in {spec.space} dimensions; "
-                "flare, lsm2, transolver and vit take clouds in space",
+                "flare, lsm2, transolver and vit take clouds in 1 to 3 dimensions",
                 options=("model",),
             )
         if modes > resolution // 2:

@@ -83,6 +83,10 @@ LABELS = {
 }
 
 
+#: Of these, the ones that are taken for no label: the file says nothing, and is read as without them.
+UNSAID = {"names without characters", "10^6 names", "a name of 10^6 characters", "a name of several lines"}
+
+
 def own_files() -> dict[str, tuple[str, Write]]:
     """File and writer of each case, by its label."""
     found: dict[str, tuple[str, Write]] = {

@@ -467,7 +467,9 @@ def own_cases() -> Iterator[Case]:
         return lambda folder: write(folder / name)
 
     for label, (name, write) in hostile_own.own_files().items():
-        yield Case(f"own data: {label}", making(write, name), reading(hostile_own.read_own, name), "own", False)
+        unsaid, same = label in hostile_own.UNSAID, making(hostile_own.write_own, name)
+        read = reading(hostile_own.read_own, name)
+        yield Case(f"own data: {label}", making(write, name), read, "own", unsaid, same if unsaid else None)
     for name in ("own.npz", "own.h5", "own.mat"):
         checked = name != "own.mat"  # files of MATLAB version 5 have no checksum
         reader = reading(hostile_own.read_own, name)

@@ -61,6 +61,7 @@ _UNRECORDED = {
     "recompute": False,
     "model.predict_change": False,
     "model.lattice_coordinates": True,
+    "model.point_blocks": None,
 }
 
 _NO_TRAINING = "holds a solver without the state of a training"

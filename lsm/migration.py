@@ -19,13 +19,20 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
     """The ``lsm`` entry of a checkpoint in the present schema.
 
     Args:
-        described: the entry as it was written, schema 1 to 4.
+        described: the entry as it was written, schema 1 to 5.
     """
     described = dict(described)
-    for schema, migrate_once in enumerate((_from_schema_1, _from_schema_2, _from_schema_3), start=1):
+    steps = (_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4)
+    for schema, migrate_once in enumerate(steps, start=1):
         if described["schema"] == schema:
             described = {**migrate_once(described), "schema": schema + 1}
     return described
+
+
+def _from_schema_4(old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In schema 4 LSM-2 had spectral blocks on the points of every cloud."""
+    fits = _family(old) == "lsm2" and old["spec"].get("geometry") == "points"
+    return _with_option(old, "point_blocks", True) if fits else old
 
 
 def _from_schema_3(old: Mapping[str, Any]) -> Mapping[str, Any]:

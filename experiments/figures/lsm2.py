@@ -90,7 +90,7 @@ def draw_block(axes: Axes) -> None:
 
 
 def draw_cloud(axes: Axes) -> None:
-    """The way of a cloud of points through the pyramid and a block on the points themselves."""
+    """The way of a cloud of points through the pyramid."""
     axes.set(xlim=(0.3, 15.3), ylim=(-0.1, 1.7), aspect="equal")
     axes.set_title("Clouds of points", fontsize=11, loc="left", color="0.15")
     random = np.random.default_rng(1).uniform(-0.5, 0.5, (2, 40))
@@ -100,12 +100,12 @@ def draw_cloud(axes: Axes) -> None:
         axes.scatter(centre + random[0], middle + random[1], c=colours, s=9, cmap="viridis")
     lattice(axes, (3.6, middle), 1.0, 8, waves(8, 0.5))
     box(axes, (6.0, middle), (1.5, 0.56), "pyramid", GREY)
-    box(axes, (11.7, middle), (1.9, 0.56), "global spectral block", ORANGE)
+    box(axes, (11.7, middle), (1.9, 0.56), "feedforward layer", GREY)
     steps = {
         (1.65, 3.0): "spread",
         (4.2, 5.15): "",
         (6.85, 8.15): "interpolate",
-        (9.45, 10.65): "all points",
+        (9.45, 10.65): "at each point",
         (12.75, 13.95): "head",
     }
     for (start, end), text in steps.items():

@@ -161,7 +161,7 @@ def test_blocks_of_the_second_generation_are_seen_in_the_order_of_a_prediction()
 @torch.no_grad()
 def test_points_of_clouds_of_different_sizes_are_seen_without_the_padding():
     fields = spec("points", (20,), inputs=2, ragged=True)
-    solver, samples = second_solver(fields, lattice=6), batch(fields, size=4)
+    solver, samples = second_solver(fields, lattice=6, point_blocks=True), batch(fields, size=4)
     *on_lattice, on_points = inspect_latents(solver, samples)
     assert [latents.gathering.shape[3:] for latents in on_lattice] == [(3, 3), (6, 6)]
     assert all(latents.positions is None for latents in on_lattice)

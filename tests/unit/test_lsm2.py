@@ -280,17 +280,22 @@ def test_number_of_parameters_on_a_lattice():
 
 
 def test_number_of_parameters_on_a_cloud():
-    """Without a lattice; with one of a single scale, one convolution and one block of 4 channels more."""
+    """Without a lattice; with one of a single scale, one convolution and one block of 4 channels, and perhaps blocks on points."""
 
     def count(**options):
         model = make(spec("points", (9,), inputs=2), depth=2, **options)
         return sum(parameter.numel() for parameter in model.parameters())
 
     feedforward = 2 * 8 + (8 * 16 + 16) + (16 * 8 + 8)
-    stream = (2 + 12 + 1) * 8 + 2 * (block_parameters(8) + feedforward) + (8 * 10 + 10) + (10 + 1)
-    assert count(lattice=0, position_waves=3) == stream
-    on_lattice = 2 * (9 * 4 * 4 + 4) + 2 * 4 + block_parameters(4)
-    assert count(lattice=4, num_scales=1, position_waves=3) == stream + on_lattice + (9 * 4 + 4) + (4 * 8 + 8)
+    stream = (2 + 12 + 1) * 8 + 2 * feedforward + (8 * 10 + 10) + (10 + 1)
+    on_points = 2 * block_parameters(8)
+    assert count(lattice=0, position_waves=3) == stream + on_points
+    on_lattice = 2 * (9 * 4 * 4 + 4) + 2 * 4 + block_parameters(4) + (9 * 4 + 4) + (4 * 8 + 8)
+    small = {"lattice": 4, "num_scales": 1, "position_waves": 3}
+    assert count(**small) == stream + on_lattice
+    assert count(**small, point_blocks=True) == stream + on_lattice + on_points
+    with pytest.raises(OptionError, match="point_blocks is false, but without a lattice points exchange nothing"):
+        count(lattice=0, point_blocks=False)
 
 
 @pytest.mark.parametrize("sizes", [(5,), (4, 6), (3, 4, 5)])

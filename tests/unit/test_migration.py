@@ -167,22 +167,23 @@ def test_imported_weights_of_schema_1_have_no_run():
     [
         (2, "lsm2", {"predict_change": True}, {"frames": {"inputs": 3, "targets": 2}}, {"frames": None}),
         (3, "transolver", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "grid"}),
+        (4, "lsm2", {"point_blocks": True}, {"geometry": "points"}, {"geometry": "mesh"}),
         (3, "flare", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "points"}),
     ],
 )
 def test_what_became_an_option_keeps_its_former_value(schema, family, option, fits, differs):
-    """LSM-2 predicted the change from the last frame; Transolver and FLARE did not know the lattice of a mesh."""
+    """LSM-2 predicted changes from the last frame, and had blocks on points; Transolver and FLARE knew no lattice of a mesh."""
     model, run = {"name": family, "width": 8}, {"choices": {}}
     old = {"schema": schema, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
     new = model | option
-    expected = {"schema": 4, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
+    expected = {"schema": 5, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
     assert migrate(old | {"spec": fits}) == expected | {"spec": fits}
     assert migrate(old | {"run": {}, "spec": fits}) == expected | {"run": {}, "spec": fits}  # exported
-    assert migrate(old | {"spec": differs}) == old | {"schema": 4, "spec": differs}
+    assert migrate(old | {"spec": differs}) == old | {"schema": 5, "spec": differs}
 
 
 def test_the_present_schema_is_left_as_it_is():
-    present = {"schema": 4, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
+    present = {"schema": 5, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
     assert migrate(present) == present
 
 

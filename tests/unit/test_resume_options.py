@@ -241,6 +241,7 @@ def test_nothing_to_resume_is_told(tmp_path):
     [
         (("benchmark=navier_stokes", "model=lsm2"), "predict_change", "model.predict_change was True, is False"),
         (("benchmark=darcy", "model=flare"), "lattice_coordinates", "model.lattice_coordinates was False, is True"),
+        (("benchmark=elasticity_p", "model=lsm2"), "point_blocks", "model.point_blocks was True, is None"),
     ],
 )
 def test_an_option_that_older_runs_did_not_record_is_no_change(compose, options, option, told):

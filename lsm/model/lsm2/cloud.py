@@ -7,7 +7,7 @@ not matter.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
+from itertools import product, zip_longest
 from math import prod
 
 import torch
@@ -108,12 +108,12 @@ class OnPoints(nn.Module):
 
 
 class CloudBody(nn.Module):
-    """Features of points: a pyramid on a lattice, then rounds of a block on the points and a residual feedforward layer.
+    """Features of points: a pyramid on a lattice, then rounds of a residual feedforward layer, each perhaps after a block.
 
     Args:
         width: channels.
         depth: number of rounds.
-        make_block: maps a number of channels to a block on points ``(b, n, c)``.
+        make_block: maps a number of channels to a block on all points ``(b, n, c)``; None for rounds without blocks.
         sizes: sites of the lattice along each axis.
         pyramid: on this lattice; None (ablation) for none.
     """
@@ -122,14 +122,14 @@ class CloudBody(nn.Module):
         self,
         width: int,
         depth: int,
-        make_block: Callable[[int], nn.Module],
+        make_block: Callable[[int], nn.Module] | None,
         sizes: Sequence[int],
         pyramid: Pyramid | None,
     ) -> None:
         super().__init__()
         self.channels = [width]
         self.lattice = None if pyramid is None else OnPoints(width, sizes, pyramid)
-        self.blocks = nn.ModuleList(make_block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList() if make_block is None else nn.ModuleList(make_block(width) for _ in range(depth))
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
         self.feedforward = nn.ModuleList(FeedForward(width, 2 * width, width) for _ in range(depth))
 
@@ -138,7 +138,8 @@ class CloudBody(nn.Module):
         points = field.movedim(1, -1)
         if self.lattice is not None:
             points = self.lattice(points, positions, mask)
-        for block, norm, feedforward in zip(self.blocks, self.norms, self.feedforward, strict=True):
-            points = block(points) if mask is None else block(points, mask)
+        for block, norm, feedforward in zip_longest(self.blocks, self.norms, self.feedforward):
+            if block is not None:
+                points = block(points) if mask is None else block(points, mask)
             points = points + feedforward(norm(points))
         return [points.movedim(-1, 1)]

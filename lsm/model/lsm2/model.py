@@ -47,7 +47,7 @@ class LatentSpectralModel2(nn.Module):
 
     The times of a field on an axis of time are channels of its sites: the lattice has the axes of space, which takes a fraction
     of the time of one with all axes. The points of a cloud are spread to a lattice, from which the pyramid's features are
-    interpolated back; global spectral blocks on the points themselves follow. Points outside the unit cube count as on its rim.
+    interpolated back. Points outside the unit cube count as on its rim.
 
     It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In training every scale of
     the pyramid predicts the field at its sites (:meth:`at_scales`); a prediction alone (:meth:`forward`) does not compute the
@@ -57,9 +57,11 @@ class LatentSpectralModel2(nn.Module):
         spec: the fields; of meshes and clouds the first inputs are the positions.
         width: channels at the finest scale; None for a number that fits the geometry.
         num_scales: number of scales of a lattice; None for as many as its sites allow, at most 5.
-        depth: residual convolutions at each scale of a lattice, or spectral blocks on the points of a cloud.
+        depth: residual convolutions at each scale of a lattice, or feedforward layers on the points of a cloud.
         latent_scales: number of coarsest scales that have spectral blocks.
         lattice: sites along each axis of the lattice of a cloud, 0 for none; None for a number that fits the points.
+        point_blocks: whether a spectral block on all points of a cloud precedes each of its feedforward layers; None for only
+            without a lattice.
         block: spectral block: a name of :data:`BLOCKS` and its options; by default ``global_spectral``.
         periodic: whether the axes of the lattice are periodic.
         modes: wave numbers of a factorised Fourier layer beside each convolution; 0 for none.
@@ -94,6 +96,7 @@ class LatentSpectralModel2(nn.Module):
         depth: Count = 1,
         latent_scales: Index = 1,
         lattice: Index | None = None,
+        point_blocks: bool | None = None,
         block: Config | None = None,
         periodic: bool = False,
         modes: Index = 0,
@@ -125,7 +128,12 @@ class LatentSpectralModel2(nn.Module):
             width = width or _CLOUD_WIDTH
             sizes = (fitting_lattice(spec.sites[0], spec.space) if lattice is None else lattice,) * spec.space
             pyramid = make_pyramid(spec.space, -(-width // 2), sizes, 1) if sizes[0] else None
-            self.body = CloudBody(width, depth, make_block, sizes, pyramid)
+            if pyramid is None and point_blocks is False:
+                raise OptionError(
+                    "point_blocks", "is false, but without a lattice points exchange nothing; give model.lattice=null"
+                )
+            has_blocks = pyramid is None if point_blocks is None else point_blocks
+            self.body = CloudBody(width, depth, make_block if has_blocks else None, sizes, pyramid)
         else:
             width = width or _WIDTHS[len(sites)]
             self.body = make_pyramid(len(sites), width, sites, depth)

@@ -280,7 +280,7 @@ def test_number_of_parameters_on_a_lattice():
 
 
 def test_number_of_parameters_on_a_cloud():
-    """Without a lattice; with one of a single scale, one convolution and one block of 4 channels, and perhaps blocks on points."""
+    """Without a lattice; with one of a single scale, one convolution and one block of 4 channels; and blocks on the points."""
 
     def count(**options):
         model = make(spec("points", (9,), inputs=2), depth=2, **options)

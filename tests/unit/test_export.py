@@ -225,7 +225,7 @@ def foreign(monkeypatch):
 
 @pytest.mark.usefixtures("foreign")
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "unet" else pytest.mark.slow) for name in FOREIGN]
+    "name", [pytest.param(name, marks=[] if name in ("grid", "lsm2") else pytest.mark.slow) for name in FOREIGN]
 )
 def test_onnx_computes_the_same_for_any_number_of_samples(name, tmp_path):
     runtime = pytest.importorskip("onnxruntime")

@@ -73,7 +73,7 @@ class NeuralSpectralBlock(nn.Module):
         means = cheap(self._means, weights, points)
         bias = rearrange(self.to_kv.bias[1::2], "(h c) -> h 1 c", h=self.heads)
         values = torch.baddbmm(bias, means, to_values.transpose(1, 2))
-        tokens = rearrange(values, "h (n m) c -> n h m c", n=len(points)) + self.tokens
+        tokens = rearrange(values, "h (n m) c -> n h m c", n=points.shape[0]) + self.tokens
         return tokens, rearrange(weights, "n p (h m) -> n h m p", h=self.heads)
 
     def _means(self, weights: Tensor, points: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class NeuralSpectralBlock(nn.Module):
     def _probes(self, tokens: Tensor, weight: Tensor) -> Tensor:
         """Vectors ``(n, h m, c)`` whose products with points are those of tokens ``(n, h, m, c / h)`` with queries."""
         probes = rearrange(tokens, "n h m c -> h (n m) c") @ rearrange(weight, "(h c) i -> h c i", h=self.heads)
-        return rearrange(probes, "h (n m) i -> n (h m) i", n=len(tokens)).contiguous()
+        return rearrange(probes, "h (n m) i -> n (h m) i", n=tokens.shape[0]).contiguous()
 
     def forward(self, points: Tensor) -> Tensor:
         """Map ``(n, p, c)`` to ``(n, p, c)``; sets of points do not exchange data."""

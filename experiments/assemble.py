@@ -151,6 +151,7 @@ def make_module(
         metrics=config["metrics"],
         augment=augment,
         unroll=unroll,
+        equal_fields=cfg.equal_fields,
         seed=cfg.seed,
         run=dict(run),
         data=data.describe(),
@@ -175,7 +176,9 @@ def _spanning(make: DictConfig, count_steps: Callable[[], float]) -> Callable[[O
             raise InputError(
                 f"the schedule {make._target_} spans a run, which has {steps} steps; set trainer.max_epochs"
             )
-        return instantiate(make, total_steps=int(steps))(optimizer)
+        # PyTorch's one-cycle schedule divides by the length of its warm-up less one step.
+        one_step = make.get("pct_start", 0) * int(steps) == 1
+        return instantiate(make, total_steps=int(steps) + one_step)(optimizer)
 
     return make_scheduler
 

@@ -23,7 +23,7 @@ RUN_OPTIONS = (
     *("benchmark.name", "benchmark.reader", "benchmark.symmetries", "preset", "data", "model", "loss", "augmentation"),
     *("unrolling",),
     *("optimizer", "scheduler", "trainer", "callbacks", "logger", "seed", "metrics", "compile", "recompute"),
-    *("checkpoint_interval", "batch_norm_batches"),
+    *("checkpoint_interval", "batch_norm_batches", "equal_fields"),
 )
 
 #: What commands read; those that are not listed read the options of their schema and nothing else.

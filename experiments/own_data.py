@@ -36,6 +36,10 @@ _GROUPS = ("preset",)
 _UNSAID = (*_GROUPS, "benchmark.name", "benchmark.reader")
 
 
+#: With several target fields, which may differ by many orders of magnitude, each counts.
+_SEVERAL_FIELDS = {"equal_fields": True, "metrics": ["relative_l2_by_field"]}
+
+
 def is_asked(cfg: DictConfig) -> bool:
     """Whether a training is to start from a file of arrays.
 
@@ -142,6 +146,7 @@ def _data_options(cfg: DictConfig, layout: Layout, store: Path, sizes: tuple[int
         "benchmark.reader": layout.reader,
         "data.path": str(store),
         "data.splits": limits,
+        **(_SEVERAL_FIELDS if len(layout.reader["targets"]) > 1 else {}),
     }
 
 

@@ -59,6 +59,7 @@ STEPS = (
 _UNRECORDED = {
     "unrolling.name": "fed_back",
     "recompute": False,
+    "equal_fields": False,
     "model.predict_change": False,
     "model.lattice_coordinates": True,
     "model.point_blocks": None,

@@ -24,6 +24,7 @@ class TrainOptions:
     data_dir: str
     run_dir: str
     resume: str | None
+    equal_fields: bool
     metrics: Names
     compile: str | None
     recompute: bool | Literal["cheap"]

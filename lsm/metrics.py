@@ -130,6 +130,13 @@ def relative_l2_per_channel(prediction: Tensor, batch: FieldBatch, spec: FieldSp
     )
 
 
+@METRICS.register("relative_l2_by_field")
+def relative_l2_by_field(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Mean over the target fields of the relative L2 error of each, ``(b,)``; fields that are zero everywhere are left out."""
+    errors = relative_l2_per_channel(prediction, batch, spec)
+    return torch.where(errors.isfinite(), errors, torch.nan).nanmean(dim=1)
+
+
 @METRICS.register("relative_l2_per_frame")
 @in_parts(lambda spec: spec.frame_names)
 def relative_l2_per_frame(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:

@@ -116,6 +116,10 @@ class Normalizer(nn.Module):
                 )
             yield batch.double() if self.kind == "site" else batch.double().flatten(0, -2)
 
+    def unit_of_channels(self) -> Tensor:
+        """Root mean square over the sites of the deviation of each channel, ``(c,)``; ones without normalisation."""
+        return self.deviation.flatten(0, -2).square().mean(dim=0).sqrt() if self.kind == "site" else self.deviation
+
     def _check(self, field: Tensor) -> None:
         if self.kind == "site" and field.shape[1:] != self.mean.shape:
             raise InputError(

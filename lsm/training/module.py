@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -43,6 +44,7 @@ class SolverModule(pl.LightningModule):
         metrics: names of the errors to log, as ``train/NAME`` and ``val/NAME``.
         augment: changes a training batch; see :mod:`lsm.data.augment`.
         unroll: what a training step predicts of a roll-out; see :mod:`lsm.training.unrolling`.
+        equal_fields: whether the loss sees each target field in units of its deviation, by the solver's normalisation.
         seed: random numbers of augmentations depend on it, on the epoch, the batch and the rank alone.
         run: the configuration of the whole run as plain data, kept in the checkpoint.
         data: description of the training data as plain data, kept in the checkpoint.
@@ -58,6 +60,7 @@ class SolverModule(pl.LightningModule):
         metrics: Sequence[str] = ("relative_l2",),
         augment: Augmentation | None = None,
         unroll: Unrolling | None = None,
+        equal_fields: bool = False,
         seed: int = 0,
         run: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
@@ -68,6 +71,7 @@ class SolverModule(pl.LightningModule):
         self.schedule_interval = schedule_interval
         self.metrics = {name: scalar_metric(name) for name in metrics}
         self.augment, self.unroll = augment or Unchanged(()), unroll or FedBack()
+        self.equal_fields = equal_fields
         self.seed, self.run, self.data = seed, run or {}, data or {}
         self._errors: list[dict[str, Tensor]] = []
         self._first_bad: Tensor | None = None
@@ -87,12 +91,20 @@ class SolverModule(pl.LightningModule):
         batch = self.augment(batch, self.solver.spec, random)
         predictions = self.unroll(self.solver, batch, self._done, random)
         weight = getattr(self.solver.model, "supervision", 0.0)
-        loss = loss_at_scales(self.loss, predictions, batch, self.solver.spec, weight)
+        loss = loss_at_scales(self.loss, *self._weighed(predictions, batch), self.solver.spec, weight)
         self._check_loss(loss.detach(), batch, batch_index)
         for name, metric in self.metrics.items():
             error = metric(predictions[0].detach(), batch, self.solver.spec).mean()
             self.log(f"train/{name}", error, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
+
+    def _weighed(self, predictions: Sequence[Tensor], batch: FieldBatch) -> tuple[Sequence[Tensor], FieldBatch]:
+        """What the loss compares: predictions and truth, each field in units of its deviation if all are to count equally."""
+        if not self.equal_fields:
+            return predictions, batch
+        units = self.solver.target_normalizer.unit_of_channels()
+        units = units.repeat(batch.targets.shape[-1] // len(units))  # ordered by frame, then by field
+        return [prediction / units for prediction in predictions], replace(batch, targets=batch.targets / units)
 
     @property
     def _done(self) -> float:

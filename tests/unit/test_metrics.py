@@ -26,6 +26,9 @@ def test_values_by_hand():
     torch.testing.assert_close(error("relative_l2", PREDICTION, TRUTH, LINE), expected)
     per_channel = torch.tensor([[0.0, 2.0], [0.5, 2.0]])
     torch.testing.assert_close(error("relative_l2_per_channel", PREDICTION, TRUTH, LINE), per_channel)
+    torch.testing.assert_close(error("relative_l2_by_field", PREDICTION, TRUTH, LINE), torch.tensor([1.0, 1.25]))
+    without = TRUTH * torch.tensor([1.0, 0.0])
+    torch.testing.assert_close(error("relative_l2_by_field", PREDICTION, without, LINE), per_channel[:, 0])
     torch.testing.assert_close(error("rmse", PREDICTION, TRUTH, LINE), torch.tensor([1.0, (17 / 4) ** 0.5]))
     assert error("max_error", PREDICTION, TRUTH, LINE).tolist() == [2.0, 4.0]
 
@@ -289,7 +292,7 @@ def test_a_cloud_has_no_gradient():
 
 
 def test_an_unknown_metric_lists_the_known_ones():
-    known = "max_error, relative_h1, relative_l2, relative_l2_by_frame, relative_l2_per_band, .*, rmse"
+    known = "max_error, relative_h1, relative_l2, relative_l2_by_field, relative_l2_by_frame, relative_l2_per_band, .*, rmse"
     with pytest.raises(InputError, match=f"metric 'mse' is unknown; choose one of: {known}"):
         METRICS["mse"]
 

@@ -1,5 +1,6 @@
 """The training module: what a step computes, when a loss that is not finite stops it, and what the optimiser receives."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
-from tiny import batch, make_solver, spec
+from tiny import batch, make_solver, moving, spec
 from torch.utils.data import DataLoader
 
 from lsm.checkpoint import SCHEMA, load, write
@@ -69,6 +70,29 @@ def test_coarser_scales_add_to_the_loss_with_the_weight_of_the_model():
     expected = error(fine, samples, FIELDS).sum() + 0.25 * error(coarse, half, spec(sites=(3, 3))).sum()
     torch.testing.assert_close(module.training_step(samples, 0), expected)
     torch.testing.assert_close(logged(module)["train/relative_l2"], error(fine, samples, FIELDS).mean())
+
+
+@pytest.mark.parametrize("fields", [spec(sites=(6, 5), targets=2), moving(fields=2)], ids=["at rest", "roll-out"])
+def test_equal_fields_count_in_units_of_their_deviation(fields):
+    """A field that is 10^6 times as large as the other one counts no more in the loss; metrics stay physical."""
+    samples = batch(fields)
+    factors = torch.tensor([1e6, 1.0]).repeat(samples.targets.shape[-1] // 2)
+    samples = replace(samples, targets=samples.targets * factors)
+    inputs = (
+        samples.inputs
+        if fields.frames is None
+        else samples.inputs * torch.tensor([1e6, 1.0]).repeat(fields.frames.inputs)
+    )
+    samples = replace(samples, inputs=inputs)
+    solver = build_solver({"model": {"name": "fno", "width": 4, "modes": 2, "num_layers": 1}}, fields)
+    solver.fit_normalizers(lambda: [samples])
+    module = make(equal_fields=True)
+    module.solver = solver
+    prediction, units = solver(samples), solver.target_normalizer.deviation.repeat(len(factors) // 2)
+    scaled = METRICS["relative_l2"](prediction / units, replace(samples, targets=samples.targets / units), fields)
+    torch.testing.assert_close(module.training_step(samples, 0), scaled.sum())
+    physical = METRICS["relative_l2"](prediction, samples, fields).mean()
+    torch.testing.assert_close(logged(module)["train/relative_l2"], physical)
 
 
 @pytest.mark.parametrize(("epochs", "done"), [(None, 0.0), (-1, 0.0), (8, 0.25)])

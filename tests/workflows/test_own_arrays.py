@@ -112,6 +112,16 @@ def test_samples_are_drawn_into_splits_by_seed(place, compose):
     assert len(list((place / "data").glob("my_*.h5"))) == 3
 
 
+def test_several_fields_count_equally(place, compose):
+    arrays = arrays_of("grid")
+    for targets, several in (([arrays["targets"]], False), ([arrays["targets"], 1e-6 * arrays["targets"]], True)):
+        np.savez("my.npz", **arrays | {"targets": np.stack(targets, axis=-1)})
+        options = ("benchmark=custom", "data.file=my.npz")
+        cfg, _, _ = complete(compose("train", *options), options)
+        assert cfg.equal_fields is several
+        assert list(cfg.metrics) == (["relative_l2_by_field"] if several else ["relative_l2"])
+
+
 def test_batches_are_those_of_the_recipe_as_far_as_they_suit(place, compose):
     np.savez("my.npz", inputs=np.zeros((400, 4, 4)), targets=np.ones((400, 4, 4)))
 

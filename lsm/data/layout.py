@@ -48,7 +48,7 @@ class Roles(Options):
     Args:
         inputs: arrays of the fields given to the model.
         targets: arrays of the fields to predict, or of a time series ``(samples, *sites, frames)``.
-        coords: one array of positions, or one array per coordinate.
+        coords: one array of positions, or one array per coordinate; an empty list for none, whatever the names.
         parameters: arrays of scalars of a sample, ``(samples,)`` or ``(samples, p)``.
         code: the array of a vector that describes each sample, ``(samples, k)``.
         kind: of the sites.
@@ -60,7 +60,7 @@ class Roles(Options):
 
     inputs: Names | None = None
     targets: Names | None = None
-    coords: Names | None = None
+    coords: Sequence[str] | None = None
     parameters: Names | None = None
     code: str | None = None
     kind: Kind | None = None
@@ -293,6 +293,11 @@ class _Search:
     def _grid(self) -> tuple[Shape, list[Column], dict[str, Any]]:
         if not self.inputs:
             raise InputError("a grid needs inputs; the arrays say only what the targets are", options=_ARRAYS)
+        if self.coords:
+            raise InputError(
+                f"kind=grid takes no coordinates, found are {self._listed(*self.coords)}; leave out data.kind for a mesh or a "
+                "cloud, or give data.coords=[] for a regular grid"
+            )
         sites = self._lattice()
         inputs, targets = (self._fields(names, sites) for names in (self.inputs, self.targets))
         reader = {"name": "grid", "inputs": _names(inputs), "targets": _names(targets)}
@@ -414,6 +419,12 @@ class _Search:
                 f"a time series is an array (samples, *sites, frames) for each field, on 1 to {len(AXES)} axes of sites, without "
                 f"inputs and coordinates: {self._listed(*self.inputs, *self.targets, *self.coords)}",
                 options=_ARRAYS,
+            )
+        if self.roles.channels_last:
+            raise InputError(
+                f"a time series has no axis of channels, but channels_last is true for {self._listed(self.targets[0])}; "
+                "give one array (samples, *sites, frames) for each field, and leave channels_last out",
+                options=("channels_last",),
             )
         first, last = self.roles.frames or self._split_frames(whole[-1])
         if first + last > whole[-1]:

@@ -38,6 +38,11 @@ CASES = {
         {"channels_last": True},
         ("grid", (8, 9), None),
     ),
+    "a grid in spite of coordinates": (
+        {"inputs": (N, 9, 8), "targets": (N, 9, 8), "coords": (9, 8, 2)},
+        {"coords": []},
+        ("grid", (9, 8), None),
+    ),
     "an input of the first axis": (
         {"die": (N, 11), "u": (N, 11, 7, 5)},
         {"inputs": ["die"], "targets": ["u"]},
@@ -180,6 +185,16 @@ REFUSED = {
         {"targets": (N, 20, 16, 16, 2)},
         {},
         r"has 2 frames on its last axis, too few to predict from more than one; .* or ask for frames \[1, 1\]",
+    ),
+    "channels of a time series": (
+        {"targets": (N, 9, 8, 12)},
+        {"channels_last": True},
+        r"no axis of channels, .* for targets \(20, 9, 8, 12\); give one array",
+    ),
+    "coordinates of a grid": (
+        {"inputs": (N, 9, 8), "targets": (N, 9, 8), "coords": (9, 8, 2)},
+        {"kind": "grid"},
+        r"kind=grid takes no coordinates, found are coords \(9, 8, 2\); leave out data.kind .* data.coords=\[\]",
     ),
     "different numbers of channels on the first axis": (
         {"inputs": (N, 3, 32, 32), "targets": (N, 1, 32, 32)},

@@ -191,6 +191,8 @@ def test_a_file_is_inspected(place, command, capsys):
     assert command("inspect", "file=my.npz").read_bytes()[1:4] == b"PNG"
     told = capsys.readouterr().out
     assert "20 samples, taken as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
+    command("inspect", "file=my.npz", "data.coords=[]", "picture=null")
+    assert "taken as a grid of 12 x 10 sites: input -> target (the last axis of 10 is" in capsys.readouterr().out
     (line,) = [line for line in told.splitlines() if line.startswith("inputs")]
     assert line.split()[1:6] == ["20", "x", "12", "x", "10"]
     assert line.endswith("3 NaN in 1 sample")

@@ -125,7 +125,7 @@ def test_batches_are_those_of_the_recipe_as_far_as_they_suit(place, compose):
     assert batch_and_loss("data.batch_size=7") == (7, "sobolev")
 
 
-def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch):
+def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(callbacks, "update_bn", lambda batches, *_: calls.append(len(list(batches))))
     arrays = arrays_of("grid")
@@ -143,6 +143,11 @@ def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeyp
         file["T"][0] += 1
     with pytest.raises(InputError, match="holds other data than"):
         command("train", *options, "resume=auto", "trainer.max_epochs=2")
+    (place / "my.h5").unlink()
+    assert command("train", *options, "resume=auto", "trainer.max_epochs=2").metrics, "the store is enough"
+    assert "my.h5 does not exist; the run continues with the store" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="my.h5 does not exist"):
+        command("train", *options[:-3], "run_dir=new", "resume=auto")
 
 
 REFUSED = {

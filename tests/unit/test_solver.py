@@ -314,6 +314,29 @@ def test_arrays_are_predicted_as_batches_are(kind):
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.mark.parametrize("geometry", ["mesh", "points"])
+@pytest.mark.parametrize("others", [("load",), ()])
+def test_coordinates_need_not_be_inputs(geometry, others):
+    sites, names = ((6, 5) if geometry == "mesh" else (9,)), ("x", "y", *others)
+    fields = replace(spec(geometry, sites), inputs=scalars(*names))
+    solver = make_solver(fields, **({} if geometry == "mesh" else {"projection": {"modes": 3, "resolution": 8}})).eval()
+    coords, load = np.random.default_rng(0).random((4, *sites, 2)), np.ones((4, *sites, 1), dtype="f4")
+    whole = np.concatenate([coords, load], axis=-1) if others else coords
+    expected, given = solver.predict(whole, coords), load if others else None
+    np.testing.assert_array_equal(solver.predict(given, coords), expected)
+    alone = solver.predict(None if given is None else given[1], coords[1])
+    np.testing.assert_allclose(alone, expected[1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match=rf"{len(names)} channels: {', '.join(names)}; they are of shape"):
+        solver.predict(whole[..., :1], coords if not others else None)
+    with pytest.raises(InputError, match=r"coords: .*; they are missing"):
+        solver.predict(whole)
+    if others:
+        with pytest.raises(InputError, match=r"1 channel: load, or 3 channels: x, y, load; .*inputs\[..., None\]"):
+            solver.predict(load[..., 0], coords)
+        with pytest.raises(InputError, match="at the same sites"):
+            solver.predict(load[:, 1:], coords)
+
+
 def test_another_grid_is_predicted():
     solver = solver_of(spec())
     assert solver.predict(np.ones((9, 8, 1))).shape == (9, 8, 1)

@@ -71,7 +71,10 @@ def _own_file(path: Path, cfg: DictConfig) -> Iterator[Content]:
             yield Content(arrays)
             return
         _require_sample(cfg.sample, file.layout.num_samples)
-        console.print(f"{path}: {file.layout.num_samples} samples, taken as {file.layout.describe()}", soft_wrap=True)
+        hint = f" ({file.layout.hint})" if file.layout.hint else ""
+        console.print(
+            f"{path}: {file.layout.num_samples} samples, taken as {file.layout.describe()}{hint}", soft_wrap=True
+        )
         fields = {column.name: StoredField(column.shape, column.unit, "") for column in file.layout.columns}
         sample = {name: values[0] for name, values in file.columns(cfg.sample, cfg.sample + 1).items()}
         yield Content(arrays, file.layout.reader, fields, sample)

@@ -53,6 +53,7 @@ OPTION_NAMES = {
     "arrays": "data.inputs=[NAME,..] data.targets=[NAME,..] data.channels_last=true|false",
     "coords": "data.coords=NAME",
     "kind": "data.kind=points",
+    "channels_last": "data.channels_last",
     "frames": "data.frames=[INPUTS,TARGETS]",
     "parameters": "data.parameters=[NAME,..]",
     "names": "data.names={ARRAY:[NAME,..]}",

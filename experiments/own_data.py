@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,11 +70,8 @@ def complete(
     """
     from lsm.data.own_file import open_own_file, split_sizes
 
-    path, roles = Path(cfg.data.file), roles_of(cfg)
-    typed = {option.key_or_group: text for text in overrides if (option := parse(text))}
-    own = [f"data.{field.name}" for field in fields(roles)]
-    kept = {key: text for key, text in typed.items() if not lies_in(key, (*_FILE_OPTIONS, *own))}
-    in_order = any(key == "data.splits" or key.startswith("data.splits.") for key in typed)
+    path, roles, kept = Path(cfg.data.file), roles_of(cfg), _options_of_run(overrides)
+    in_order = any(key == "data.splits" or key.startswith("data.splits.") for key in kept)
     check_value("data.fractions", list(cfg.data.fractions), Sequence[Share])
     check_value("data.split_seed", cfg.data.split_seed, Index | None)
     with open_own_file(path, roles) as file:
@@ -87,6 +85,29 @@ def complete(
     _tell(path, file.layout, {} if OmegaConf.select(cfg, "compare") else added)
     groups = {key: str(value) for key, value in added.items() if key in _GROUPS}
     return compose_config(name, *options), options, groups
+
+
+def without_file(cfg: DictConfig, overrides: Sequence[str]) -> list[str] | None:
+    """The options with which a run continues whose file of arrays is gone; None if the file is there, or none is given.
+
+    Args:
+        cfg: the configuration, perhaps with ``data.file``.
+        overrides: the options as typed.
+    """
+    file = cfg.data.get("file")
+    if file is None or Path(file).exists() or glob(file):
+        return None
+    console.print(f"{file} does not exist; the run continues with the store that was made of it", soft_wrap=True)
+    return list(_options_of_run(overrides).values())
+
+
+def _options_of_run(overrides: Sequence[str]) -> dict[str, str]:
+    """Options by key, without those that say how a file is read."""
+    from lsm.data.layout import Roles
+
+    of_file = (*_FILE_OPTIONS, *(f"data.{field.name}" for field in fields(Roles)))
+    options = {parse(text).key_or_group: text for text in overrides}
+    return {key: text for key, text in options.items() if not lies_in(key, of_file)}
 
 
 def _overlap(key: str, other: str) -> bool:
@@ -162,8 +183,9 @@ def _size_options(family: str, layout: Layout, num_samples: int, batch_size: int
 
 def _tell(path: Path, layout: Layout, added: Mapping[str, Any]) -> None:
     """Say as what the file is taken and what was chosen."""
+    hint = layout.hint or "data.kind, data.inputs, .. change it"
     console.print(
-        f"{path} is taken as {layout.describe()}; {layout.num_samples} samples (data.kind, data.inputs, .. change it)",
+        f"{path} is taken as {layout.describe()}; {layout.num_samples} samples ({hint})",
         soft_wrap=True,
     )
     if chosen := [f"{key}={as_option(value)}" for key, value in added.items() if key not in _UNSAID]:

@@ -86,7 +86,7 @@ def _predict(cfg: DictConfig, checkpoint: Checkpoint, source: Path, target: Path
             roles=_roles_of(checkpoint),
             track=lambda starts: progress.track(starts, description="batches"),
         )
-    for warning in check.warnings():
+    for warning in (*check.notes, *check.warnings()):
         console.print(f"warning: {warning}", soft_wrap=True)
     console.print(f"wrote {target}", soft_wrap=True)
     return target

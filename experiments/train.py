@@ -159,7 +159,9 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     with _claim(folder):
         checkpoint = find_checkpoint(cfg.resume, folder)
         _protect(folder, cfg.resume, checkpoint)
-        if own_data.is_asked(cfg):
+        if checkpoint is not None and (kept := own_data.without_file(cfg, overrides)) is not None:
+            overrides = kept
+        elif own_data.is_asked(cfg):
             cfg, overrides, chosen = own_data.complete(cfg, overrides)
             choices |= chosen
         if checkpoint is None:

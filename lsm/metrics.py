@@ -134,7 +134,8 @@ def relative_l2_per_channel(prediction: Tensor, batch: FieldBatch, spec: FieldSp
 def relative_l2_by_field(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Mean over the target fields of the relative L2 error of each, ``(b,)``; fields that are zero everywhere are left out."""
     errors = relative_l2_per_channel(prediction, batch, spec)
-    return torch.where(errors.isfinite(), errors, torch.nan).nanmean(dim=1)
+    exists = rearrange(batch.targets != 0, "b ... (t c) -> b c (... t)", c=len(spec.targets)).any(dim=2)
+    return torch.where(exists, errors, 0.0).sum(dim=1) / exists.sum(dim=1)
 
 
 @METRICS.register("relative_l2_per_frame")

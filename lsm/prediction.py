@@ -36,6 +36,7 @@ class RangeCheck:
         samples: number of samples outside, by the name of a field or parameter.
         found: smallest and largest value found, and those of the training data.
         sites: number of sites along each axis, if they are not those of the training.
+        notes: sentences about what is left out of the file of inputs.
     """
 
     solver: NeuralSolver | Ensemble
@@ -43,6 +44,7 @@ class RangeCheck:
     samples: dict[str, int] = field(default_factory=dict)
     found: dict[str, list[float]] = field(default_factory=dict)
     sites: tuple[int, ...] | None = None
+    notes: list[str] = field(default_factory=list)
 
     def add(self, given: Mapping[str, np.ndarray]) -> None:
         """Look at the samples of a block: ``inputs`` ``(b, *sites, c_in)`` and ``parameters`` ``(b, p)``."""
@@ -116,6 +118,7 @@ def predict_file(
     record: dict[str, Any] = {"fields": predicted_arrays(solver.spec, suffixes), "input": source.name, **provenance}
     record |= {} if band is None else {"band": band.describe()}
     with open_inputs(source, solver.spec, roles) as inputs:
+        check.notes = inputs.notes()
         # A block has at most as many bytes as one sample may have.
         batch_size = max(1, min(batch_size, int(MAX_SAMPLE_BYTES) // inputs.sample_bytes))
         starts = range(0, inputs.num_samples, batch_size)

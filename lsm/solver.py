@@ -218,7 +218,7 @@ class NeuralSolver(nn.Module):
     @torch.inference_mode()
     def predict(
         self,
-        inputs: Any,
+        inputs: Any = None,
         coords: Any = None,
         code: Any = None,
         parameters: Any = None,
@@ -231,10 +231,12 @@ class NeuralSolver(nn.Module):
         """Predict the fields of one sample or of several from arrays, without gradients.
 
         Args:
-            inputs: ``([b,] *sites, c_in)``, in physical units; an array or tensor of any type, on any device.
+            inputs: ``([b,] *sites, c_in)``, in physical units; an array or tensor of any type, on any device. On meshes and point
+                clouds the first ``d`` channels are the coordinates; inputs without them, or None if there are no others, are
+                completed by ``coords``.
             coords: ``([b,] *sites, d)``, where the sites lie, for meshes and point clouds.
             code: ``([b,] k)``, the shape code, for solvers that take one.
-            parameters: ``([b,] p)``, scalars of the sample, for solvers that take them.
+            parameters: ``([b,] p)``, scalars of the sample, for solvers that take them; of one sample a number if ``p`` is 1.
             mask: ``([b,] n)``, True where a point of clouds with different numbers of points exists; the other points have no
                 influence, and their prediction is zero.
             batch_size: samples to predict at once; all of them by default.
@@ -243,19 +245,18 @@ class NeuralSolver(nn.Module):
         Returns:
             ``([b,] *sites, c_out)``, in physical units; ``float32`` as the solver's parameters.
         Raises:
-            InputError: an array is missing, or has other axes, sites or channels than the solver was made for or than the others;
-                the batch size is no whole number of at least 1; or ``training_grid`` is asked of a solver for point clouds.
+            InputError: an array is missing, empty, or has other axes, sites or channels than the solver was made for or than the
+                others; the batch size is no whole number of at least 1; or ``training_grid`` is asked of a solver for point
+                clouds.
         """
         check_value("batch_size", batch_size, Count | None)
         if device is not None:
             self.to(best_device() if device == "auto" else device)
         given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters, "mask": mask}
         tensors = {name: None if value is None else torch.as_tensor(value) for name, value in given.items()}
-        single = tensors["inputs"] is not None and tensors["inputs"].dim() == len(self.spec.sites) + 1
-        if single:
-            tensors = {name: None if tensor is None else tensor[None] for name, tensor in tensors.items()}
+        samples, single = self._as_samples(tensors)
         solve = self.solve_on_training_grid if training_grid else self.solve
-        fields = self._in_batches(solve, self._checked(tensors), batch_size)
+        fields = self._in_batches(solve, samples, batch_size)
         return fields[0] if single else fields
 
     def solve_on_training_grid(self, inputs: Tensor, coords: Tensor | None = None, *rest: Tensor | None) -> Tensor:
@@ -272,7 +273,7 @@ class NeuralSolver(nn.Module):
         like = next(parameter for parameter in self.parameters() if parameter.is_floating_point())
 
         def batches(tensor: Tensor | None) -> Iterable[Any]:
-            return repeat(None) if tensor is None else tensor.split(batch_size or max(len(tensor), 1))
+            return repeat(None) if tensor is None else tensor.split(batch_size or len(tensor))
 
         fields = []
         for inputs, *rest, mask in zip(*map(batches, tensors), strict=False):
@@ -281,15 +282,35 @@ class NeuralSolver(nn.Module):
             fields.append(solve(inputs.to(like), *parts, mask).cpu())
         return torch.cat(fields).numpy()
 
-    def _checked(self, tensors: Mapping[str, Tensor | None]) -> list[Any]:
-        """Inputs, coordinates, code, parameters and mask of several samples; unused ones become None."""
-        used = {name: shape for name, shape in shapes(self.spec).items() if shape is not None}
-        if problem := _find_problem(tensors, used):
+    def _as_samples(self, given: Mapping[str, Tensor | None]) -> tuple[list[Tensor | None], bool]:
+        """Inputs, coordinates, code, parameters and mask of several samples, unused ones None; and whether one was given."""
+        expected = self._expected(given)
+        first, scalar, mask = given[next(iter(expected))], given["parameters"], given["mask"]
+        single = first is not None and first.dim() == len(self.spec.sites) + 1
+        if single and scalar is not None and scalar.dim() == 0 and expected.get("parameters") == (1,):
+            given = {**given, "parameters": scalar[None]}
+        if problem := _find_problem(given, expected, single, _channel_names(self.spec, expected.get("inputs"))):
             raise InputError(problem)
-        mask = tensors["mask"]
-        if mask is not None and mask.shape != tensors["inputs"].shape[:2]:  # type: ignore[union-attr]
-            raise InputError(f"mask: expected (samples, points) of the inputs, it is of shape {tuple(mask.shape)}")
-        return [*(tensors[name] if name in used else None for name in shapes(self.spec)), mask]
+        if mask is not None and mask.shape != first.shape[:-1]:  # type: ignore[union-attr]
+            points = tuple(first.shape[:-1])  # type: ignore[union-attr]
+            raise InputError(f"mask: expected {points}, as the inputs have, it is of shape {tuple(mask.shape)}")
+        used = {name: given[name] if shape is not None else None for name, shape in shapes(self.spec).items()}
+        if expected.get("inputs") != shapes(self.spec)["inputs"]:
+            used["inputs"] = _join(used["coords"], used["inputs"])
+        tensors = [*used.values(), mask]
+        return [tensor[None] if single and tensor is not None else tensor for tensor in tensors], single
+
+    def _expected(self, given: Mapping[str, Tensor | None]) -> dict[str, tuple[int, ...]]:
+        """The shape of one sample of each array that is used; that of inputs without coordinates if these are beside them."""
+        expected = {name: shape for name, shape in shapes(self.spec).items() if shape is not None}
+        inputs, others = given["inputs"], self.spec.input_channels - self.spec.space_dim
+        if given["coords"] is None or "coords" not in expected or self.spec.frames:
+            return expected
+        if inputs is None and others == 0:
+            del expected["inputs"]
+        elif others > 0 and (inputs is None or inputs.shape[-1:] != (self.spec.input_channels,)):
+            expected["inputs"] = (*self.spec.sites, others)
+        return expected
 
 
 def _beside_inputs(batch: FieldBatch) -> tuple[Tensor | None, ...]:
@@ -297,20 +318,56 @@ def _beside_inputs(batch: FieldBatch) -> tuple[Tensor | None, ...]:
     return batch.coords, batch.code, batch.parameters, batch.mask
 
 
-def _find_problem(tensors: Mapping[str, Tensor | None], shapes: Mapping[str, tuple[int, ...]]) -> str | None:
-    """Why tensors are no samples of these shapes, in words; axes of sites may have other sizes."""
-    counts: dict[str, int] = {}
+def _join(coords: Tensor | None, others: Tensor | None) -> Tensor | None:
+    """Inputs ``([b,] *sites, c_in)`` from coordinates ``([b,] *sites, d)`` and the other channels, if there are any."""
+    return coords if coords is None or others is None else torch.cat([coords.to(others.device), others], dim=-1)
+
+
+def _channel_names(spec: FieldSpec, inputs: tuple[int, ...] | None) -> str:
+    """The channels of inputs of this shape, such as ``3 channels: x, y, load``; without coordinates these are the last ones."""
+    count = spec.input_channels if inputs is None else inputs[-1]
+    names = ", ".join(channel.name for channel in spec.inputs[-count:])
+    if spec.frames:
+        return f"{spec.frames.inputs} frames of {names}"
+    whole = "" if count == spec.input_channels else f", or {_channel_names(spec, None)}"
+    return f"{count} {'channel' if count == 1 else 'channels'}: {names}{whole}"
+
+
+def _find_problem(
+    tensors: Mapping[str, Tensor | None], shapes: Mapping[str, tuple[int, ...]], single: bool, channels: str
+) -> str | None:
+    """Why tensors are not one sample, or several, of these shapes, in words; axes of sites may have other sizes."""
+    found: dict[str, tuple[int, ...]] = {}
     for name, shape in shapes.items():
         tensor = tensors[name]
-        if tensor is None or tensor.dim() != len(shape) + 1 or tensor.shape[-1] != shape[-1]:
-            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-            one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
-            return f"{name}: expected ({one}) for one sample or (samples, {one}) for several, they are {found}"
-        counts[name] = len(tensor)
-    lying = {name: tuple(tensors[name].shape[1:-1]) for name, shape in shapes.items() if len(shape) > 1}  # type: ignore[union-attr]
+        if tensor is None or tensor.dim() != len(shape) + (not single) or tensor.shape[-1] != shape[-1]:
+            return _misfit(name, shape, tensors, channels)
+        found[name] = tuple(tensor.shape)
+        if 0 in found[name]:
+            return f"{name}: expected at least one sample and one site, they are of shape {found[name]}"
+    lying = {
+        name: found[name][:-1] if single else found[name][1:-1] for name, shape in shapes.items() if len(shape) > 1
+    }
     if len(set(lying.values())) > 1:
         return f"expected the inputs and their coords at the same sites, found {lying}"
+    counts = {} if single else {name: shape[0] for name, shape in found.items()}
     return f"expected as many samples in each array, found {counts}" if len(set(counts.values())) > 1 else None
+
+
+def _misfit(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor | None], channels: str) -> str:
+    """How a tensor differs from a sample of this shape, or from several, in words."""
+    tensor, inputs = tensors[name], tensors["inputs"]
+    one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
+    expected = f"{name}: expected ({one}) for one sample or (samples, {one}) for several"
+    expected += f", {channels}" if name == "inputs" else ""
+    if tensor is None:
+        return f"{expected}; they are missing"
+    found = f"they are of shape {tuple(tensor.shape)}"
+    if inputs is not None and name != "inputs":
+        found += f" and the inputs of shape {tuple(inputs.shape)}"
+    if shape[-1] == 1 and tensor.dim() in (len(shape) - 1, len(shape)) and tensor.shape[-1:] not in ((), (1,)):
+        found += f"; add an axis of channels: {name}[..., None]"
+    return f"{expected}; {found}"
 
 
 def _normalization(*, inputs: Normalization, targets: Normalization, coords: CoordinateNormalization) -> None:

@@ -1,13 +1,14 @@
 """The inputs of predictions, read from a file in blocks of samples.
 
-The file holds one array per input field, by its name: ``(samples, *sites)``, in a roll-out ``(samples, *sites, frames)``; also
-``code`` ``(samples, k)``, and a scalar parameter by its name ``(samples,)``. Or it holds the arrays that
-:meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
+The file holds one array per input field, by its name: ``(samples, *sites)``, in a roll-out ``(samples, *sites, frames)``, whose
+first frames are used; also ``code`` ``(samples, k)``, and a scalar parameter by its name ``(samples,)``. Or it holds the arrays
+that :meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
 ``inputs`` alone. Or it is laid out as a file of training data, see :mod:`lsm.data.layout`: ``inputs`` without the coordinates,
 which are ``coords``, and without an axis of channels if there is one. Channels may have the names that the training or the file
-gives them, and arrays the names of those that were coordinates or codes in the training. A field that is the same along the last
-axes may lack them. One sample needs no axis of samples: fields of just the shape ``sites`` are one sample. VTK files number their
-points with the first axis fastest. Clouds with different numbers of points are laid out as :mod:`lsm.data.ragged` says.
+gives them, and arrays the names of those that were coordinates or codes in the training. A field that is the same along the
+last axes may lack them. One sample needs no axis of samples: fields of just the shape ``sites`` are one sample. VTK files
+number their points with the first axis fastest. Clouds with different numbers of points are laid out as :mod:`lsm.data.ragged`
+says.
 """
 
 from __future__ import annotations
@@ -115,9 +116,23 @@ class InputFile:
         wanted = self._shapes[name]
         if name in ("code", "parameters") or wanted == ():
             return shape == wanted or (wanted == () and shape == (1,))
-        if self._packed or self.spec.frames:
+        if self._packed:
             return len(shape) == len(wanted) and shape[-1] == wanted[-1]
+        if self.spec.frames:
+            return len(shape) == len(wanted) and shape[-1] >= wanted[-1]
         return len(shape) == len(wanted) or (len(shape) > 0 and shape == wanted[: len(shape)])
+
+    def notes(self) -> list[str]:
+        """A sentence for each field of a roll-out with more frames than the solver takes."""
+        if self._packed or self.spec.frames is None:
+            return []
+        taken = self.spec.frames.inputs
+        held = {channel.name: self._arrays[channel.name].shape[-1] for channel in self.spec.inputs}
+        return [
+            f"{name} has {count} frames, of which the first {taken} are taken"
+            for name, count in held.items()
+            if count > taken
+        ]
 
     def _refuse_shapes(self) -> None:
         found = ", ".join(f"{name} {tuple(array.shape)}" for name, array in self._arrays.items())
@@ -155,7 +170,10 @@ class InputFile:
 
     def _read(self, name: str, start: int, stop: int) -> np.ndarray:
         array = self._arrays[name]
-        values = np.array(array[start:stop] if self.has_samples else array[:][None], dtype=np.float32)
+        block = array[start:stop] if self.has_samples else array[:][None]
+        if self.spec.frames and self._shapes[name]:
+            block = block[..., : self._shapes[name][-1]]
+        values = np.array(block, dtype=np.float32)
         bad = ~np.isfinite(values).reshape(len(values), -1).all(axis=1)
         if bad.any():
             raise InputError(

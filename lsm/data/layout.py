@@ -34,6 +34,9 @@ _FIRST_FRAMES = 10
 #: How a single channel of an array is called, which has no name of its own.
 SINGULAR = {"inputs": "input", "targets": "target", "parameters": "parameter"}
 
+#: What to do with an axis of channels that follows that of the samples.
+_CHANNELS_TO_END = "move it to the end with np.moveaxis(a, 1, -1)"
+
 #: Arguments that the remedies of this module change.
 _ARRAYS = ("arrays",)
 
@@ -45,7 +48,7 @@ class Roles(Options):
     Args:
         inputs: arrays of the fields given to the model.
         targets: arrays of the fields to predict, or of a time series ``(samples, *sites, frames)``.
-        coords: one array of positions, or one array per coordinate.
+        coords: one array of positions, or one array per coordinate; an empty list for none, whatever the names.
         parameters: arrays of scalars of a sample, ``(samples,)`` or ``(samples, p)``.
         code: the array of a vector that describes each sample, ``(samples, k)``.
         kind: of the sites.
@@ -57,7 +60,7 @@ class Roles(Options):
 
     inputs: Names | None = None
     targets: Names | None = None
-    coords: Names | None = None
+    coords: Sequence[str] | None = None
     parameters: Names | None = None
     code: str | None = None
     kind: Kind | None = None
@@ -129,6 +132,7 @@ class Layout:
         columns: what is to be stored.
         reader: configuration of the reader of these columns.
         points: least and largest number of points of a cloud, if these differ.
+        hint: which change gives another reading that fits as well; empty if there is none.
     """
 
     kind: Kind
@@ -137,6 +141,7 @@ class Layout:
     columns: tuple[Column, ...]
     reader: dict[str, Any]
     points: tuple[int, int] | None = None
+    hint: str = ""
 
     def with_counts(self, points: tuple[int, int]) -> Layout:
         """The layout of clouds with different numbers of points, which are stored as :data:`NUM_POINTS`."""
@@ -264,7 +269,8 @@ class _Search:
         elif self.code is not None:
             raise InputError(f"{self.code} is a code, which only clouds take; make its numbers parameters")
         self._require_known(columns)
-        return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader)
+        hint = self._hint(sites) if kind == "grid" else ""
+        return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)
 
     def _require_known(self, columns: Sequence[Column]) -> None:
         """Names and units that are given belong to arrays and fields that are there."""
@@ -287,6 +293,11 @@ class _Search:
     def _grid(self) -> tuple[Shape, list[Column], dict[str, Any]]:
         if not self.inputs:
             raise InputError("a grid needs inputs; the arrays say only what the targets are", options=_ARRAYS)
+        if self.coords:
+            raise InputError(
+                f"kind=grid takes no coordinates, found are {self._listed(*self.coords)}; leave out data.kind for a mesh or a "
+                "cloud, or give data.coords=[] for a regular grid"
+            )
         sites = self._lattice()
         inputs, targets = (self._fields(names, sites) for names in (self.inputs, self.targets))
         reader = {"name": "grid", "inputs": _names(inputs), "targets": _names(targets)}
@@ -301,13 +312,25 @@ class _Search:
         elif len(whole) > 1 and (whole[-1] <= _MOST_CHANNELS and whole[-1] < min(whole[:-1])):
             candidates.reverse()
         for sites in candidates:
-            if 1 <= len(sites) <= len(AXES) and all(self._fits(name, sites) for name in (*self.inputs, *self.targets)):
+            if self._all_fit(sites):
                 return sites
+        remedies = self._remedy_of_scalars() + self._remedy_of_channels()
         raise InputError(
             f"inputs and targets share no grid of 1 to {len(AXES)} axes: {self._listed(*self.inputs, *self.targets)}; "
-            f"expected are (samples, *sites) or (samples, *sites, channels){self._remedy_of_scalars()}",
+            f"expected are (samples, *sites) or (samples, *sites, channels){remedies}",
             options=_ARRAYS,
         )
+
+    def _hint(self, sites: Shape) -> str:
+        """Which change gives another reading of a grid; equal axes are taken as sites without a word."""
+        whole = self._of_sample(self.targets[0])
+        if len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:]):
+            return f"the first axis of {sites[0]} is taken as sites; if it is one of channels, {_CHANNELS_TO_END}"
+        taken, option, other = ("sites", "true", whole[:-1]) if sites == whole else ("channels", "false", whole)
+        if self.roles.channels_last is not None or whole[-1:] == whole[-2:-1] or not self._all_fit(other):
+            return ""
+        instead = "channels" if taken == "sites" else "sites"
+        return f"the last axis of {whole[-1]} is taken as {taken}; data.channels_last={option} takes it as {instead}"
 
     def _remedy_of_scalars(self) -> str:
         """What to do if an input of a grid has no sites; empty if all have some."""
@@ -316,6 +339,18 @@ class _Search:
             return ""
         more = " and give coordinates of the sites" if scalars == self.inputs else ""
         return f"; if {', '.join(scalars)} holds scalars of each sample, make it parameters{more}"
+
+    def _remedy_of_channels(self) -> str:
+        """What to do if the arrays would share a grid without their first axes; empty if not."""
+        whole, *others = (self._of_sample(name) for name in (*self.targets, *self.inputs))
+        for sites in (whole[1:], whole):
+            if sites and all(sites in (shape, shape[1:]) for shape in others):
+                return f"; if the first axis is one of channels, {_CHANNELS_TO_END}"
+        return ""
+
+    def _all_fit(self, sites: Shape) -> bool:
+        """Whether all inputs and targets are known on these sites."""
+        return 1 <= len(sites) <= len(AXES) and all(self._fits(name, sites) for name in (*self.inputs, *self.targets))
 
     def _fits(self, name: str, sites: Shape) -> bool:
         shape = self._of_sample(name)
@@ -385,7 +420,13 @@ class _Search:
                 f"inputs and coordinates: {self._listed(*self.inputs, *self.targets, *self.coords)}",
                 options=_ARRAYS,
             )
-        first, last = self.roles.frames or _split_frames(whole[-1])
+        if self.roles.channels_last:
+            raise InputError(
+                f"a time series has no axis of channels, but channels_last is true for {self._listed(self.targets[0])}; "
+                "give one array (samples, *sites, frames) for each field, and leave channels_last out",
+                options=("channels_last",),
+            )
+        first, last = self.roles.frames or self._split_frames(whole[-1])
         if first + last > whole[-1]:
             raise InputError(
                 f"frames [{first}, {last}] need {first + last} frames, {self._listed(self.targets[0])} has {whole[-1]}",
@@ -394,6 +435,21 @@ class _Search:
         columns = [self._column(name, None, whole) for name in self.targets]
         reader = {"name": "frames", "targets": _names(columns), "num_inputs": first, "num_targets": last}
         return whole[:-1], columns, reader
+
+    def _split_frames(self, stored: int) -> tuple[int, int]:
+        """Numbers of frames from which is predicted, at least two, and that are predicted."""
+        if stored < 2:
+            raise InputError(
+                f"{stored} frame is no time series; expected are (samples, *sites, frames)", options=_ARRAYS
+            )
+        first = min(_FIRST_FRAMES, stored // 2)
+        if first < 2:
+            raise InputError(
+                f"{self._listed(self.targets[0])} has {stored} frames on its last axis, too few to predict from more than one; "
+                f"give an array (samples, *sites, frames) for each field, or ask for frames [1, {stored - 1}]",
+                options=("frames",),
+            )
+        return first, stored - first
 
     def _fields(self, names: Sequence[str], lattice: Shape, sites: Shape | None = None) -> list[Column]:
         """A column per channel of some arrays."""
@@ -467,13 +523,6 @@ class _Search:
 
     def _listed(self, *names: str) -> str:
         return ", ".join(f"{name} {self.shapes[name]}" for name in dict.fromkeys(names))
-
-
-def _split_frames(stored: int) -> tuple[int, int]:
-    first = min(_FIRST_FRAMES, stored // 2)
-    if first < 1:
-        raise InputError(f"{stored} frame is no time series; expected are (samples, *sites, frames)", options=_ARRAYS)
-    return first, stored - first
 
 
 def _names(columns: Sequence[Column]) -> list[str]:

@@ -1,5 +1,7 @@
 """What arrays are, found from their names and shapes."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,11 @@ CASES = {
         {"inputs": (N, 8, 9, 10), "targets": (N, 8, 9, 10)},
         {"channels_last": True},
         ("grid", (8, 9), None),
+    ),
+    "a grid in spite of coordinates": (
+        {"inputs": (N, 9, 8), "targets": (N, 9, 8), "coords": (9, 8, 2)},
+        {"coords": []},
+        ("grid", (9, 8), None),
     ),
     "an input of the first axis": (
         {"die": (N, 11), "u": (N, 11, 7, 5)},
@@ -174,6 +181,26 @@ REFUSED = {
         "if inputs holds scalars of each sample, make it parameters and give coordinates of the sites",
     ),
     "one frame": ({"targets": (N, 9, 1)}, {}, "1 frame is no time series"),
+    "one frame to predict from": (
+        {"targets": (N, 20, 16, 16, 2)},
+        {},
+        r"has 2 frames on its last axis, too few to predict from more than one; .* or ask for frames \[1, 1\]",
+    ),
+    "channels of a time series": (
+        {"targets": (N, 9, 8, 12)},
+        {"channels_last": True},
+        r"no axis of channels, .* for targets \(20, 9, 8, 12\); give one array",
+    ),
+    "coordinates of a grid": (
+        {"inputs": (N, 9, 8), "targets": (N, 9, 8), "coords": (9, 8, 2)},
+        {"kind": "grid"},
+        r"kind=grid takes no coordinates, found are coords \(9, 8, 2\); leave out data.kind .* data.coords=\[\]",
+    ),
+    "different numbers of channels on the first axis": (
+        {"inputs": (N, 3, 32, 32), "targets": (N, 1, 32, 32)},
+        {},
+        r"if the first axis is one of channels, move it to the end with np\.moveaxis\(a, 1, -1\)",
+    ),
 }
 
 
@@ -216,3 +243,30 @@ def test_names_and_units_that_the_file_says():
         find_layout(shapes, Roles(), names, {"inputs": ("m", "m", "m")})
     with pytest.raises(InputError, match="1 names are given for the 2 channels of inputs"):
         find_layout(shapes, Roles(), {"inputs": ("u",)})
+
+
+HINTS = {
+    "channels first": ((1, 32, 32), (1, 32, 32), {}, r"first axis of 1 is taken as sites; .* np\.moveaxis\(a, 1, -1\)"),
+    "frames on the last axis": (
+        (64, 64, 10),
+        (64, 64, 10),
+        {},
+        "^the last axis of 10 is taken as sites; data.channels_last=true takes it as channels$",
+    ),
+    "channels of the targets": ((32, 32), (32, 32, 5), {}, "last axis of 5 is taken as sites"),
+    "channels": ((32, 32, 2), (32, 32, 2), {}, "2 is taken as channels; data.channels_last=false takes it as sites"),
+    "channels as asked for": ((64, 64, 10), (64, 64, 10), {"channels_last": True}, "^$"),
+    "a plane": ((32, 32), (32, 32), {}, "^$"),
+    "other numbers of channels": ((64, 64, 10), (64, 64, 6), {}, "^$"),
+}
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_the_option_that_gives_another_reading_is_named(name):
+    inputs, targets, roles, words = HINTS[name]
+    assert re.search(words, layout(roles, inputs=(N, *inputs), targets=(N, *targets)).hint)
+
+
+def test_one_frame_predicts_the_next_if_it_is_asked_for():
+    found = layout({"frames": (1, 1)}, targets=(N, 16, 16, 2))
+    assert found.describe().endswith("target, 1 frames -> the next 1")

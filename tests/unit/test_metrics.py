@@ -29,6 +29,7 @@ def test_values_by_hand():
     torch.testing.assert_close(error("relative_l2_by_field", PREDICTION, TRUTH, LINE), torch.tensor([1.0, 1.25]))
     without = TRUTH * torch.tensor([1.0, 0.0])
     torch.testing.assert_close(error("relative_l2_by_field", PREDICTION, without, LINE), per_channel[:, 0])
+    assert error("relative_l2_by_field", PREDICTION * torch.tensor([torch.nan, 1.0]), TRUTH, LINE).isnan().all()
     torch.testing.assert_close(error("rmse", PREDICTION, TRUTH, LINE), torch.tensor([1.0, (17 / 4) ** 0.5]))
     assert error("max_error", PREDICTION, TRUTH, LINE).tolist() == [2.0, 4.0]
 

@@ -123,6 +123,25 @@ def test_one_sample_needs_no_axis_of_samples(tmp_path):
         np.testing.assert_allclose(found, expected.reshape(1, 6, 5, 4, 2)[..., 0], rtol=0, atol=1e-6)
 
 
+def test_of_more_frames_the_first_are_taken(tmp_path):
+    """So that the file of a training can be predicted."""
+    solver = solver_of("frames")
+    named, given = samples_of(solver)
+    later = np.full((7, 6, 5, 4), np.nan)
+    longer = {
+        name: np.concatenate([array, later], axis=-1) if array.ndim > 1 else array for name, array in named.items()
+    }
+    check = predict_file(solver, write(tmp_path / "in.npz", longer), tmp_path / "out.npz", {}, batch_size=3)
+    assert check.notes == [f"{name} has 7 frames, of which the first 3 are taken" for name in ("out0", "out1")]
+    for name, expected in by_field(solver, solver.predict(**given)).items():
+        np.testing.assert_allclose(
+            np.load(tmp_path / "out.npz")[name], expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+        )
+    short = {**named, "out0": named["out0"][..., :2]}
+    with pytest.raises(InputError, match=r"holds out0 \(7, 6, 5, 2\)"):
+        predict_file(solver, write(tmp_path / "in.npz", short), tmp_path / "no.npz", {})
+
+
 def test_an_input_of_the_first_axes_is_repeated(tmp_path):
     solver = solver_of("grid")
     named, _ = samples_of(solver)

@@ -1,3 +1,4 @@
+import re
 from copy import deepcopy
 from dataclasses import replace
 
@@ -169,6 +170,25 @@ def test_arrays_with_parameters_are_predicted(kind):
         solver.predict(**arrays | {"parameters": arrays["parameters"][:, :1]})
 
 
+def test_one_parameter_of_one_sample_is_a_number():
+    solver = make_solver(spec(parameters=scalars("mach"))).eval()
+    inputs = np.ones((6, 5, 1))
+    np.testing.assert_array_equal(solver.predict(inputs, parameters=1.2), solver.predict(inputs, parameters=[1.2]))
+    with pytest.raises(InputError, match=r"they are of shape \(\) and the inputs of shape \(2, 6, 5, 1\)$"):
+        solver.predict(np.ones((2, 6, 5, 1)), parameters=1.2)
+    with pytest.raises(
+        InputError, match=r"they are of shape \(2,\) .*; add an axis of channels: parameters\[..., None\]"
+    ):
+        solver.predict(np.ones((2, 6, 5, 1)), parameters=[1.2, 1.3])
+
+
+@pytest.mark.parametrize("shape", [(24, 6, 5), (6, 5)])
+def test_a_missing_axis_of_channels_is_named(shape):
+    told = rf"they are of shape {re.escape(str(shape))}; add an axis of channels: inputs\[..., None\]"
+    with pytest.raises(InputError, match=told):
+        make_solver(spec()).predict(np.ones(shape))
+
+
 def test_parameters_that_a_solver_does_not_take_are_left_out():
     samples = physical(spec())
     solver = solver_of(spec(), samples)
@@ -294,6 +314,29 @@ def test_arrays_are_predicted_as_batches_are(kind):
     assert not torch.is_inference_mode_enabled()
 
 
+@pytest.mark.parametrize("geometry", ["mesh", "points"])
+@pytest.mark.parametrize("others", [("load",), ()])
+def test_coordinates_need_not_be_inputs(geometry, others):
+    sites, names = ((6, 5) if geometry == "mesh" else (9,)), ("x", "y", *others)
+    fields = replace(spec(geometry, sites), inputs=scalars(*names))
+    solver = make_solver(fields, **({} if geometry == "mesh" else {"projection": {"modes": 3, "resolution": 8}})).eval()
+    coords, load = np.random.default_rng(0).random((4, *sites, 2)), np.ones((4, *sites, 1), dtype="f4")
+    whole = np.concatenate([coords, load], axis=-1) if others else coords
+    expected, given = solver.predict(whole, coords), load if others else None
+    np.testing.assert_array_equal(solver.predict(given, coords), expected)
+    alone = solver.predict(None if given is None else given[1], coords[1])
+    np.testing.assert_allclose(alone, expected[1], rtol=1e-4, atol=1e-5)
+    with pytest.raises(InputError, match=rf"{len(names)} channels: {', '.join(names)}; they are of shape"):
+        solver.predict(whole[..., :1], coords if not others else None)
+    with pytest.raises(InputError, match=r"coords: .*; they are missing"):
+        solver.predict(whole)
+    if others:
+        with pytest.raises(InputError, match=r"1 channel: load, or 3 channels: x, y, load; .*inputs\[..., None\]"):
+            solver.predict(load[..., 0], coords)
+        with pytest.raises(InputError, match="at the same sites"):
+            solver.predict(load[:, 1:], coords)
+
+
 def test_another_grid_is_predicted():
     solver = solver_of(spec())
     assert solver.predict(np.ones((9, 8, 1))).shape == (9, 8, 1)
@@ -308,6 +351,11 @@ def test_another_grid_is_predicted():
             r"inputs: expected \(sites, sites, 2\) for one sample .* shape \(3, 6, 5, 1\)",
         ),
         ("grid", lambda x, c, k: (x[0, 0], c, k), r"inputs: expected .* shape \(5, 2\)"),
+        (
+            "mesh",
+            lambda x, c, k: (x, c[0], k),
+            r"coords: .* they are of shape \(6, 5, 2\) and the inputs of shape \(3, 6, 5, 2\)$",
+        ),
         ("mesh", lambda x, c, k: (x, None, k), r"coords: expected \(sites, sites, 2\).* missing"),
         (
             "mesh",
@@ -329,6 +377,10 @@ def test_arrays_that_do_not_fit_are_named(kind, spoil, told):
 def test_a_batch_of_no_samples_is_refused():
     with pytest.raises(InputError, match="batch_size is -1, expected a whole number of at least 1"):
         solver_of(spec()).predict(np.ones((2, 6, 5, 1)), batch_size=-1)
+    with pytest.raises(
+        InputError, match=r"expected at least one sample and one site, they are of shape \(0, 6, 5, 1\)"
+    ):
+        solver_of(spec()).predict(np.ones((0, 6, 5, 1)))
 
 
 @pytest.mark.parametrize(

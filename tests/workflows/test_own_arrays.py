@@ -135,7 +135,7 @@ def test_batches_are_those_of_the_recipe_as_far_as_they_suit(place, compose):
     assert batch_and_loss("data.batch_size=7") == (7, "sobolev")
 
 
-def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch):
+def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(callbacks, "update_bn", lambda batches, *_: calls.append(len(list(batches))))
     arrays = arrays_of("grid")
@@ -153,6 +153,11 @@ def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeyp
         file["T"][0] += 1
     with pytest.raises(InputError, match="holds other data than"):
         command("train", *options, "resume=auto", "trainer.max_epochs=2")
+    (place / "my.h5").unlink()
+    assert command("train", *options, "resume=auto", "trainer.max_epochs=2").metrics, "the store is enough"
+    assert "my.h5 does not exist; the run continues with the store" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="my.h5 does not exist"):
+        command("train", *options[:-3], "run_dir=new", "resume=auto")
 
 
 REFUSED = {
@@ -201,6 +206,8 @@ def test_a_file_is_inspected(place, command, capsys):
     assert command("inspect", "file=my.npz").read_bytes()[1:4] == b"PNG"
     told = capsys.readouterr().out
     assert "20 samples, taken as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
+    command("inspect", "file=my.npz", "data.coords=[]", "picture=null")
+    assert "taken as a grid of 12 x 10 sites: input -> target (the last axis of 10 is" in capsys.readouterr().out
     (line,) = [line for line in told.splitlines() if line.startswith("inputs")]
     assert line.split()[1:6] == ["20", "x", "12", "x", "10"]
     assert line.endswith("3 NaN in 1 sample")

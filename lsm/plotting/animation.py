@@ -84,7 +84,7 @@ def save_animation(
     headlines = [scene.headline(title, shots[0].name) for shots in snapshots]
     row_gaps = [BARE_GAP] * (len(painters) - 1)
     column_gaps = [*_gaps(painters[0])[:-1], painters[0].last_gap]
-    figure, axes = lay_out(painters[0].view, row_gaps, column_gaps, max(headlines, key=len))
+    figure, axes = lay_out(painters[0].view, row_gaps, column_gaps, max(headlines, key=len), painters[0].rows)
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     frames = []

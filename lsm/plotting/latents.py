@@ -80,7 +80,8 @@ def draw_latents(blocks: Sequence[BlockLatents], sample: FieldBatch, spec: Field
     counts = [len(group) for group in rows[0].groups.values()]
     bars = np.concatenate([[False] * (count - 1) + [True] for count in counts])
     gaps = [BAR_GAP if bar else BARE_GAP for bar in bars]
-    figure, axes = lay_out(view, [BARE_GAP] * (len(rows) - 1), gaps, title)
+    names = [name for group in rows[0].groups.values() for name in group]
+    figure, axes = lay_out(view, [BARE_GAP] * (len(rows) - 1), gaps, title, names)
     label_rim(axes, _axis_names(spec, on_points))
     for number, (panels, row) in enumerate(zip(axes, rows, strict=True)):
         _draw_row(panels, row, view, titled=number == 0)

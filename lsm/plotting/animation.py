@@ -23,7 +23,6 @@ from lsm.plotting.layout import (
     BARE_GAP,
     LABEL_SIZE,
     add_bar,
-    axis_labels,
     label_rim,
     lay_out,
     set_headline,
@@ -89,7 +88,7 @@ def save_animation(
     canvas = FigureCanvasAgg(figure)
     frames = []
     for headline, shots in zip(headlines, snapshots, strict=True):
-        _redraw(axes, painters, shots, axis_labels(scene.spec, scene.display))
+        _redraw(axes, painters, shots, scene.axis_labels)
         set_headline(figure, headline)
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())

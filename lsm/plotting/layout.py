@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lsm.fields import Channel, FieldSpec
+from lsm.fields import Channel
 from lsm.plotting.display import Display
 
 #: Font sizes, points.
@@ -45,18 +45,6 @@ def label_of(channel: Channel) -> str:
     """Name and unit of a channel, such as ``horizontal velocity [m/s]``; without the unit if it is dimensionless."""
     name = channel.name.replace("_", " ")
     return name if channel.unit == "1" else f"{name} [{channel.unit}]"
-
-
-def axis_labels(spec: FieldSpec, display: Display) -> tuple[str, str]:
-    """What the horizontal and the vertical axis of a panel mean."""
-    if display.positions is not None:
-        labels = {channel.name: label_of(channel) for channel in spec.targets}
-        horizontal, vertical = (labels[name] for name in display.positions)
-        return horizontal, vertical
-    if spec.geometry == "grid":
-        space = [name for name in spec.axes if name != "time"] if len(spec.axes) > 2 else list(spec.axes)
-        return space[0], (space[1] if len(space) > 1 else "")
-    return "x", ("y" if spec.space_dim > 1 else "")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from lsm.plotting.layout import (
     TITLE_GAP,
     View,
     add_bar,
-    axis_labels,
     label_of,
     label_rim,
     lay_out,
@@ -55,7 +54,7 @@ def draw_overview(spec: FieldSpec, display: Display, sample: FieldBatch, title: 
         draw(axis)
     for axis in axes.flat[len(panels) :]:
         axis.remove()
-    label_rim(axes, axis_labels(scene.spec, scene.display), only_left=not view.line)
+    label_rim(axes, scene.axis_labels, only_left=not view.line)
     return figure
 
 

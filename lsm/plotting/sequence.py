@@ -20,7 +20,6 @@ from lsm.plotting.layout import (
     TWO_LABELS_GAP,
     View,
     add_bar,
-    axis_labels,
     fold_name,
     label_rim,
     lay_out,
@@ -150,7 +149,7 @@ def draw_sequence(scene: Scene, title: str) -> Figure:
     blocks = np.split(axes, len(painters))
     input_panels = [_input_panels(painter, block[:, 0]) for painter, block in zip(painters, blocks, strict=True)]
     for part in (axes[:, :1], axes[:, 1:]):
-        label_rim(part, axis_labels(scene.spec, scene.display))
+        label_rim(part, scene.axis_labels)
     for painter, block, panels in zip(painters, blocks, input_panels, strict=True):
         for axis, given in zip(panels, painter.series.inputs, strict=True):
             painter.draw_input(axis, given)

@@ -17,7 +17,6 @@ from lsm.plotting.layout import (
     LABEL_SIZE,
     View,
     add_bar,
-    axis_labels,
     label_of,
     label_rim,
     lay_out,
@@ -159,5 +158,5 @@ def _panels(scene: Scene, view: View, columns: Mapping[str, float], title: str) 
         set_title(axis, name)
     for axis in [*axes[inputs:, 0], *axes[targets:, 1:].ravel()]:
         axis.remove()
-    label_rim(axes, axis_labels(scene.spec, scene.display), only_left=not view.line)
+    label_rim(axes, scene.axis_labels, only_left=not view.line)
     return figure, axes

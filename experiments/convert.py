@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from data_prep.published.convert import Layout, PublishedFile, export_files, import_files
@@ -14,6 +17,9 @@ from lsm.errors import InputError
 from lsm.files import require_free
 from lsm.progress import console, progress_bar
 from lsm.registry import check_value
+
+#: Options of the data that ``lsm-generate`` takes too; the others say what is published, or where the store lies.
+_DESCRIBES_DATA = re.compile(r"set=|benchmark\.(?!published\.|sets\.[^.]+\.store=)")
 
 
 def layout(cfg: DictConfig) -> Layout:
@@ -53,8 +59,7 @@ def run(cfg: DictConfig) -> list[str]:
         if cfg.source is not None:
             lines = import_files(layout(cfg), Path(cfg.source).expanduser(), store, cfg.strict, start, advance)
             lines.append(f"wrote {store}")
-            options = preset_options(cfg.benchmark.name, cfg.preset)
-            lines.append(f"compare it with what is published: lsm-generate {options} store={store} check=true")
+            lines.append(f"compare it with what is published: {_comparison(cfg, store)}")
         else:
             folder = Path(cfg.export).expanduser()
             lines = export_files(
@@ -63,6 +68,13 @@ def run(cfg: DictConfig) -> list[str]:
     for line in lines:
         console.print(line, soft_wrap=True)
     return lines
+
+
+def _comparison(cfg: DictConfig, store: Path) -> str:
+    """The call that compares a store with what is published, with the typed options of the data that it takes."""
+    typed = [option for option in HydraConfig.get().overrides.task if _DESCRIBES_DATA.match(option)]
+    options = shlex.join([*typed, f"store={store}"])
+    return f"lsm-generate {preset_options(cfg.benchmark.name, cfg.preset)} {options} check=true"
 
 
 main = command("convert", run)

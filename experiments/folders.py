@@ -75,10 +75,12 @@ def _has_checkpoint(path: Path) -> bool:
 def labels_of(checkpoints: Sequence[Path]) -> list[str]:
     """A short name for each of several checkpoints: of its run's folder what others do not share, and the file if not the best.
 
+    Of folders of a sweep, such as ``benchmark=darcy,model=fno``, the options that all runs share are left out.
+
     Raises:
         InputError: two are the same.
     """
-    return _labels(checkpoints, _without_shared_end(_parts_of_runs(checkpoints)))
+    return _labels(checkpoints, _without_shared_options(_without_shared_end(_parts_of_runs(checkpoints))))
 
 
 def _parts_of_runs(checkpoints: Sequence[Path]) -> list[tuple[str, ...]]:
@@ -92,6 +94,21 @@ def _without_shared_end(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
     while len(paths) > 1 and min(map(len, paths)) > 1 and len({path[-1] for path in paths}) == 1:
         paths = [path[:-1] for path in paths]
     return paths
+
+
+def _without_shared_options(runs: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Folders without the options that all runs have; as they are where nothing would be left, or runs would be confused."""
+    shared = set.intersection(*({option for folder in run for option in _options_of(folder)} for run in runs))
+    short = [
+        tuple(",".join(part for part in _options_of(folder) if part not in shared) or folder for folder in run)
+        for run in runs
+    ]
+    return short if len(set(short)) == len(set(runs)) else runs
+
+
+def _options_of(folder: str) -> list[str]:
+    """The options ``KEY=VALUE`` in the name of a sweep's folder, none in another name; commas in brackets belong to values."""
+    return re.split(r",(?=[^,=()\[\]{}]+=)", folder) if "=" in folder else []
 
 
 def _labels(checkpoints: Sequence[Path], runs: Sequence[tuple[str, ...]]) -> list[str]:

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue, OmegaConfBaseException
@@ -33,6 +34,9 @@ _EXTRAS = {
     name: f'{name} comes with `pip install "latent-spectral-models[slurm]"`, from a checkout `pip install -e ".[slurm]"`'
     for name in ("submitit_slurm", "submitit_local")
 }
+
+#: Groups of which the configuration lists all options; the flags of Lightning's trainer and others are added with a plus.
+_COMPLETE_GROUPS = ("", "model", "model.block", "data", "loss")
 
 #: Options of the commands, by the names under which the library knows their values.
 OPTION_NAMES = {
@@ -138,14 +142,30 @@ def _describe_configuration(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
     lines = str(error).splitlines()
-    if unknown := re.match(r"Could not override '([^.']+)'", lines[0]):  # Hydra proposes to add it, which has no effect
-        if unknown[1].startswith("model/"):
-            return f"{unknown[1]} belongs to model=lsm and model=lsm2; leave it out, or choose one of these"
-        return f"{unknown[1]} is no option of this command; --help lists the options"
+    unknown = re.match(r"Could not override '([^']+)'", lines[0])
+    if unknown and (told := _describe_unknown(unknown[1], error.__cause__)):
+        return told
     if isinstance(error, InstantiationException) and error.__cause__:
         return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"
     # Hydra's second line says how to correct an option; YAML's other lines say where the mistake is.
     return " ".join(line.strip() for line in (lines if isinstance(error, YAMLError) else lines[:2]) if line.strip())
+
+
+def _describe_unknown(typed: str, cause: BaseException | None) -> str | None:
+    """An option that there is not, and the closest one; None where Hydra's proposal is right, to add it with a plus."""
+    if typed.startswith("model/"):
+        return f"{typed} belongs to model=lsm and model=lsm2; leave it out, or choose one of these"
+    missing = getattr(cause, "full_key", None) or typed  # of modl.width=3 modl, of model={widht: 3} model.widht
+    group, _, key = missing.rpartition(".")
+    if group not in _COMPLETE_GROUPS:
+        return None
+    options = [name for name in getattr(cause, "parent_node", None) or () if name != "hydra"]
+    name = max(typed, missing, key=len)
+    if closest := get_close_matches(key, options, 1):
+        remedy = f"did you mean {name.replace(missing, f'{group}.{closest[0]}'.lstrip('.'), 1)}?"
+    else:
+        remedy = f"{group} has {', '.join(options)}" if group else "--help lists the options"
+    return f"{name} is no option of this command; {remedy}"
 
 
 def _raised_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:

@@ -11,11 +11,12 @@ from lsm.data import vtk_files
 from lsm.data.array_files import require_format, write_arrays
 from lsm.data.input_file import expected_arrays
 from lsm.errors import InputError
+from lsm.fields import FieldSpec
 from lsm.solver import NeuralSolver
 
 
 def write_template(solver: NeuralSolver, path: Path, num_samples: int = 2) -> dict[str, tuple[int, ...]]:
-    """Write a file of inputs that shows what is expected: names, shapes, and values of the magnitude of the training data.
+    """Write a file of inputs that shows what is expected: names, shapes, and values in the range of the training data.
 
     Args:
         solver: the solver that shall read it.
@@ -40,10 +41,14 @@ def write_template(solver: NeuralSolver, path: Path, num_samples: int = 2) -> di
 
 
 def _drawn(solver: NeuralSolver, num_samples: int) -> dict[str, np.ndarray]:
-    """Random values with the mean and deviation of the training data."""
+    """Random values with the mean and deviation of the training data, within their ranges; a mesh is a regular lattice."""
     spec, generator = solver.spec, torch.Generator().manual_seed(0)
     normal = torch.randn(num_samples, *spec.sites, spec.input_channels, generator=generator)
     inputs = solver.input_normalizer.cpu().decode(normal).numpy()
+    limits = _limits(solver.ranges.get("inputs"), inputs)
+    inputs = inputs.clip(*limits)
+    if spec.geometry != "grid":
+        inputs[..., : spec.space_dim] = _places(spec, limits[:, : spec.space_dim], num_samples, generator)
     inputs = inputs.reshape(num_samples, *spec.sites, -1, len(spec.inputs))
     drawn = {channel.name: inputs[..., index] for index, channel in enumerate(spec.inputs)}
     drawn = drawn if spec.frames else {name: values[..., 0] for name, values in drawn.items()}
@@ -52,5 +57,23 @@ def _drawn(solver: NeuralSolver, num_samples: int) -> dict[str, np.ndarray]:
     if solver.parameter_normalizer is not None:
         normal = torch.randn(num_samples, len(spec.parameters), generator=generator)
         scalars = solver.parameter_normalizer.cpu().decode(normal).numpy()
+        scalars = scalars.clip(*_limits(solver.ranges.get("parameters"), scalars))
         drawn |= {channel.name: scalars[:, index] for index, channel in enumerate(spec.parameters)}
     return drawn
+
+
+def _limits(ranges: list[list[float]] | None, values: np.ndarray) -> np.ndarray:
+    """Smallest and largest value of each channel, ``(2, c)``: in the training data if known, else in ``values`` ``(..., c)``."""
+    if ranges:
+        return np.array(ranges, dtype=np.float32).T
+    flat = values.reshape(-1, values.shape[-1])
+    return np.stack([flat.min(axis=0), flat.max(axis=0)])
+
+
+def _places(spec: FieldSpec, limits: np.ndarray, num_samples: int, generator: torch.Generator) -> np.ndarray:
+    """Coordinates within limits ``(2, d)``: a mesh ``(*sites, d)`` for all samples, or clouds ``(samples, n, d)``."""
+    if spec.geometry == "points":
+        low, high = limits
+        return low + (high - low) * torch.rand(num_samples, *spec.sites, spec.space_dim, generator=generator).numpy()
+    axes = [np.linspace(low, high, size) for (low, high), size in zip(limits.T, spec.sites, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)

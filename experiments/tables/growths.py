@@ -35,9 +35,11 @@ def print_growths(growths: Mapping[str, Growth], fit_from: float | None) -> None
     """A section for each cost: a row for each size, and the exponents."""
     first = next(growth.profiles[0] for growth in growths.values() if growth.profiles)
     least = first_fitted(growths, fit_from)
+    laws = [growth.fit(cost, least) for growth in growths.values() for cost, *_ in _SECTIONS]
+    error = ", with its standard error" if any(law is not None and law.error is not None for law in laws) else ""
     table = Table(
         title=f"{first['benchmark']}, batches of {first['batch_size']}, {first['precision']}, {first['device']}",
-        caption=f"exponent: fitted to the sizes from {least:.0f} sites on, with its standard error",
+        caption=f"exponent: fitted to the sizes from {least:.0f} sites on{error}",
     )
     table.add_column("sites")
     for model in growths:

@@ -23,7 +23,6 @@ from lsm.plotting.layout import (
     BARE_GAP,
     LABEL_SIZE,
     add_bar,
-    axis_labels,
     label_rim,
     lay_out,
     set_headline,
@@ -84,12 +83,12 @@ def save_animation(
     headlines = [scene.headline(title, shots[0].name) for shots in snapshots]
     row_gaps = [BARE_GAP] * (len(painters) - 1)
     column_gaps = [*_gaps(painters[0])[:-1], painters[0].last_gap]
-    figure, axes = lay_out(painters[0].view, row_gaps, column_gaps, max(headlines, key=len))
+    figure, axes = lay_out(painters[0].view, row_gaps, column_gaps, max(headlines, key=len), painters[0].rows)
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     frames = []
     for headline, shots in zip(headlines, snapshots, strict=True):
-        _redraw(axes, painters, shots, axis_labels(scene.spec, scene.display))
+        _redraw(axes, painters, shots, scene.axis_labels)
         set_headline(figure, headline)
         canvas.draw()
         frames.append(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -22,14 +22,13 @@ from lsm.plotting.layout import (
     LABEL_SIZE,
     View,
     add_bar,
-    axis_labels,
     label_rim,
     lay_out,
     set_title,
     view_of,
 )
 from lsm.plotting.painting import COLOURS, is_line, paint
-from lsm.plotting.scene import shown_points
+from lsm.plotting.scene import scene_of, shown_points
 
 #: Tokens whose maps are drawn.
 _MOST_TOKENS = 2
@@ -80,16 +79,17 @@ def draw_latents(blocks: Sequence[BlockLatents], sample: FieldBatch, spec: Field
     counts = [len(group) for group in rows[0].groups.values()]
     bars = np.concatenate([[False] * (count - 1) + [True] for count in counts])
     gaps = [BAR_GAP if bar else BARE_GAP for bar in bars]
-    figure, axes = lay_out(view, [BARE_GAP] * (len(rows) - 1), gaps, title)
-    label_rim(axes, _axis_names(spec, on_points))
+    names = [name for group in rows[0].groups.values() for name in group]
+    figure, axes = lay_out(view, [BARE_GAP] * (len(rows) - 1), gaps, title, names)
+    label_rim(axes, _axis_names(spec, sample, on_points))
     for number, (panels, row) in enumerate(zip(axes, rows, strict=True)):
         _draw_row(panels, row, view, titled=number == 0)
     return figure
 
 
-def _axis_names(spec: FieldSpec, on_points: bool) -> tuple[str, str]:
+def _axis_names(spec: FieldSpec, sample: FieldBatch, on_points: bool) -> tuple[str, str]:
     if spec.geometry != "points":
-        return axis_labels(spec, Display())
+        return scene_of(spec, Display(), sample, {}).axis_labels
     return ("x (scaled)", "y (scaled)") if on_points else ("latent x", "latent y")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import fill
@@ -11,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lsm.fields import Channel, FieldSpec
+from lsm.fields import Channel
 from lsm.plotting.display import Display
 
 #: Font sizes, points.
@@ -22,7 +23,7 @@ TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 10, 9, 8
 #: Margins around all panels: for axis labels, and for the headline and the titles.
 LEFT, BOTTOM, TOP = 0.7, 0.5, 0.6
 
-#: Height of a line of the headline beyond the first, and letters that fit into an inch of it.
+#: Height of a line of a headline or title beyond the first, and letters that fit into an inch of it.
 LINE, LETTERS_PER_INCH = 0.17, 12
 
 #: Room between panels: bare, with titles, with axis labels of one line and of two, with a colour bar.
@@ -44,18 +45,6 @@ def label_of(channel: Channel) -> str:
     """Name and unit of a channel, such as ``horizontal velocity [m/s]``; without the unit if it is dimensionless."""
     name = channel.name.replace("_", " ")
     return name if channel.unit == "1" else f"{name} [{channel.unit}]"
-
-
-def axis_labels(spec: FieldSpec, display: Display) -> tuple[str, str]:
-    """What the horizontal and the vertical axis of a panel mean."""
-    if display.positions is not None:
-        labels = {channel.name: label_of(channel) for channel in spec.targets}
-        horizontal, vertical = (labels[name] for name in display.positions)
-        return horizontal, vertical
-    if spec.geometry == "grid":
-        space = [name for name in spec.axes if name != "time"] if len(spec.axes) > 2 else list(spec.axes)
-        return space[0], (space[1] if len(space) > 1 else "")
-    return "x", ("y" if spec.space_dim > 1 else "")
 
 
 @dataclass(frozen=True)
@@ -112,7 +101,7 @@ def view_of(display: Display, places: Sequence[np.ndarray], scale: float = 1.0) 
 
 
 def lay_out(
-    view: View, row_gaps: Sequence[float], column_gaps: Sequence[float], headline: str
+    view: View, row_gaps: Sequence[float], column_gaps: Sequence[float], headline: str, titles: Sequence[str] = ()
 ) -> tuple[Figure, np.ndarray]:
     """A figure with a rectangle of panels ``(rows, columns)``, all of the view's size.
 
@@ -123,11 +112,12 @@ def lay_out(
         row_gaps: room between neighbouring rows, from top to bottom.
         column_gaps: room to the right of each column, the last included.
         headline: one or several lines; the longest one, if it changes later.
+        titles: of the panels in the first row, which get room for as many lines as these need.
     """
     width, height = view.size
     num_rows, num_columns = len(row_gaps) + 1, len(column_gaps)
     whole_width = LEFT + num_columns * width + sum(column_gaps)
-    more_lines = _fold(headline, whole_width).count("\n")
+    more_lines = _fold(headline, whole_width).count("\n") + more_lines_of(titles, width)
     whole_height = TOP + more_lines * LINE + num_rows * height + sum(row_gaps) + BOTTOM
     figure = Figure(figsize=(whole_width, whole_height))
     set_headline(figure, headline)
@@ -152,6 +142,17 @@ def _fold(text: str, width: float) -> str:
     return "\n".join(folded)
 
 
+def fold_name(name: str, length: float) -> str:
+    """The name of a panel in as many lines as a side of the panel of this length, inches, needs; broken also after commas."""
+    letters = round((length + BARE_GAP) * LETTERS_PER_INCH)
+    return name if len(name) <= letters else fill(re.sub(r",(?=\S)", ", ", name), letters)
+
+
+def more_lines_of(names: Sequence[str], length: float) -> int:
+    """Lines beyond the first that the longest of some names takes at a side of this length, inches."""
+    return max((fold_name(name, length).count("\n") for name in names), default=0)
+
+
 def label_rim(axes: np.ndarray, names: tuple[str, str], only_left: bool = True) -> None:
     """Label both axes and their ticks at the left and lower rim of a rectangle of panels, some of them removed.
 
@@ -170,8 +171,9 @@ def label_rim(axes: np.ndarray, names: tuple[str, str], only_left: bool = True) 
 
 
 def set_title(axis: Axes, title: str) -> None:
-    """The title of a panel."""
-    axis.set_title(title, fontsize=TITLE_SIZE)
+    """The title of a panel, in as many lines as its width needs."""
+    width = axis.bbox.width / axis.figure.dpi
+    axis.set_title(fold_name(title, width), fontsize=TITLE_SIZE)
 
 
 def add_bar(axis: Axes, view: View, drawn: Any, label: str) -> None:

@@ -16,7 +16,6 @@ from lsm.plotting.layout import (
     TITLE_GAP,
     View,
     add_bar,
-    axis_labels,
     label_of,
     label_rim,
     lay_out,
@@ -31,8 +30,8 @@ from lsm.plotting.snapshots import Snapshot, in_motion, num_snapshots
 #: Panels in a row, and most panels.
 _COLUMNS, _MOST = 4, 16
 
-#: What all panels show, and what draws each.
-_Panels = tuple[View, list[Callable[[Axes], None]]]
+#: What all panels show, and of each panel its title and what draws it.
+_Panels = tuple[View, list[tuple[str, Callable[[Axes], None]]]]
 
 
 def draw_overview(spec: FieldSpec, display: Display, sample: FieldBatch, title: str) -> Figure:
@@ -50,12 +49,13 @@ def draw_overview(spec: FieldSpec, display: Display, sample: FieldBatch, title: 
     panels = panels[:_MOST]
     columns = min(_COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = lay_out(view, [TITLE_GAP] * (rows - 1), [BAR_GAP] * columns, scene.headline(title))
-    for axis, draw in zip(axes.flat, panels, strict=False):
+    titles = [name for name, _ in panels[:columns]]
+    figure, axes = lay_out(view, [TITLE_GAP] * (rows - 1), [BAR_GAP] * columns, scene.headline(title), titles)
+    for axis, (_, draw) in zip(axes.flat, panels, strict=False):
         draw(axis)
     for axis in axes.flat[len(panels) :]:
         axis.remove()
-    label_rim(axes, axis_labels(scene.spec, scene.display), only_left=not view.line)
+    label_rim(axes, scene.axis_labels, only_left=not view.line)
     return figure
 
 
@@ -76,10 +76,10 @@ def _draw_snapshot(painter: SeriesPainter, snapshot: Snapshot, axis: Axes) -> No
 def _snapshots(scene: Scene) -> _Panels:
     """Fields with an axis of time: the inputs, then each quantity at the first and at the last time."""
     painters = painters_of(scene, (0, num_snapshots(scene.spec) - 1))
-    panels: list[Callable[[Axes], None]] = []
+    panels: list[tuple[str, Callable[[Axes], None]]] = []
     for painter in painters:
-        panels += [partial(painter.draw_input, given=given) for given in painter.series.inputs]
-        panels += [partial(_draw_snapshot, painter, snapshot) for snapshot in painter.series.snapshots]
+        panels += [(given.name, partial(painter.draw_input, given=given)) for given in painter.series.inputs]
+        panels += [(shot.name, partial(_draw_snapshot, painter, shot)) for shot in painter.series.snapshots]
     return painters[0].view, panels
 
 
@@ -89,7 +89,7 @@ def _fields(scene: Scene) -> _Panels:
     fields = _given_and_wanted(scene)
     line = is_line(fields[0][1], coords)
     view = View(None, line=True) if line else view_of(scene.display, [] if coords is None else [coords])
-    return view, [partial(_draw, view, coords, *field) for field in fields]
+    return view, [(field[0], partial(_draw, view, coords, *field)) for field in fields]
 
 
 def _given_and_wanted(scene: Scene) -> list[tuple[str, np.ma.MaskedArray, str]]:

@@ -17,6 +17,9 @@ Growth = tuple[Sequence[int], Sequence[float | None], PowerLaw | None]
 #: Markers of the models, which also tell them apart in print without colours.
 _MARKERS = "os^Dv<>P"
 
+#: From this ratio of its ends on, the decades alone are the ticks of an axis.
+_LONG_AXIS = 100
+
 #: Colour of the guide, and the ratio of the number of sites at its ends.
 _GUIDE, _GUIDED = "0.7", 64
 
@@ -70,9 +73,12 @@ def _draw_guide(axes: Axes, growths: Mapping[str, Growth]) -> None:
 
 
 def _finish(axes: Axes, label: str) -> None:
-    axes.xaxis.set_major_locator(LogLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    for axis in (axes.xaxis, axes.yaxis):
+        low, high = axis.get_view_interval()
+        if high < _LONG_AXIS * low:
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("number of sites", fontsize=LABEL_SIZE)
     axes.set_ylabel(label, fontsize=LABEL_SIZE)
     axes.tick_params(which="both", labelsize=TICK_SIZE)

@@ -13,6 +13,7 @@ from torch import Tensor
 from lsm.conformal import Band
 from lsm.fields import Channel, FieldBatch, FieldSpec
 from lsm.plotting.display import Display
+from lsm.plotting.layout import label_of
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,21 @@ class Scene:
         if self.spec.mask is None:
             return np.ones(self.sample.inputs.shape[:-1], dtype=bool)
         return self.sample.inputs[..., self.spec.mask].numpy() > 0.5
+
+    @property
+    def axis_labels(self) -> tuple[str, str]:
+        """What the horizontal and the vertical axis of a panel mean, with units if these are known; the second may be empty."""
+        spec = self.spec
+        if self.display.positions is not None:
+            targets = {channel.name: channel for channel in spec.targets}
+            names = [label_of(targets[name]) for name in self.display.positions]
+        elif spec.geometry == "grid":
+            names = [name for name in spec.axes if name != "time"] if len(spec.axes) > 2 else list(spec.axes)
+        else:
+            places = [channel for index, channel in enumerate(spec.inputs) if index not in self.fields]
+            names = [label_of(channel) for channel in places] or ["x", "y"]
+            names = names[: spec.space_dim]
+        return names[0], (names[1] if len(names) > 1 else "")
 
     def headline(self, title: str, time: str = "") -> str:
         """Title and time, and in a second line the scalar parameters of the sample, such as ``viscosity 1e-05 m2/s``."""

@@ -15,13 +15,15 @@ from lsm.plotting.layout import (
     BARE_GAP,
     LABEL_GAP,
     LABEL_SIZE,
+    LINE,
     TITLE_GAP,
     TWO_LABELS_GAP,
     View,
     add_bar,
-    axis_labels,
+    fold_name,
     label_rim,
     lay_out,
+    more_lines_of,
     set_title,
     view_of,
 )
@@ -140,12 +142,14 @@ def draw_sequence(scene: Scene, title: str) -> Figure:
     painters = painters_of(scene, _spread(scene.spec), FIGURE_SCALE)
     row_gaps = ([*[BARE_GAP] * (len(painters[0].rows) - 1), TITLE_GAP] * len(painters))[:-1]
     num_bare = len(painters[0].series.snapshots) - 1
-    column_gaps = [max(painter.input_gap for painter in painters), *[BARE_GAP] * num_bare, painters[0].last_gap]
+    input_gap = max(painter.input_gap for painter in painters)
+    input_gap += LINE * more_lines_of(painters[0].rows, painters[0].view.size[1])
+    column_gaps = [input_gap, *[BARE_GAP] * num_bare, painters[0].last_gap]
     figure, axes = lay_out(painters[0].view, row_gaps, column_gaps, scene.headline(title))
     blocks = np.split(axes, len(painters))
     input_panels = [_input_panels(painter, block[:, 0]) for painter, block in zip(painters, blocks, strict=True)]
     for part in (axes[:, :1], axes[:, 1:]):
-        label_rim(part, axis_labels(scene.spec, scene.display))
+        label_rim(part, scene.axis_labels)
     for painter, block, panels in zip(painters, blocks, input_panels, strict=True):
         for axis, given in zip(panels, painter.series.inputs, strict=True):
             painter.draw_input(axis, given)
@@ -169,6 +173,7 @@ def _draw_snapshots(painter: SeriesPainter, axes: np.ndarray) -> None:
         drawn = painter.draw(column, snapshot)
         set_title(column[0], snapshot.name)
     for row, colours, name in zip(axes, drawn, painter.rows, strict=True):
+        name = fold_name(name, painter.view.size[1])
         if not painter.view.line:
             add_bar(row[-1], painter.view, colours, label)
         row[0].set_ylabel(f"{name}\n{label}" if painter.view.line else name, fontsize=LABEL_SIZE)

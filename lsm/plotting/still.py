@@ -17,7 +17,6 @@ from lsm.plotting.layout import (
     LABEL_SIZE,
     View,
     add_bar,
-    axis_labels,
     label_of,
     label_rim,
     lay_out,
@@ -154,10 +153,10 @@ def _panels(scene: Scene, view: View, columns: Mapping[str, float], title: str) 
     inputs = len(scene.fields) + (scene.coords is not None)
     targets = len(scene.spec.targets)
     row_gaps = [BARE_GAP] * (max(targets, inputs) - 1)
-    figure, axes = lay_out(view, row_gaps, list(columns.values()), scene.headline(title))
+    figure, axes = lay_out(view, row_gaps, list(columns.values()), scene.headline(title), list(columns))
     for axis, name in zip(axes[0], columns, strict=True):
         set_title(axis, name)
     for axis in [*axes[inputs:, 0], *axes[targets:, 1:].ravel()]:
         axis.remove()
-    label_rim(axes, axis_labels(scene.spec, scene.display), only_left=not view.line)
+    label_rim(axes, scene.axis_labels, only_left=not view.line)
     return figure, axes

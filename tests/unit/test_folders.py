@@ -16,6 +16,22 @@ CASES = {
         ["t/lsm/seed0/checkpoints/last.ckpt", "t/fno/seed0/checkpoints/last.ckpt"],
         ["lsm/last", "fno/last"],
     ),
+    "a sweep": (
+        [
+            "s/benchmark=darcy,data.splits={train:[0,9]},model=lsm",
+            "s/benchmark=darcy,data.splits={train:[0,9]},model=fno",
+        ],
+        ["model=lsm", "model=fno"],
+    ),
+    "a sweep of sizes and seeds": (
+        [
+            "s/batch=4,model.patch=[3,4],seed=0",
+            "s/batch=4,model.patch=[3,6],seed=0",
+            "s/batch=4,model.patch=[3,6],seed=1",
+        ],
+        ["model.patch=[3,4],seed=0", "model.patch=[3,6],seed=0", "model.patch=[3,6],seed=1"],
+    ),
+    "all options of one are those of the other": (["s/seed=0", "s/model=fno,seed=0"], ["seed=0", "model=fno"]),
     "one run": (["t/lsm", "t/lsm/checkpoints/last.ckpt"], ["best", "last"]),
 }
 

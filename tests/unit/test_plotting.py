@@ -145,6 +145,17 @@ def test_first_axis_of_a_grid_runs_to_the_right():
     assert axis.get_xlabel() == "x"
 
 
+@pytest.mark.parametrize("geometry", ["mesh", "points"])
+def test_axes_have_the_units_of_the_coordinates(geometry):
+    channels = (Channel("x", "mm"), Channel("arc_length"), Channel("in0"))
+    fields = replace(spec(geometry, (30,) if geometry == "points" else (6, 5)), inputs=channels)
+    sample = sample_of(fields)
+    sample.inputs[..., :2] = sample.coords
+    figure = draw_sample(fields, Display(), sample, sample.targets, "")
+    assert {axis.get_xlabel() for axis in figure.axes} == {"x [mm]", ""}
+    assert {axis.get_ylabel() for axis in figure.axes} == {"arc length", ""}
+
+
 def test_where_the_mask_is_zero_nothing_is_drawn():
     """The wild values in there must not reach the colours either."""
     fields = spec(sites=(8, 6), mask=0)
@@ -331,7 +342,7 @@ def test_points_along_a_line_are_drawn_in_their_order():
         np.testing.assert_array_equal(line.get_xdata(), sample.coords[order, 0])
         np.testing.assert_array_equal(line.get_ydata(), values)
     np.testing.assert_allclose(error.lines[0].get_ydata(), 0.5, rtol=1e-5)
-    assert (sites.get_xlabel(), sites.get_ylabel()) == ("x", "")
+    assert (sites.get_xlabel(), sites.get_ylabel()) == ("in0", ""), "the coordinate"
 
 
 def test_of_a_volume_the_middle_plane_is_drawn():

@@ -2,11 +2,13 @@
 
 import re
 import sys
+from itertools import combinations
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pictures import bars, drawn, panel_grid
 from tiny import batch, make_solver, moving, spec
 
@@ -85,6 +87,25 @@ def test_models_are_compared_in_motion():
     sample, prediction, _ = scene(fields)
     rows = panel_grid(draw_sample(fields, Display(), sample, {"a": prediction, "b": prediction}, ""))
     assert {axis.get_ylabel() for row in rows for axis in row} == {"", "y", "truth", "error of a", "error of b"}
+
+
+LONG = ("model=transolver,optimizer.lr=0.001,seed=0", "model=ffno,optimizer.lr=0.0003,seed=1")
+
+
+@pytest.mark.parametrize("fields", [spec(sites=(9, 7)), moving(2, 3)])
+def test_long_names_of_models_stay_apart(fields):
+    sample, prediction, _ = scene(fields)
+    figure = draw_sample(
+        fields, Display(), sample, dict.fromkeys(LONG, prediction), "a headline, long enough for two lines, " * 4
+    )
+    FigureCanvasAgg(figure).draw()
+    texts = [figure._suptitle] + [
+        text for axis in figure.axes for text in (axis.title, axis.yaxis.label) if text.get_text()
+    ]
+    assert sum("seed=1" in text.get_text() for text in texts) == 1
+    boxes = [text.get_window_extent() for text in texts]
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    assert not [pair for pair in combinations(boxes, 2) if pair[0].overlaps(pair[1])]
 
 
 def test_latents_are_drawn_as_inspected():

@@ -181,8 +181,25 @@ def test_a_template_is_a_file_of_inputs(name, suffix, tmp_path):
     made = write_template(solver, template, num_samples=3)
     assert made == {field: (3, *shape) for field, shape in expected_arrays(solver.spec).items()}
     assert {field: values.shape for field, values in read(template).items()} == made
-    predict_file(solver, template, tmp_path / f"out{suffix}", {})
+    assert predict_file(solver, template, tmp_path / f"out{suffix}", {}).warnings() == []
     assert all(np.isfinite(values).all() for values in read(tmp_path / f"out{suffix}").values())
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_template_of_a_mesh_is_a_regular_lattice(known, tmp_path):
+    solver = solver_of("mesh")
+    if known:
+        solver.ranges["inputs"][:2] = [[-2.0, 3.0], [0.0, 1.0]]
+    else:
+        solver.ranges = {}
+    write_template(solver, tmp_path / "template.npz")
+    x, y = (read(tmp_path / "template.npz")[name] for name in ("in0", "in1"))
+    assert (np.diff(x, axis=1) > 0).all()
+    assert (np.diff(y, axis=2) > 0).all()
+    for distances in (np.diff(x, 2, axis=1), np.diff(y, 2, axis=2), np.diff(x, axis=2), np.diff(y, axis=1)):
+        np.testing.assert_allclose(distances, 0, atol=1e-6)
+    if known:
+        assert (x.min(), x.max(), y.min(), y.max()) == (-2, 3, 0, 1)
 
 
 def test_inputs_outside_the_range_of_training_are_named(tmp_path):

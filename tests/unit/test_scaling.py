@@ -34,6 +34,19 @@ def test_small_sizes_and_unknown_costs_do_not_count():
     assert fit_power_law([64, 64], [1.0, 2.0]) is None, "two measurements of one size have no slope"
 
 
+@pytest.mark.parametrize("sizes", [[256, 1024], [256, 300], SITES])
+def test_each_axis_has_several_ticks(sizes):
+    costs = [3e-5 * size for size in sizes]
+    figure = draw_scaling({"time [s]": {"lsm": (sizes, costs, None)}}, "darcy")
+    FigureCanvasAgg(figure).draw()
+    for axis in (figure.axes[0].xaxis, figure.axes[0].yaxis):
+        low, high = axis.get_view_interval()
+        ticks = [place for place in axis.get_majorticklocs() if low <= place <= high]
+        assert 2 <= len(ticks) <= 8
+        if high > 100 * low:
+            np.testing.assert_allclose(np.log10(ticks) % 1, 0, atol=1e-9)
+
+
 def test_the_picture_has_a_line_for_each_model_and_a_guide_below_them():
     linear, square = [2.0 * size for size in SITES], [size**2 / 100 for size in SITES]
     growths = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import h5py
@@ -121,6 +122,18 @@ def test_a_missing_store_is_told_with_both_remedies_and_nothing_is_made(command,
 def test_a_store_of_another_size_is_told(command, darcy_store):
     with pytest.raises(InputError, match=r"permeability of shape \(25, 25\), with preset=paper it is \(421, 421\)"):
         command("generate", "benchmark=darcy", f"store={darcy_store}", "check=true")
+
+
+def test_the_comparison_that_a_conversion_names_takes_its_options(command, compose, tmp_path):
+    typed = [*TINY_DARCY, "benchmark.generator={low: 2.5, high: 12.0}"]
+    only_converted = ["benchmark.published.ranges.pressure=[-1,1]", f"store={tmp_path / 'a store.h5'}"]
+    layout = layout_of(compose("convert", *typed))
+    write_synthetic_store(tmp_path / "original.h5", "darcy", layout.fields, 4, layout.ranges)
+    command("convert", *typed, f"store={tmp_path / 'original.h5'}", f"export={tmp_path / 'published'}")
+    lines = command("convert", *typed, *only_converted, f"source={tmp_path / 'published'}", "strict=false")
+    name, *options = shlex.split(lines[-1].partition(": ")[2])
+    assert name == "lsm-generate"
+    assert len(command("generate", *options)) >= 3
 
 
 class TestOneDataSetOfTwoBenchmarks:

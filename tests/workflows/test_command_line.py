@@ -230,8 +230,16 @@ BY_CHECK = [pytest.param(name, marks=[pytest.mark.slow] if name in SAME_CHECK el
 MISSPELT = {
     "benchmark": (("generate", "benchmark=darci"), ("darci", "darcy")),
     "preset": (("generate", "preset=quik"), ("quik", "paper", "quick")),
-    "option": (("generate", "num_sample=3"), ("num_sample",)),
-    "option of train": (("train", "modl.width=3"), ("modl.width",)),
+    "option": (("generate", "num_sample=3"), ("num_sample is no option of this command; did you mean num_samples?",)),
+    "option of train": (("train", "modl.width=3"), ("modl.width is no option", "did you mean model.width?")),
+    "option of a model": (("train", "model.widht=3"), ("model.widht is no option", "did you mean model.width?")),
+    "options of a model": (("train", "model={widht: 3}"), ("model.widht is no option", "did you mean model.width?")),
+    "option that no model has": (
+        ("train", "model=unet", "model.foo=3"),
+        ("model.foo is no option", "width, num_scales"),
+    ),
+    "option of the data": (("train", "data.batchsize=3"), ("data.batchsize is no", "did you mean data.batch_size?")),
+    "option of an optimiser": (("train", "optimizer.momentum=1"), ("'optimizer.momentum'", "+optimizer.momentum=1")),
 }
 
 ALL = {name: options for table in (MISTAKES, MISSPELT) for name, (options, _) in table.items()}

@@ -334,14 +334,19 @@ def test_costs_grow_and_what_cannot_be_measured_is_named(tmp_path, machine, caps
     shown = capsys.readouterr().out
     assert "slow from 400 sites on is left out: it takes longer than time_limit=30 seconds" in shown
     assert "│ training step, time of the device" in " ".join(shown.split())
+    assert "with its standard error" in " ".join(shown.split())
     assert re.search(rf"exponent +│ +1\.00 ± 0\.00 +│ +2\.00 +│ +{NOTHING}", shown)
 
 
-def test_small_sizes_are_not_fitted_unless_the_user_says_so():
+def test_small_sizes_are_not_fitted_unless_the_user_says_so(capsys):
     growths = {"fast": scaling.Growth([measured([size], size / 1000, None) for size in (2, 4, 400)])}
     assert scaling.first_fitted(growths, None) == 400 / 64
     assert growths["fast"].fit("step_seconds", scaling.first_fitted(growths, None)) is None
     assert growths["fast"].fit("step_seconds", scaling.first_fitted(growths, 4)).num_sizes == 2
+    print_growths(growths, 4)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "from 4 sites on" in shown
+    assert "standard error" not in shown
 
 
 def test_where_nothing_can_be_measured_the_logs_are_named(tmp_path, machine):

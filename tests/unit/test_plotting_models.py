@@ -150,11 +150,11 @@ def test_latents_of_other_geometries_are_drawn(fields, options, tmp_path):
         (spec("mesh", (9, 7, 4), inputs=3, axes=("x", "y", "time")), {}, 1),
         (spec(sites=(9, 7, 8)), {}, 1),
         (spec(sites=(12,), axes=("x",)), {}, 1),
-        (spec("points", (30,), inputs=2), {"lattice": 8}, 2),
+        (spec("points", (30,), inputs=2), {"lattice": 8}, 1),
         (spec("points", (30,), inputs=2), {"lattice": 0, "depth": 2}, 2),
-        (spec("points", (30,), inputs=2, ragged=True), {"lattice": 8}, 2),
-        (spec("points", (60,), inputs=3, space=3), {"lattice": 4}, 2),
-        (spec("points", (30,), inputs=1, space=1), {"lattice": 8}, 2),
+        (spec("points", (30,), inputs=2, ragged=True), {"lattice": 8, "point_blocks": True}, 2),
+        (spec("points", (60,), inputs=3, space=3), {"lattice": 4, "point_blocks": True}, 2),
+        (spec("points", (30,), inputs=1, space=1), {"lattice": 8, "point_blocks": True}, 2),
     ],
 )
 def test_latents_of_the_second_generation_are_drawn(fields, options, rows, tmp_path):

@@ -72,7 +72,8 @@ def run(cfg: DictConfig) -> list[str]:
 
 def _comparison(cfg: DictConfig, store: Path) -> str:
     """The call that compares a store with what is published, with the typed options of the data that it takes."""
-    typed = [option for option in HydraConfig.get().overrides.task if _DESCRIBES_DATA.match(option)]
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    typed = [option for option in given if _DESCRIBES_DATA.match(option)]
     options = shlex.join([*typed, f"store={store}"])
     return f"lsm-generate {preset_options(cfg.benchmark.name, cfg.preset)} {options} check=true"
 

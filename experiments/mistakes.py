@@ -153,7 +153,7 @@ def _describe_configuration(error: Exception) -> str:
 
 def _describe_unknown(typed: str, cause: BaseException | None) -> str | None:
     """An option that there is not, and the closest one; None where Hydra's proposal is right, to add it with a plus."""
-    if typed.startswith("model/"):
+    if typed == "model/block":
         return f"{typed} belongs to model=lsm and model=lsm2; leave it out, or choose one of these"
     missing = getattr(cause, "full_key", None) or typed  # of modl.width=3 modl, of model={widht: 3} model.widht
     group, _, key = missing.rpartition(".")

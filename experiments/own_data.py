@@ -57,7 +57,7 @@ def is_asked(cfg: DictConfig) -> bool:
 
 
 def complete(
-    cfg: DictConfig, overrides: Sequence[str], name: str = "train"
+    cfg: DictConfig, overrides: Sequence[str], name: str = "train", resumed: bool = False
 ) -> tuple[DictConfig, list[str], dict[str, str]]:
     """Make the store of a file, unless it exists, and add what was found of it to the options.
 
@@ -65,6 +65,7 @@ def complete(
         cfg: the configuration with ``data.file``.
         overrides: the options as typed.
         name: of the command's configuration.
+        resumed: whether a run continues, which needs to know its data alone.
     Returns:
         The whole configuration, the options that make it, and those of them that choose groups.
     """
@@ -79,7 +80,9 @@ def complete(
         store = _store_of(cfg, file, roles, None if in_order else cfg.data.split_seed)
         batch_size = OmegaConf.select(compose_config(name, *{"preset": "preset=own", **kept}.values()), "batch")
         found = _data_options(cfg, file.layout, store, sizes)
-        found |= _size_options(cfg.model.name, file.layout, sizes[0], batch_size)
+        if not resumed:  # a run that is resumed keeps what was chosen for it
+            found |= _size_options(cfg.model.name, file.layout, sizes[0], batch_size)
+            found |= _SEVERAL_FIELDS if len(file.layout.reader["targets"]) > 1 else {}
     added = {key: value for key, value in found.items() if not any(_overlap(key, other) for other in kept)}
     options = [*kept.values(), *(f"{key}={as_option(value)}" for key, value in added.items())]
     _tell(path, file.layout, {} if OmegaConf.select(cfg, "compare") else added)
@@ -167,7 +170,6 @@ def _data_options(cfg: DictConfig, layout: Layout, store: Path, sizes: tuple[int
         "benchmark.reader": layout.reader,
         "data.path": str(store),
         "data.splits": limits,
-        **(_SEVERAL_FIELDS if len(layout.reader["targets"]) > 1 else {}),
     }
 
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from lsm.checkpoint import Checkpoint
     from lsm.data.datamodule import FieldDataModule
 
-#: What a resumed run may change: where and in which precision it computes, where its data lie, its callbacks and loggers, and, if
-#: its schedule does not span the run (:data:`STEPS`), the size of its batches and how long it trains.
+#: What a resumed run may change: where and how it computes, where its data lie, its callbacks and loggers, and the number of its
+#: steps unless its schedule spans the run (:data:`STEPS`).
 MAY_CHANGE = (
     *("data.path", "data.num_workers", "data.in_memory", "data.on_device", "data.batch_size"),
     "data.max_sample_bytes",

@@ -34,7 +34,7 @@ _FEW = 3
 
 
 class Drawn(NamedTuple):
-    """The arguments of :func:`lsm.plotting.draw_sample` for one sample, and the relative L2 error of the first prediction."""
+    """What is drawn of a sample, and the relative L2 error of the first prediction."""
 
     spec: FieldSpec
     display: Display
@@ -43,6 +43,11 @@ class Drawn(NamedTuple):
     title: str
     band: Band | None
     error: float
+
+    @property
+    def picture(self) -> tuple[Any, ...]:
+        """The arguments of :func:`lsm.plotting.draw_sample`."""
+        return self.spec, self.display, self.sample, self.predictions, self.title, self.band
 
     @property
     def note(self) -> str:

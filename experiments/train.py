@@ -154,7 +154,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     hydra = HydraConfig.get()
     overrides, choices = list(hydra.overrides.task), dict(hydra.runtime.choices)
     _refuse_shared_folder(hydra.mode, overrides)
-    _refuse_unnamed_folder(hydra, cfg.resume)
+    _refuse_unnamed_folder(hydra, cfg)
     folder = Path(hydra.runtime.output_dir)
     with _claim(folder):
         checkpoint = find_checkpoint(cfg.resume, folder)
@@ -162,7 +162,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
         if checkpoint is not None and (kept := own_data.without_file(cfg, overrides)) is not None:
             overrides = kept
         elif own_data.is_asked(cfg):
-            cfg, overrides, chosen = own_data.complete(cfg, overrides)
+            cfg, overrides, chosen = own_data.complete(cfg, overrides, resumed=checkpoint is not None)
             choices |= chosen
         if checkpoint is None:
             return _report(run(cfg, folder, Start(record_of(cfg, overrides, choices)), cfg.time_limit))
@@ -219,14 +219,11 @@ def _refuse_shared_folder(mode: RunMode | None, overrides: list[str]) -> None:
         )
 
 
-def _refuse_unnamed_folder(hydra: DictConfig, resume: str | None) -> None:
+def _refuse_unnamed_folder(hydra: DictConfig, cfg: DictConfig) -> None:
     """Refuse to look for a run in a folder whose name is the present time; the folder of a sweep's run is known to Hydra."""
-    named = [*hydra.overrides.task, *hydra.overrides.hydra]
-    if (
-        resume == "auto"
-        and hydra.mode == RunMode.RUN
-        and not any("run_dir=" in each or "run.dir=" in each for each in named)
-    ):
+    ours, of_hydra = (OmegaConf.to_container(node, resolve=False) for node in (cfg, hydra.run))
+    is_dated = "${now:" in ours["run_dir"] and "${run_dir}" in of_hydra["dir"]
+    if cfg.resume == "auto" and hydra.mode == RunMode.RUN and is_dated:
         raise InputError("resume=auto continues the run in run_dir=FOLDER; add run_dir=FOLDER, or give resume=FOLDER")
 
 

@@ -65,14 +65,14 @@ def draw_samples(cfg: DictConfig, subject: Subject) -> list[Path]:
         drawn = subject.drawn(index)
         path = Path(cfg.run_dir) / f"{cfg.split}_{index:04d}"
         if cfg.format == "vtk":
-            paths += [_write(written) for written in save_fields(path, *drawn[:4], drawn.band)]
+            paths += [_write(written) for written in save_fields(path, *drawn.picture[:4], drawn.band)]
             continue
         paths.append(path.with_suffix(f".{cfg.format}"))
-        save_figure(draw_sample(*drawn[:6]), paths[-1], cfg.dpi)
+        save_figure(draw_sample(*drawn.picture), paths[-1], cfg.dpi)
         _write(paths[-1], drawn.note)
         if cfg.animate:
             paths.append(_write(path.with_suffix(f".{cfg.animation}")))
-            save_animation(*drawn[:5], paths[-1], cfg.animation_dpi, drawn.band)
+            save_animation(*drawn.picture[:5], paths[-1], cfg.animation_dpi, drawn.band)
     curve = cfg.curve and cfg.format != "vtk" and len(subject.checkpoints) == 1
     return paths + (_draw_curve(cfg, subject) if curve else [])
 
@@ -133,7 +133,7 @@ def write_gallery(cfg: DictConfig, subject: Subject) -> list[Path]:
     with progress_bar() as progress:
         for index in progress.track(subject.positions(everything=True), description="samples"):
             drawn = subject.drawn(index)
-            entries.append(Entry(index, drawn.error, lambda drawn=drawn: draw_sample(*drawn[:6])))
+            entries.append(Entry(index, drawn.error, lambda drawn=drawn: draw_sample(*drawn.picture)))
     path = Path(cfg.run_dir) / f"gallery_{cfg.split}.html"
     write_whole(path, render_gallery(f"{subject.name}, {cfg.split} split", entries, cfg.gallery_dpi))
     return [_write(path, "open it in a browser")]

@@ -240,6 +240,12 @@ class FieldBatch:
         """Values ``(b, *sites, c)`` without padding: those of all points of all ragged clouds as one sample, ``(1, m, c)``."""
         return values if self.mask is None else values[self.mask].unsqueeze(0)
 
+    def exists(self, spec: FieldSpec) -> Tensor | None:
+        """Where the targets exist, ``(b, *sites, 1)``: 1 at points of ragged clouds and inside a mask; None for everywhere."""
+        if self.mask is not None:
+            return self.mask.unsqueeze(-1)
+        return None if spec.mask is None else self.inputs[..., spec.mask, None]
+
     def real_share(self) -> Tensor | float:
         """Share of the sites of each sample that are no padding: ``(b,)`` of ragged clouds, else 1."""
         return 1.0 if self.mask is None else self.mask.to(self.targets.dtype).mean(dim=1)

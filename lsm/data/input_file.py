@@ -14,7 +14,7 @@ says.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -268,9 +268,14 @@ def _with_channels(arrays: Mapping[str, Any], spec: FieldSpec, roles: Roles) -> 
         elif stem in called and number.isdecimal() and 0 < int(number) <= kept[called[stem]].shape[-1]:
             found[name] = _Channel(kept[called[stem]], int(number) - 1)
     for name, array in kept.items() if wanted else ():
-        labels = [plain_name(label) for label in (roles.names or {}).get(name) or arrays[name].names]
-        channels = _channels_of(array, labels, len(array.shape) - 1)
-        found |= {label: channel for label, channel in channels.items() if label in wanted}
+        with suppress(InputError):  # labels that cannot be read, perhaps of an array without a role
+            labels = [plain_name(label) for label in (roles.names or {}).get(name) or arrays[name].names]
+            channels = _channels_of(array, labels, len(array.shape) - 1)
+            found |= {label: channel for label, channel in channels.items() if label in wanted}
+    if not spec.frames:  # a field may have an axis for its one channel
+        after = len(spec.sites) + 1
+        alone = [channel.name for channel in spec.inputs if channel.name in kept]
+        found |= {name: _Channel(kept[name], 0) for name in alone if kept[name].shape[after:] == (1,)}
     return {**arrays, **found}
 
 
@@ -279,13 +284,18 @@ def _by_name(arrays: Mapping[str, Any], spec: FieldSpec, roles: Roles) -> Mappin
     inputs = None if "inputs" in (roles.parameters or ()) else arrays.get("inputs")
     rank = len(spec.sites)
     whole = inputs is not None and len(inputs.shape) in (rank + 1, rank + 2) and inputs.shape[-1] == spec.input_channels
-    if whole or spec.frames:
+    as_in_python = not spec.parameters or ("parameters" in arrays and len(arrays["parameters"].shape) == 2)
+    if spec.frames or (whole and as_in_python):
         return arrays
     names, num_positions = [channel.name for channel in spec.inputs], 0 if spec.geometry == "grid" else spec.space_dim
     places, fields, scalars = names[:num_positions], names[num_positions:], [one.name for one in spec.parameters]
     found: dict[str, Any] = {name: array for name, array in arrays.items() if name != "inputs"}
     coords, parameters = arrays.get("coords"), arrays.get("parameters")
-    for array, channels, axes in ((coords, places, rank), (inputs, fields, rank), (parameters, scalars, 0)):
+    for array, channels, axes in (
+        (coords, places, rank),
+        (inputs, names if whole else fields, rank),
+        (parameters, scalars, 0),
+    ):
         found |= {} if array is None else _channels_of(array, channels, axes)
     axes_of_one = {**dict.fromkeys(fields, rank), **({"code": 1} if spec.code else {}), **dict.fromkeys(scalars, 0)}
     if (count := _count_samples(found, axes_of_one)) is not None:
@@ -299,7 +309,9 @@ def _count_samples(arrays: Mapping[str, Any], axes_of_one: Mapping[str, int]) ->
     for name, axes in axes_of_one.items():
         if name in arrays:
             shape = arrays[name].shape
-            return prod(shape[: len(shape) - axes]) if len(shape) > axes else None
+            if len(shape) <= axes:
+                return None
+            return shape[0] if axes else prod(shape)  # MATLAB has no vectors
     return None
 
 

@@ -275,8 +275,8 @@ class _Search:
     def _require_known(self, columns: Sequence[Column]) -> None:
         """Names and units that are given belong to arrays and fields that are there."""
         arrays = [*self.inputs, *self.targets, *self.parameters]
-        fields = [column.name for column in columns if column.parts[0].array in arrays]
-        known = {"names": arrays, "units": [*fields, *arrays, *self.coords[:1], *filter(None, [self.code])]}
+        fields = [column.name for column in columns if column.name not in ("points", "code")]
+        known = {"names": arrays, "units": [*fields, *arrays, *self.coords, *filter(None, [self.code])]}
         for option, names in known.items():
             unknown = [name for name in getattr(self.roles, option) or () if name not in names]
             if unknown:
@@ -322,12 +322,14 @@ class _Search:
         )
 
     def _hint(self, sites: Shape) -> str:
-        """Which change gives another reading of a grid; equal axes are taken as sites without a word."""
+        """Which change gives another reading of a grid; equal axes, and planes, are taken as sites without a word."""
         whole = self._of_sample(self.targets[0])
-        if len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:]):
+        is_thin = len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:])
+        if is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2]):
             return f"the first axis of {sites[0]} is taken as sites; if it is one of channels, {_CHANNELS_TO_END}"
         taken, option, other = ("sites", "true", whole[:-1]) if sites == whole else ("channels", "false", whole)
-        if self.roles.channels_last is not None or whole[-1:] == whole[-2:-1] or not self._all_fit(other):
+        is_plane = len(sites) == len(whole) == 2 and sites[-1] > _MOST_CHANNELS
+        if self.roles.channels_last is not None or is_plane or whole[-1:] == whole[-2:-1] or not self._all_fit(other):
             return ""
         instead = "channels" if taken == "sites" else "sites"
         return f"the last axis of {whole[-1]} is taken as {taken}; data.channels_last={option} takes it as {instead}"
@@ -370,11 +372,14 @@ class _Search:
         sites = lattice if kind == "mesh" else (prod(lattice),)
         inputs = self._fields(self.inputs, lattice, sites)
         targets = self._fields(self.targets, lattice, sites)
-        unit = self._unit_of_array(self.coords[0])
         if kind == "mesh":
-            axes = [Column(axis, sites, (part,), unit) for axis, part in zip(AXES, positions, strict=False)]
+            axes = [
+                Column(axis, sites, (part,), self._unit(axis, part.array, part.channel))
+                for axis, part in zip(AXES, positions, strict=False)
+            ]
             reader: dict[str, Any] = {"name": "mesh", "coordinates": _names(axes)}
         else:
+            unit = ", ".join(dict.fromkeys(map(self._unit_of_array, self.coords)))
             axes = [Column("points", (*sites, len(positions)), tuple(positions), unit)]
             reader = {"name": "points", "points": "points"}
         reader |= {"targets": _names(targets)} | ({"inputs": _names(inputs)} if inputs else {})

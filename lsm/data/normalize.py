@@ -116,9 +116,12 @@ class Normalizer(nn.Module):
                 )
             yield batch.double() if self.kind == "site" else batch.double().flatten(0, -2)
 
-    def unit_of_channels(self) -> Tensor:
-        """Root mean square over the sites of the deviation of each channel, ``(c,)``; ones without normalisation."""
-        return self.deviation.flatten(0, -2).square().mean(dim=0).sqrt() if self.kind == "site" else self.deviation
+    def of_channels(self) -> tuple[Tensor, Tensor]:
+        """Mean of each channel ``(c,)``, and root mean square over the sites of its deviation; 0 and 1 without normalisation."""
+        if self.kind != "site":
+            return self.mean, self.deviation
+        mean, deviation = (values.flatten(0, -2) for values in (self.mean, self.deviation))
+        return mean.mean(dim=0), deviation.square().mean(dim=0).sqrt()
 
     def _check(self, field: Tensor) -> None:
         if self.kind == "site" and field.shape[1:] != self.mean.shape:

@@ -70,9 +70,9 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
     evened, counts = even_out(path, arrays, coords, of_samples, by_axis=len(coords) > 1)
-    shapes, names, units = (
-        {name: getattr(array, what) for name, array in evened.items()} for what in ("shape", "names", "units")
-    )
+    shapes = {name: array.shape for name, array in evened.items()}
+    named = {name: array for name, array in evened.items() if name in roles.named()}
+    names, units = ({name: getattr(array, what) for name, array in named.items()} for what in ("names", "units"))
     try:
         layout = find_layout(shapes, roles, names, units)
     except InputError as error:

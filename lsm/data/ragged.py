@@ -44,8 +44,18 @@ class PaddedArray:
     def __init__(self, array: Any, counts: np.ndarray, width: int, in_rows: bool) -> None:
         self._array, self._counts, self._in_rows = array, counts, in_rows
         self._ends = np.concatenate([[0], counts.cumsum()])
-        self.name, self.names, self.units = array.name, array.names, array.units
+        self.name = array.name
         self.shape = (len(counts), width, *array.shape[1 if in_rows else 2 :])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """As of :class:`lsm.data.array_files.ArrayInFile`."""
+        return self._array.names
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """As of :class:`lsm.data.array_files.ArrayInFile`."""
+        return self._array.units
 
     def __getitem__(self, samples: Any) -> np.ndarray:
         """Values of some samples, given as a slice."""

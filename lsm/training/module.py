@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from lsm.checkpoint import describe
 from lsm.data.augment import Augmentation, Unchanged
 from lsm.errors import InputError, explained
-from lsm.fields import FieldBatch
+from lsm.fields import FieldBatch, every_site
 from lsm.losses import Loss, loss_at_scales
 from lsm.metrics import describe_fault, scalar_metric
 from lsm.solver import NeuralSolver
@@ -44,7 +44,7 @@ class SolverModule(pl.LightningModule):
         metrics: names of the errors to log, as ``train/NAME`` and ``val/NAME``.
         augment: changes a training batch; see :mod:`lsm.data.augment`.
         unroll: what a training step predicts of a roll-out; see :mod:`lsm.training.unrolling`.
-        equal_fields: whether the loss sees each target field in units of its deviation, by the solver's normalisation.
+        equal_fields: whether the loss sees the target fields as the solver normalises them, so that each counts.
         seed: random numbers of augmentations depend on it, on the epoch, the batch and the rank alone.
         run: the configuration of the whole run as plain data, kept in the checkpoint.
         data: description of the training data as plain data, kept in the checkpoint.
@@ -99,12 +99,19 @@ class SolverModule(pl.LightningModule):
         return loss
 
     def _weighed(self, predictions: Sequence[Tensor], batch: FieldBatch) -> tuple[Sequence[Tensor], FieldBatch]:
-        """What the loss compares: predictions and truth, each field in units of its deviation if all are to count equally."""
+        """What the loss compares: predictions and truth, if all fields are to count equally normalised where they exist."""
         if not self.equal_fields:
             return predictions, batch
-        units = self.solver.target_normalizer.unit_of_channels()
-        units = units.repeat(batch.targets.shape[-1] // len(units))  # ordered by frame, then by field
-        return [prediction / units for prediction in predictions], replace(batch, targets=batch.targets / units)
+        frames = batch.targets.shape[-1] // self.solver.spec.out_channels
+        mean, deviation = (values.repeat(frames) for values in self.solver.target_normalizer.of_channels())
+        exists = batch.exists(self.solver.spec)
+
+        def normalised(field: Tensor, scale: int = 0) -> Tensor:
+            values = (field - mean) / deviation
+            return values if exists is None else values * every_site(exists, 2**scale)
+
+        scaled = [normalised(prediction, scale) for scale, prediction in enumerate(predictions)]
+        return scaled, replace(batch, targets=normalised(batch.targets))
 
     @property
     def _done(self) -> float:

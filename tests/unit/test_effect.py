@@ -59,7 +59,10 @@ def test_every_option_of_a_command_is_read(name):
         (("visualize", "checkpoint=x", "animation=mp4"), "has no effect on lsm-visualize; add animate=true"),
         (("visualize", "checkpoint=x", "band=site"), "has no effect on lsm-visualize; add level="),
         (("visualize", "checkpoint=x", "gallery_dpi=9"), "has no effect on lsm-visualize; add what=gallery"),
-        (("visualize", "checkpoint=x", "what=gallery", "dpi=9"), "has no effect on lsm-visualize with these options"),
+        (
+            ("visualize", "checkpoint=x", "format=vtk", "curve=false"),
+            "has no effect on lsm-visualize with these options",
+        ),
         (("visualize", "checkpoint=x", "what=errors", "samples=[0]"), "has no effect on lsm-visualize"),
         (("predict", "checkpoint=x", "band=site", "input=a", "output=b"), "has no effect on lsm-predict; add level="),
         (("predict", "checkpoint=x", "template=a", "output=b"), "has no effect on lsm-predict with these options"),

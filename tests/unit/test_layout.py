@@ -247,6 +247,8 @@ def test_names_and_units_that_the_file_says():
 
 HINTS = {
     "channels first": ((1, 32, 32), (1, 32, 32), {}, r"first axis of 1 is taken as sites; .* np\.moveaxis\(a, 1, -1\)"),
+    "many channels first": ((8, 64, 64), (8, 64, 64), {}, "first axis of 8 is taken as sites"),
+    "a plane of other sides": ((9, 8), (9, 8), {}, "^$"),
     "frames on the last axis": (
         (64, 64, 10),
         (64, 64, 10),

@@ -72,9 +72,17 @@ def test_coarser_scales_add_to_the_loss_with_the_weight_of_the_model():
     torch.testing.assert_close(logged(module)["train/relative_l2"], error(fine, samples, FIELDS).mean())
 
 
-@pytest.mark.parametrize("fields", [spec(sites=(6, 5), targets=2), moving(fields=2)], ids=["at rest", "roll-out"])
+EQUAL = {
+    "at rest": spec(sites=(6, 5), targets=2),
+    "roll-out": moving(fields=2),
+    "mask": spec(sites=(6, 5), inputs=2, targets=2, mask=0),
+    "ragged": spec("points", (9,), inputs=2, targets=2, ragged=True),
+}
+
+
+@pytest.mark.parametrize("fields", EQUAL.values(), ids=EQUAL)
 def test_equal_fields_count_in_units_of_their_deviation(fields):
-    """A field that is 10^6 times as large as the other one counts no more in the loss; metrics stay physical."""
+    """A field that is 10^6 times as large as the other one counts no more in the loss, which ignores what does not exist."""
     samples = batch(fields)
     factors = torch.tensor([1e6, 1.0]).repeat(samples.targets.shape[-1] // 2)
     samples = replace(samples, targets=samples.targets * factors)
@@ -84,15 +92,32 @@ def test_equal_fields_count_in_units_of_their_deviation(fields):
         else samples.inputs * torch.tensor([1e6, 1.0]).repeat(fields.frames.inputs)
     )
     samples = replace(samples, inputs=inputs)
+    fno = {"name": "fno", "width": 4, "modes": 2, "num_layers": 1}
+    model = {"name": "lsm2", "width": 8} if fields.geometry == "points" else fno
+    solver = build_solver({"model": model}, fields)
+    solver.fit_normalizers(lambda: [samples])
+    module = make(equal_fields=True)
+    module.solver = solver
+    prediction = solver(samples)
+    mean, units = (values.repeat(len(factors) // 2) for values in solver.target_normalizer.of_channels())
+    exists = torch.ones_like(samples.targets) if (mask := samples.exists(fields)) is None else mask
+    inside = [(field - mean) / units * exists for field in (prediction, samples.targets)]
+    scaled = METRICS["relative_l2"](inside[0], replace(samples, targets=inside[1]), fields)
+    torch.testing.assert_close(module.training_step(samples, 0), scaled.sum())
+    physical = METRICS["relative_l2"](prediction, samples, fields).mean()
+    torch.testing.assert_close(logged(module)["train/relative_l2"], physical)
+
+
+def test_a_constant_field_takes_nothing_from_the_others():
+    """In units of its deviation alone, which is next to nothing, it would make every relative error vanish."""
+    fields = spec(sites=(6, 5), targets=2)
+    samples = batch(fields)
+    samples = replace(samples, targets=torch.stack([samples.targets[..., 0], torch.full((3, 6, 5), 1e5)], dim=-1))
     solver = build_solver({"model": {"name": "fno", "width": 4, "modes": 2, "num_layers": 1}}, fields)
     solver.fit_normalizers(lambda: [samples])
     module = make(equal_fields=True)
     module.solver = solver
-    prediction, units = solver(samples), solver.target_normalizer.deviation.repeat(len(factors) // 2)
-    scaled = METRICS["relative_l2"](prediction / units, replace(samples, targets=samples.targets / units), fields)
-    torch.testing.assert_close(module.training_step(samples, 0), scaled.sum())
-    physical = METRICS["relative_l2"](prediction, samples, fields).mean()
-    torch.testing.assert_close(logged(module)["train/relative_l2"], physical)
+    assert module.training_step(samples, 0) / len(samples) > 0.5, "untrained, it knows nothing of the first field"
 
 
 @pytest.mark.parametrize(("epochs", "done"), [(None, 0.0), (-1, 0.0), (8, 0.25)])

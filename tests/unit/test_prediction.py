@@ -263,7 +263,7 @@ def test_files_that_do_not_fit_are_refused_and_leave_nothing(tmp_path):
     named, _ = samples_of(solver_of("grid"))
     refused(tmp_path, {"in0": named["in0"]}, r"lacks in1 \(it holds in0\); template=FILE")
     refused(tmp_path, {**named, "in1": named["in1"][:3]}, "with the same number of samples")
-    refused(tmp_path, {**named, "in1": named["in1"][..., None]}, r"expected are in0 \(samples, 6, 5\)")
+    refused(tmp_path, {**named, "in1": named["in1"][..., None, None]}, r"expected are in0 \(samples, 6, 5\)")
     refused(tmp_path, {name: values[:0] for name, values in named.items()}, "same number of samples")
     bad = named["in1"].copy()
     bad[4, 2, 2] = np.nan
@@ -430,6 +430,26 @@ def test_samples_that_share_their_sites_are_counted(geometry, others, tmp_path):
         found, inputs = sizes_and_inputs(tmp_path / "in.npz", fields)
         assert found == count
         np.testing.assert_allclose(inputs[..., :2], np.broadcast_to(coords, (count, *sites, 2)), rtol=1e-6)
+
+
+LIKE_TRAINING = {
+    "a parameter by its name": ({"inputs": (3, 6, 5, 2), "viscosity": (3,)}, "grid", ("a", "b"), ("viscosity",)),
+    "parameters as a vector": ({"inputs": (3, 6, 5, 2), "parameters": (3,)}, "grid", ("a", "b"), ("parameter",)),
+    "one channel on an axis": ({"conductivity": (3, 6, 5, 1)}, "grid", ("conductivity",), ()),
+    "shared sites": ({"coords": (6, 5, 2), "load": (3, 6, 5, 1)}, "mesh", ("x", "y", "load"), ()),
+}
+
+
+@pytest.mark.parametrize("name", LIKE_TRAINING)
+def test_files_are_laid_out_as_those_for_training(name, tmp_path):
+    shapes, geometry, names, scalars = LIKE_TRAINING[name]
+    fields = spec(geometry, (6, 5))
+    fields = replace(fields, inputs=tuple(map(Channel, names)), parameters=tuple(map(Channel, scalars)))
+    np.savez(tmp_path / "in.npz", **{key: np.random.default_rng(0).random(shape) for key, shape in shapes.items()})
+    with open_inputs(tmp_path / "in.npz", fields, Roles(parameters=scalars or None)) as inputs:
+        block = inputs.block(0, 3)
+    assert block["inputs"].shape == (3, 6, 5, len(names))
+    assert ("parameters" in block) == bool(scalars)
 
 
 def test_training_data_of_other_names_are_found(tmp_path):

@@ -119,6 +119,10 @@ def test_several_fields_count_equally(place, compose):
         options = ("benchmark=custom", "data.file=my.npz")
         cfg, _, _ = complete(compose("train", *options), options)
         assert cfg.equal_fields is several
+        _, resumed, _ = complete(compose("train", *options), options, resumed=True)
+        assert not [
+            option for option in resumed if option.startswith(("equal_fields", "metrics", "model.", "trainer."))
+        ]
         assert list(cfg.metrics) == (["relative_l2_by_field"] if several else ["relative_l2"])
 
 
@@ -207,7 +211,7 @@ def test_a_file_is_inspected(place, command, capsys):
     told = capsys.readouterr().out
     assert "20 samples, taken as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
     command("inspect", "file=my.npz", "data.coords=[]", "picture=null")
-    assert "taken as a grid of 12 x 10 sites: input -> target (the last axis of 10 is" in capsys.readouterr().out
+    assert "taken as a grid of 12 x 10 sites: input -> target\n" in capsys.readouterr().out
     (line,) = [line for line in told.splitlines() if line.startswith("inputs")]
     assert line.split()[1:6] == ["20", "x", "12", "x", "10"]
     assert line.endswith("3 NaN in 1 sample")

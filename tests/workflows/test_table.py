@@ -166,9 +166,12 @@ def test_what_is_finished_is_collected_without_running_the_rest(copy, commands):
     code, content = run_table(copy, "models=[fno]", "seeds=2", "collect=true", "options=['optimizer.lr=1e-4']")
     assert (code, commands.calls, seeds_of(content, "fno")) == (table.DONE, [], {})
     assert sorted(path.name for path in (copy / "runs/darcy/fno").glob("seed?")) == ["seed0", "seed1"]
-    shutil.rmtree(copy / "data")
-    code, content = run_table(copy, "seeds=1", "collect=true")
-    assert (code, commands.calls, seeds_of(content, "fno")) == (table.DONE, [], {}), "without the data nothing is known"
+    (store,) = (copy / "data").glob("*.h5")
+    store.rename(copy / "elsewhere.h5")
+    elsewhere = f"table.rows.fno.options=['model.modes=3','data.path={copy / 'elsewhere.h5'}']"
+    code, content = run_table(copy, "seeds=2", "collect=true", elsewhere)
+    assert (code, commands.calls, seeds_of(content, "lsm")) == (table.DONE, [], {}), "without data nothing is known"
+    assert json.loads(json.dumps(seeds_of(content, "fno"))) == seeds_of(before, "fno")
 
 
 @pytest.mark.slow

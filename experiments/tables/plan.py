@@ -48,9 +48,8 @@ class Row(Options):
     @classmethod
     def named(cls, name: str, options: Mapping[str, Any]) -> Row:
         """A row from the table's file; label and model are its name by default."""
-        return cls(
-            **{"name": name, "label": name, "model": name, **options, "options": tuple(options.get("options", ()))}
-        )
+        lists = {key: tuple(options.get(key, ())) for key in ("options", "benchmarks")}  # a row has a hash
+        return cls(**{"name": name, "label": name, "model": name, **options, **lists})
 
 
 @dataclass(frozen=True)

@@ -424,6 +424,7 @@ def test_rows_that_do_not_apply_to_a_benchmark_are_left_out():
     plan = plan_of("table=lsm2_ablation", "benchmarks=[darcy,airfoil]", "models=[lsm2,position_waves]")
     names = [experiment.name for experiment in plan.experiments]
     assert names == ["darcy, lsm2", "airfoil, lsm2", "airfoil, position_waves"], "only meshes have waves to add"
+    assert len({experiment: experiment.name for experiment in plan.experiments}) == 3
 
 
 def test_shards_share_the_experiments():

@@ -24,8 +24,11 @@ def test_from_a_template_to_predictions(darcy_run, command, tmp_path):
     assert record["training_data"]["num_samples"] == 9
     assert record["checkpoint"].endswith("best.ckpt")
     assert {"commit", "date", "epoch", "model"} <= record.keys()
-    # Normal numbers leave the two values 3 and 12 of Darcy's permeability.
-    (warning,) = record["outside_training_range"]
+    assert record["outside_training_range"] == [], "a template stays inside"
+    np.savez(tmp_path / "wide.npz", permeability=5 * permeability)
+    wide = f"input={tmp_path / 'wide.npz'}", f"output={tmp_path / 'wide.h5'}"
+    with h5py.File(command("predict", f"checkpoint={darcy_run}", *wide, "device=cpu")) as file:
+        (warning,) = json.loads(file.attrs["provenance"])["outside_training_range"]
     assert "trained on 3 to 12" in warning
 
 

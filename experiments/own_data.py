@@ -36,7 +36,6 @@ _GROUPS = ("preset",)
 #: What is chosen without being named.
 _UNSAID = (*_GROUPS, "benchmark.name", "benchmark.reader")
 
-
 #: With several target fields, which may differ by many orders of magnitude, each counts.
 _SEVERAL_FIELDS = {"equal_fields": True, "metrics": ["relative_l2_by_field"]}
 

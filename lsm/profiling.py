@@ -11,14 +11,14 @@ import os
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
-from torch import Tensor
+from torch import Tensor, nn
 
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
@@ -62,17 +62,33 @@ def time_calls(call: Call, device: torch.device, warmup: int, repeats: int) -> T
         warmup: calls before those that count; at least one is made.
         repeats: calls that count.
     """
-    walls, processors = [], []
+    return time_in_turn([call], device, warmup, repeats)[0]
+
+
+def time_in_turn(calls: Sequence[Call], device: torch.device, warmup: int, repeats: int) -> list[Timing]:
+    """:func:`time_calls` for several calls, each made once before any is made again.
+
+    A machine that other programs use may be half as fast a minute later; what is timed in turn meets the same conditions.
+    """
+    walls: list[list[float]] = [[] for _ in calls]
+    processors: list[list[float]] = [[] for _ in calls]
     for _ in range(max(warmup, 1) + repeats):
-        _wait(device)
-        wall, processor = time.perf_counter(), time.process_time()
-        call()
-        _wait(device)
-        walls.append(time.perf_counter() - wall)
-        processors.append(time.process_time() - processor)
+        for index, call in enumerate(calls):
+            _wait(device)
+            wall, processor = time.perf_counter(), time.process_time()
+            call()
+            _wait(device)
+            walls[index].append(time.perf_counter() - wall)
+            processors[index].append(time.process_time() - processor)
+    return [
+        _summary(wall, processor if device.type == "cpu" else wall, repeats)
+        for wall, processor in zip(walls, processors, strict=True)
+    ]
+
+
+def _summary(walls: Sequence[float], busy: Sequence[float], repeats: int) -> Timing:
     timed = walls[-repeats:]
-    busy = processors[-repeats:] if device.type == "cpu" else timed
-    return Timing(statistics.median(timed), min(timed), max(timed), statistics.median(busy), walls[0])
+    return Timing(statistics.median(timed), min(timed), max(timed), statistics.median(busy[-repeats:]), walls[0])
 
 
 def _wait(device: torch.device) -> None:
@@ -115,6 +131,25 @@ def training_step(module: SolverModule, batch: FieldBatch, precision: str = "32-
             loss = module.training_step(batch, 0)
         optimizer.zero_grad()
         loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def reference_step(device: torch.device) -> Call:
+    """A training step of a small network that is the same everywhere: its time tells how fast a machine is at the moment.
+
+    Args:
+        device: where it computes.
+    """
+    fine, coarse, last = nn.Conv2d(16, 32, 3), nn.Conv2d(32, 64, 3, stride=2), nn.Conv2d(64, 64, 3)
+    network = nn.Sequential(fine, nn.GELU(), coarse, nn.GELU(), last).to(device)
+    fields = torch.ones(4, 16, 48, 48, device=device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        network(fields).square().mean().backward()
         optimizer.step()
 
     return step
@@ -214,15 +249,18 @@ def profile(
         num_slowest: how many of the slowest operations to name.
     Returns:
         Plain data: ``parameters``, ``flops``, ``step``, ``inference``, ``memory_bytes`` (of a training step, parameters and state
-        of the optimiser included), ``matrix_peak``, ``share_of_peak`` and ``slowest``.
+        of the optimiser included), ``reference_seconds`` (of a :func:`reference_step` in turn with the training steps, on a CPU),
+        ``matrix_peak``, ``share_of_peak`` and ``slowest``.
     """
     device = batch.inputs.device
+    reference = reference_step(device)
+    reference()  # so that its memory is in use before
     memory = PeakMemory(device)
     module = make_module().to(device)
     step = training_step(module, batch, precision)
     if backend:
         module.solver.model.compile(backend=backend)
-    timed = time_calls(step, device, warmup, repeats)
+    timed, pace = time_in_turn([step, reference], device, warmup, repeats)
     memory_bytes = memory.read()
     # By a model of its own, whose parts no compiler hides, and after the peak of the memory is read.
     flops = _count_flops(make_module().to(device), batch, precision)
@@ -233,6 +271,7 @@ def profile(
         "batch_size": len(batch),
         "flops": _describe_flops(flops, len(batch)),
         "step": {**asdict(timed), "samples_per_second": len(batch) / timed.seconds},
+        "reference_seconds": pace.device_seconds if device.type == "cpu" else None,
         "inference": _time_inference(module.solver, batch, precision, warmup, repeats),
         "memory_bytes": memory_bytes,
         "matrix_peak": peak,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from experiments.runs import NO_PART, difference, essence
 from experiments.tables.cells import read_json
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
+from lsm.files import write_whole
 from lsm.progress import console
 
 #: What a budget sets, besides what a run may change anyway.
 _LENGTH = ("trainer.max_epochs", "scheduler")
 
 #: Calls that are timed, and calls before them.
-_REPEATS, _WARMUP = 8, 2
+_REPEATS, _WARMUP = 16, 2
 
 
 def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any] | None:
@@ -35,7 +37,7 @@ def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any
 
 
 def make_profile(experiment: Experiment, device: str, threads: int, deadline: Deadline, more: list[str]) -> None:
-    """Measure an experiment by ``lsm-profile``.
+    """Measure an experiment by ``lsm-profile``, and by how much the machine is slower than at the first profile of the table.
 
     Args:
         experiment: what to measure.
@@ -51,6 +53,20 @@ def make_profile(experiment: Experiment, device: str, threads: int, deadline: De
     options = [*more, *experiment.options, f"run_dir={folder}", f"device={device}"]
     options += [f"repeats={_REPEATS}", f"warmup={_WARMUP}"]
     processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads)
+    profile = json.loads((folder / "profile.json").read_text())
+    profile["slowness"] = _slowness(experiment.folder.parents[1] / "pace.json", profile["reference_seconds"], deadline)
+    write_whole(folder / "profile.json", json.dumps(profile, indent=2) + "\n")
+
+
+def _slowness(path: Path, seconds: float | None, deadline: Deadline) -> float:
+    """Time of the reference step, relative to that of the first profile of a table, which the file keeps; one on a GPU."""
+    if seconds is None:
+        return 1.0
+    with processes.held(path.with_suffix(".lock"), deadline):
+        if not path.exists():
+            write_whole(path, json.dumps({"reference_seconds": seconds}) + "\n")
+        first: float = json.loads(path.read_text())["reference_seconds"]
+    return seconds / first
 
 
 def _folder(experiment: Experiment) -> Path:
@@ -71,8 +87,9 @@ def epoch_seconds(config: dict[str, Any], step: float, batch: float) -> float:
 
 
 def profiled_epoch_seconds(config: dict[str, Any], profile: dict[str, Any]) -> float:
-    """:func:`epoch_seconds` from a profile."""
-    return epoch_seconds(config, profile["step"]["device_seconds"], profile["inference"]["batch_device_seconds"])
+    """:func:`epoch_seconds` from a profile, on a machine as fast as it was at the first profile of the table."""
+    measured = profile["step"]["device_seconds"], profile["inference"]["batch_device_seconds"]
+    return epoch_seconds(config, *measured) / profile.get("slowness", 1.0)
 
 
 def training_seconds(experiment: Experiment, profile: dict[str, Any]) -> float:

@@ -24,6 +24,7 @@ from lsm.profiling import (
     profile,
     slowest_operations,
     time_calls,
+    time_in_turn,
     training_step,
 )
 from lsm.solver import build_solver
@@ -164,6 +165,15 @@ def test_timings_are_those_of_the_repetitions(warmup, monkeypatch):
     timing = time_calls(clock.call, CPU, warmup, repeats=3)
     assert (timing.fastest, timing.seconds, timing.slowest, timing.first) == (1.0, 2.5, 3.0, 9.0)
     assert timing.device_seconds == 1.25
+
+
+def test_calls_in_turn_meet_the_same_conditions(monkeypatch):
+    """A machine that slows down by half between two rounds slows both calls down, and their ratio stays."""
+    clock = Clock([9.0, 9.0, 1.0, 2.0, 1.0, 2.0, 1.5, 3.0, 1.5, 3.0, 1.5, 3.0])
+    monkeypatch.setattr(profiling, "time", clock)
+    first, second = time_in_turn([clock.call, clock.call], CPU, warmup=1, repeats=5)
+    assert (first.seconds, second.seconds) == (1.5, 3.0)
+    assert second.device_seconds / first.device_seconds == 2.0
 
 
 def test_the_slowest_operations_come_first(capfd):

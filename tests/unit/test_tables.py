@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from omegaconf import DictConfig
 
 from experiments.app import compose_config
+from experiments.processes import Deadline
 from experiments.revision import code_revision
-from experiments.tables.costs import budget_seconds, epoch_seconds, within_budget
+from experiments.tables.costs import budget_seconds, epoch_seconds, make_profile, within_budget
 from experiments.tables.datasets import missing_data
 from experiments.tables.learning import Learning, describe_learning
 from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share, decimals_of_pair
@@ -472,6 +474,27 @@ def test_an_epoch_is_its_steps_and_its_validation():
     """Quick Darcy: 600 training and 50 validation samples in batches of 10; of 7 the last ones are smaller."""
     assert epoch_seconds(experiment_of("preset=quick").config, 2.0, 0.5) == 60 * 2.0 + 5 * 0.5
     assert epoch_seconds(experiment_of("preset=quick", "data.batch_size=7").config, 2.0, 0.5) == 86 * 2.0 + 8 * 0.5
+
+
+def test_a_slower_machine_while_a_row_is_measured_costs_it_no_epochs(tmp_path, monkeypatch):
+    """The machine is half as fast when the second row is measured: step and reference step take twice as long."""
+    pace = {"lsm": 1.0, "fno": 2.0}
+
+    def measure(module: str, options: list[str], log: Path, *more: Any) -> None:
+        slow = pace[log.parents[1].name]
+        log.parent.mkdir(parents=True)
+        (log.parent / "profile.json").write_text(
+            json.dumps({**profile_of(2.0 * slow, 0.5 * slow), "reference_seconds": 0.01 * slow})
+        )
+
+    monkeypatch.setattr("experiments.processes.call_module", measure)
+    for name in pace:
+        row = Row.named(name, {})
+        experiment = Experiment("darcy", row, ("benchmark=darcy", "preset=quick"), tmp_path / "darcy" / name)
+        make_profile(experiment, "cpu", 1, Deadline(None), [])
+        profile = json.loads((experiment.folder / "profile" / "profile.json").read_text())
+        assert profile["slowness"] == pace[name]
+        assert within_budget(experiment, 1000.0, profile).config["trainer"]["max_epochs"] == 8
 
 
 def test_a_budget_sets_the_epochs_and_the_schedule():

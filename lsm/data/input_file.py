@@ -3,12 +3,12 @@
 The file holds one array per input field, by its name: ``(samples, *sites)``, in a roll-out ``(samples, *sites, frames)``, whose
 first frames are used; also ``code`` ``(samples, k)``, and a scalar parameter by its name ``(samples,)``. Or it holds the arrays
 that :meth:`lsm.solver.NeuralSolver.predict` takes, ``inputs``, ``coords``, ``code`` and ``parameters``; a ``.npy`` file holds
-``inputs`` alone. Or it is laid out as a file of training data, see :mod:`lsm.data.layout`: ``inputs`` without the coordinates,
-which are ``coords``, and without an axis of channels if there is one. Channels may have the names that the training or the file
-gives them, and arrays the names of those that were coordinates or codes in the training. A field that is the same along the
-last axes may lack them. One sample needs no axis of samples: fields of just the shape ``sites`` are one sample. VTK files
-number their points with the first axis fastest. Clouds with different numbers of points are laid out as :mod:`lsm.data.ragged`
-says.
+``inputs`` alone. Or it is laid out as a file of training data, see :mod:`lsm.data.layout_search`: ``inputs`` without the
+coordinates, which are ``coords``, and without an axis of channels if there is one. Channels may have the names that the training
+or the file gives them, and arrays the names of those that were coordinates or codes in the training. A field that is the same
+along the last axes may lack them. One sample needs no axis of samples: fields of just the shape ``sites`` are one sample. VTK
+files number their points with the first axis fastest. Clouds with different numbers of points are laid out as
+:mod:`lsm.data.ragged` says.
 """
 
 from __future__ import annotations

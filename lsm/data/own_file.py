@@ -16,7 +16,8 @@ import numpy as np
 
 from lsm.data import vtk_files
 from lsm.data.array_files import ArrayInFile, ArraysInFile, open_arrays
-from lsm.data.layout import Column, Layout, Roles, find_layout
+from lsm.data.layout import Column, Layout, Roles
+from lsm.data.layout_search import find_layout
 from lsm.data.mesh_set import is_mesh_set, open_mesh_set
 from lsm.data.ragged import even_out
 from lsm.data.store import StoredField, StoreWriter, first_not_finite

@@ -5,7 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from lsm.data.layout import Column, Part, Roles, find_layout
+from lsm.data.layout import Column, Part, Roles
+from lsm.data.layout_search import find_layout
 from lsm.errors import InputError
 
 N = 20
@@ -62,6 +63,11 @@ CASES = {
         {"coords": (30, 3), "inputs": (N, 30), "targets": (N, 30, 2)},
         {"names": {"targets": ["u", "v"]}},
         ("points", (30,), "clouds of 30 points in 3 dimensions: points, input -> u, v"),
+    ),
+    "channels of a mesh, as said": (
+        {"coords": (9, 7, 2), "targets": (N, 9, 7, 3)},
+        {"channels_last": True},
+        ("mesh", (9, 7), None),
     ),
     "a mesh": (
         {"coords": (N, 9, 7, 2), "targets": (N, 9, 7)},
@@ -190,6 +196,11 @@ REFUSED = {
         {"targets": (N, 9, 8, 12)},
         {"channels_last": True},
         r"no axis of channels, .* for targets \(20, 9, 8, 12\); give one array",
+    ),
+    "channels that the coordinates of a mesh rule out": (
+        {"targets": (N, 9, 8), "coords": (9, 8, 2)},
+        {"channels_last": True},
+        r"channels_last is true, but targets \(20, 9, 8\) has no axis of channels beside the sites of coords \(9, 8, 2\)",
     ),
     "coordinates of a grid": (
         {"inputs": (N, 9, 8), "targets": (N, 9, 8), "coords": (9, 8, 2)},

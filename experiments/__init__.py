@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from lsm.process_memory import restart_without_gaps
+from lsm.process_threads import wait_briefly
 
 
 def _is_command(arguments: list[str]) -> bool:
@@ -12,6 +13,7 @@ def _is_command(arguments: list[str]) -> bool:
     return Path(first).name.startswith("lsm-") or (first == "-m" and rest[0].startswith("experiments."))
 
 
-# Here, before the slow imports, since the program starts again.
+# Here, before the slow imports, since threads read their setting then, and the program starts again.
 if _is_command(sys.orig_argv[1:]):
+    wait_briefly()
     restart_without_gaps(sys.orig_argv[1:])

@@ -122,14 +122,16 @@ def test_a_command_starts_once_more_with_the_setting_of_the_library(monkeypatch,
 
 @pytest.mark.skipif("glibc" not in str(os.confstr("CS_GNU_LIBC_VERSION")), reason="the C library is not GNU's")
 def test_a_command_runs_with_the_setting(tmp_path):
-    (tmp_path / "probe.py").write_text(f"import os\nprint('setting', os.environ.get({TUNABLES!r}))")
+    (tmp_path / "probe.py").write_text(
+        f"import os\nprint('setting', os.environ.get({TUNABLES!r}), os.environ.get('GOMP_SPINCOUNT'))"
+    )
     command = [sys.executable, "-m", "experiments.train", "benchmark=darcy", "plugins=[probe]", f"data_dir={tmp_path}"]
     usual = {name: value for name, value in os.environ.items() if name != TUNABLES}
     paths = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
     found = subprocess.run(
         [*command, f"run_dir={tmp_path / 'run'}"], env={**usual, "PYTHONPATH": paths}, capture_output=True, text=True
     )
-    assert "setting glibc.malloc.tcache_count=0" in found.stdout
+    assert "setting glibc.malloc.tcache_count=0 1000" in found.stdout
 
 
 def test_other_libraries_have_no_such_setting(monkeypatch):

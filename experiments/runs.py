@@ -42,10 +42,17 @@ MAY_CHANGE = (
     "checkpoint_interval",
 )
 
-#: What may differ between runs of one model: the seed, where they compute, where their data lie, and what they log.
+#: What may differ between runs of one model: the seed, where they compute, where their data lie, and what they log and show.
+#: Other callbacks than the display of the progress may change the weights, as their average does.
 NO_PART = (
-    *("seed", "data.path", "data.num_workers", "data.in_memory", "data.on_device", "checkpoint_interval", "callbacks"),
-    *("logger", "trainer.accelerator", "trainer.enable_progress_bar", "trainer.log_every_n_steps"),
+    *("seed", "data.path", "data.num_workers", "data.in_memory", "data.on_device", "checkpoint_interval"),
+    *(
+        "callbacks.progress",
+        "logger",
+        "trainer.accelerator",
+        "trainer.enable_progress_bar",
+        "trainer.log_every_n_steps",
+    ),
 )
 
 #: The number of steps of a run depends on these; a schedule that spans the run fixes them.

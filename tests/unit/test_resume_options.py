@@ -15,7 +15,7 @@ from training import SCHEDULES, content, options_of, train_until
 
 from experiments.app import plain
 from experiments.folders import find_checkpoint
-from experiments.runs import MAY_CHANGE, difference, essence, resumed_config
+from experiments.runs import MAY_CHANGE, NO_PART, difference, essence, resumed_config
 from lsm import device
 from lsm.errors import InputError
 
@@ -251,3 +251,27 @@ def test_an_option_that_older_runs_did_not_record_is_no_change(compose, options,
     assert difference(essence(older), essence(present)) == ""
     migrated = {**older, "model": {**older["model"], option: not present["model"][option]}}
     assert difference(essence(migrated), essence(present)) == told
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("callbacks.average.decay=0.5", "callbacks.average.decay was 0.99, is 0.5"),
+        ("~callbacks.average", "callbacks.average._target_ was lsm.training.averaging.ExponentialAverage, is None"),
+        ("+callbacks.stop._target_=mine.Stop", "callbacks.stop._target_ was None, is mine.Stop"),
+        ("~callbacks.progress", ""),
+        ("checkpoint_interval=60", ""),
+        ("logger.csv.name=numbers", ""),
+        ("seed=1", ""),
+    ],
+)
+def test_runs_of_one_model_average_their_weights_alike(compose, option, told):
+    """What a table and a comparison take for the same model; how the progress is shown is no part of it."""
+    one, other = (essence(plain(compose("train", "recipe=modern", *more))) for more in ((), (option,)))
+    assert difference(one, other, NO_PART) == told
+
+
+def test_a_record_without_callbacks_is_one_without_averages(compose):
+    present = plain(compose("train", "recipe=quick"))
+    older = {key: value for key, value in present.items() if key != "callbacks"}
+    assert difference(essence(older), essence(present), NO_PART) == ""

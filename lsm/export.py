@@ -34,22 +34,10 @@ from lsm.solver import NeuralSolver
 #: Formats by name; each takes the solver and the folder.
 FORMATS: Registry[Any] = Registry("format")
 
-#: Parts of a run's configuration that say what was trained and how. Folders and devices of the run are left out.
+#: Parts of a run's configuration that say what was trained and how. Folders, devices and loggers of the run are left out.
 _PUBLISHED = (
-    *(
-        "benchmark",
-        "set",
-        "preset",
-        "seed",
-        "data",
-        "metrics",
-        "model",
-        "loss",
-        "augmentation",
-        "optimizer",
-        "scheduler",
-    ),
-    "trainer",
+    *("benchmark", "set", "preset", "seed", "data", "metrics", "model", "loss", "equal_fields", "augmentation"),
+    *("unrolling", "optimizer", "scheduler", "trainer", "callbacks", "batch_norm_batches", "compile", "recompute"),
 )
 
 #: Bytes of weights beyond which an ONNX file cannot hold them itself.

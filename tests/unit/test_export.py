@@ -15,6 +15,8 @@ from test_checkpoint import CASES, solver_of
 from tiny import batch, moving, solver_config, spec
 
 import lsm
+from experiments.app import plain
+from experiments.runs import NO_PART, difference, essence
 from lsm.checkpoint import Checkpoint
 from lsm.errors import InputError
 from lsm.export import FORMATS, export
@@ -38,9 +40,9 @@ SUMMARY = {"num_samples": 2, "mean": 0.125, "std": 0.5, "median": 0.25, "worst":
 METRICS = {"split": "test", "sites": [6, 5], "relative_l2": SUMMARY}
 
 
-def exported(tmp_path, name="grid", **options):
+def exported(tmp_path, name="grid", run=RUN, **options):
     solver = solver_of(name)
-    export(Checkpoint(solver, RUN, DATA, 4, tmp_path / "best.ckpt"), tmp_path / "folder", **options)
+    export(Checkpoint(solver, run, DATA, 4, tmp_path / "best.ckpt"), tmp_path / "folder", **options)
     return solver, tmp_path / "folder"
 
 
@@ -66,6 +68,13 @@ def test_no_place_on_this_machine_is_handed_on(tmp_path):
     loaded = lsm.load(folder)
     assert loaded.run["config"]["data"] == {"path": "heat.h5", "splits": {"train": [0, 5]}}
     assert loaded.data == {**DATA, "store": "heat.h5"}
+
+
+def test_a_folder_records_all_that_its_training_depends_on(tmp_path, compose):
+    recipe = ("recipe=modern", "equal_fields=true", "batch_norm_batches=7", "recompute=true", "compile=inductor")
+    config = plain(compose("train", "benchmark=navier_stokes", *recipe))
+    _, folder = exported(tmp_path, run={"config": config, "overrides": [], "choices": {}})
+    assert difference(essence(config), essence(lsm.load(folder).run["config"]), NO_PART) == ""
 
 
 def test_the_card_says_what_is_known(tmp_path):

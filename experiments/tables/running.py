@@ -202,7 +202,7 @@ def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
         raise OutOfTime
     options = [*added_config_dir(), *cell.experiment.options, f"seed={cell.seed}", f"run_dir={cell.folder}"]
     options += ["resume=auto", f"trainer.accelerator={cell.experiment.accelerator}"]
-    options += [f"time_limit={left - MARGIN:.0f}"] * (cfg.time_limit is not None)
+    options += [f"time_limit={left - MARGIN:g}"] * (cfg.time_limit is not None)
     processes.call_module("experiments.train", options, cell.folder / "train.txt", deadline, cfg.threads, [lock])
     epochs, wanted = read(cell.last)["epoch"] + 1, cell.experiment.config["trainer"]["max_epochs"]
     if epochs < wanted:

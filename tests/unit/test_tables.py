@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from omegaconf import DictConfig
 
 from experiments.app import compose_config
-from experiments.processes import Deadline
+from experiments.processes import Deadline, OutOfTime
 from experiments.revision import code_revision
+from experiments.tables.cells import Cell
 from experiments.tables.costs import budget_seconds, epoch_seconds, make_profile, within_budget
 from experiments.tables.datasets import missing_data
 from experiments.tables.learning import Learning, describe_learning
@@ -24,7 +26,7 @@ from experiments.tables.pictures import write_pictures
 from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render, settings_of
 from experiments.tables.results import published, reference_of
-from experiments.tables.running import my_share
+from experiments.tables.running import MARGIN, Progress, _finish, my_share
 from lsm.errors import InputError
 from lsm.plotting.tables import Course, Efficiency, Variation, draw_efficiency, draw_learning, draw_variation
 from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
@@ -437,6 +439,25 @@ def test_shards_share_the_experiments():
         my_share(plan, DictConfig({"shard": 2, "num_shards": 2, "generate": False}))
     with pytest.raises(InputError, match="shards share their data"):
         my_share(plan, DictConfig({"shard": 0, "num_shards": 2, "generate": True}))
+
+
+def test_a_run_just_before_the_deadline_gets_the_rest_of_the_time(tmp_path, monkeypatch):
+    limits = []
+
+    def call_module(module: str, options: list[str], *_: Any) -> None:
+        limits.extend(option for option in options if option.startswith("time_limit="))
+        raise OutOfTime
+
+    class AlmostOver(Deadline):
+        def left(self) -> float:
+            return MARGIN + 0.25
+
+    monkeypatch.setattr("experiments.processes.call_module", call_module)
+    cell = Cell(replace(experiment_of("preset=quick"), folder=tmp_path), 0)
+    progress = Progress(provenance={str(cell.experiment.store): {}})
+    with pytest.raises(OutOfTime):
+        _finish(cell, progress, DictConfig({"accept_other_code": False, "time_limit": 60, "threads": 1}), AlmostOver())
+    assert limits == ["time_limit=0.25"]
 
 
 def test_a_mistake_in_a_table_is_named():

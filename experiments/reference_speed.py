@@ -47,6 +47,9 @@ MODELS = {2: "LSM_2D", 3: "LSM_3D", 0: "LSM_Irregular_Geo"}
 
 REFERENCE = "reference"
 
+#: What our commands set in the environment, see :mod:`lsm.process_memory` and :mod:`lsm.process_threads`.
+_OUR_SETTINGS = (TUNABLES, "GOMP_SPINCOUNT")
+
 #: Ends the name of a kind whose cheap results are computed again.
 CHEAP = ", recompute=cheap"
 
@@ -177,7 +180,7 @@ def compare(source: Path, benchmark: str, kinds: Sequence[str], options: argpars
     for kind in (REFERENCE, *kinds):
         here, there = spawn.Pipe()
         arguments = (there, source, benchmark, size, options.threads, kind)
-        with usual_memory() if kind == REFERENCE else nullcontext():
+        with usual_settings() if kind == REFERENCE else nullcontext():
             spawn.Process(target=serve, args=arguments, daemon=True).start()
         pipes[kind], flops[kind] = here, here.recv()
     found: dict[str, Any] = {"benchmark": benchmark, "batch_size": size}
@@ -196,14 +199,13 @@ def compare(source: Path, benchmark: str, kinds: Sequence[str], options: argpars
 
 
 @contextmanager
-def usual_memory() -> Iterator[None]:
-    """Processes that start within this context handle memory as any program does, not as our commands."""
-    settings = os.environ.pop(TUNABLES, None)
+def usual_settings() -> Iterator[None]:
+    """Processes that start within this context handle memory and waiting threads as any program does, not as our commands."""
+    settings = {name: os.environ.pop(name) for name in _OUR_SETTINGS if name in os.environ}
     try:
         yield
     finally:
-        if settings is not None:
-            os.environ[TUNABLES] = settings
+        os.environ.update(settings)
 
 
 # The table

@@ -7,8 +7,9 @@ import os
 import pytest
 import torch
 
-from experiments.reference_speed import CHEAP, REFERENCE, as_markdown, load_source, ratio, roll_out, usual_memory
+from experiments.reference_speed import CHEAP, REFERENCE, as_markdown, load_source, ratio, roll_out, usual_settings
 from lsm.process_memory import TUNABLES
+from lsm.process_threads import wait_briefly
 
 GPU_CODE = """
 import torch
@@ -61,7 +62,12 @@ def test_the_table_ends_with_geometric_means():
 
 
 def test_processes_of_the_reference_start_without_our_settings(monkeypatch):
+    for name in list(os.environ):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", "here")
+    wait_briefly()
     monkeypatch.setenv(TUNABLES, "setting")
-    with usual_memory():
-        assert TUNABLES not in os.environ
-    assert os.environ[TUNABLES] == "setting"
+    ours = dict(os.environ)
+    with usual_settings():
+        assert dict(os.environ) == {"HOME": "here"}
+    assert dict(os.environ) == ours

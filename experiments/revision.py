@@ -10,12 +10,13 @@ import lsm
 
 _LIBRARY = Path(lsm.__file__).resolve().parent
 
-#: What only draws or measures time: it may change without any effect on errors.
+#: What only draws, or decides or measures time and memory: it may change without any effect on errors.
 _WITHOUT_EFFECT = (
     "plotting/",
     "report/",
     "profiling.py",
     "process_memory.py",
+    "process_threads.py",
     "scaling.py",
     "flops.py",
     "progress.py",

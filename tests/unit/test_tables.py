@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from experiments.app import compose_config
 from experiments.processes import Deadline, OutOfTime
-from experiments.revision import code_revision
+from experiments.revision import _has_effect, code_revision
 from experiments.tables.cells import Cell
 from experiments.tables.costs import budget_seconds, epoch_seconds, make_profile, within_budget
 from experiments.tables.datasets import missing_data
@@ -439,6 +439,14 @@ def test_shards_share_the_experiments():
         my_share(plan, DictConfig({"shard": 2, "num_shards": 2, "generate": False}))
     with pytest.raises(InputError, match="shards share their data"):
         my_share(plan, DictConfig({"shard": 0, "num_shards": 2, "generate": True}))
+
+
+@pytest.mark.parametrize(
+    ("file", "has_effect"),
+    [("process_threads.py", False), ("process_memory.py", False), ("plotting/still.py", False), ("solver.py", True)],
+)
+def test_what_decides_time_and_memory_alone_makes_no_run_outdated(file, has_effect):
+    assert _has_effect(ROOT / "lsm" / file) is has_effect
 
 
 def test_a_run_just_before_the_deadline_gets_the_rest_of_the_time(tmp_path, monkeypatch):

@@ -132,7 +132,7 @@ def _wait(process: subprocess.Popen[bytes], deadline: Deadline) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and all that it started."""
+    """End a process that still runs, and all that it started."""
     if process.poll() is not None:
         return
     os.killpg(process.pid, signal.SIGTERM)

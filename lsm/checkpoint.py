@@ -5,9 +5,9 @@ need.
 
 A checkpoint is a Lightning ``.ckpt`` with one more entry, ``lsm``: plain numbers and names from which the solver is rebuilt.
 
-Schema 4 of this entry::
+This entry::
 
-    schema   4
+    schema   :data:`SCHEMA`, which grows when the meaning of an entry changes
     solver   {model: {name, options}, normalization: {inputs, targets}}
     spec     the fields, see :meth:`lsm.fields.FieldSpec.to_dict`
     run      {config, overrides, choices}: the run's resolved configuration, the options typed by the user, the groups chosen

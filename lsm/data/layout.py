@@ -37,7 +37,7 @@ class Roles(Options):
         frames: numbers of frames from which a time series is predicted, and that are predicted.
         channels_last: whether the last axis of inputs and targets is one of channels.
         names: names of the channels of an array, by the name of the array.
-        units: by the name of a field.
+        units: of a field, or of an array, by its name.
     """
 
     inputs: Names | None = None

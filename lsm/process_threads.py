@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-#: How often a waiting thread checks before it goes to sleep, for some microseconds. GNU's OpenMP library checks 300 times as often.
+#: Checks of a waiting thread before it goes to sleep, some microseconds; by default GNU's OpenMP library makes 300 000.
 _TURNS = "1000"
 
 

@@ -13,7 +13,7 @@ def _is_command(arguments: list[str]) -> bool:
     return Path(first).name.startswith("lsm-") or (first == "-m" and rest[0].startswith("experiments."))
 
 
-# Here, before the slow imports, since threads read their setting then, and the program starts again.
+# Before the slow imports: the thread library reads its setting when torch is imported, and the program restarts itself here.
 if _is_command(sys.orig_argv[1:]):
     wait_briefly()
     restart_without_gaps(sys.orig_argv[1:])

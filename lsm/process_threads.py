@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-#: Turns of a waiting loop after which a thread sleeps: some microseconds. GNU's OpenMP library takes 300 times as many.
+#: Checks of a waiting thread before it goes to sleep, some microseconds; by default GNU's OpenMP library makes 300 000.
 _TURNS = "1000"
 
 
 def wait_briefly() -> None:
-    """Let threads that wait for the slowest one of a parallel loop sleep soon, in place of keeping a core busy.
+    """Let threads that wait for the slowest one in a parallel loop go to sleep soon instead of keeping a core busy.
 
     Where another program uses one of the cores, a training step with a thread for each core takes half the time; where none does,
     nothing changes. PyTorch's threads are those of GNU's OpenMP library, which reads this setting when torch is imported. A

@@ -41,8 +41,8 @@ class Timing:
         seconds: median.
         fastest: least.
         slowest: greatest.
-        device_seconds: median of the time that the device worked: on a CPU that of all threads of this process, which other
-            programs on the machine do not change; else the same as ``seconds``.
+        device_seconds: median of the time that the device worked: on a CPU that of all threads of this process, waiting for other
+            programs left out; else the same as ``seconds``.
         first: seconds of the first call, which compiles and allocates.
     """
 
@@ -68,7 +68,7 @@ def time_calls(call: Call, device: torch.device, warmup: int, repeats: int) -> T
 def time_in_turn(calls: Sequence[Call], device: torch.device, warmup: int, repeats: int) -> list[Timing]:
     """:func:`time_calls` for several calls, each made once before any is made again.
 
-    A machine that other programs use may be half as fast a minute later; what is timed in turn meets the same conditions.
+    A machine that other programs use may be half as fast a minute later, so calls that are to be compared take turns.
     """
     walls: list[list[float]] = [[] for _ in calls]
     processors: list[list[float]] = [[] for _ in calls]
@@ -249,19 +249,18 @@ def profile(
         num_slowest: how many of the slowest operations to name.
     Returns:
         Plain data: ``parameters``, ``flops``, ``step``, ``inference``, ``memory_bytes`` (of a training step, parameters and state
-        of the optimiser included), ``reference_seconds`` (of a :func:`reference_step` in turn with the training steps, on a CPU),
-        ``matrix_peak``, ``share_of_peak`` and ``slowest``.
+        of the optimiser included), ``reference_seconds`` (of a :func:`reference_step` in turn with the training steps; None on a
+        GPU), ``matrix_peak``, ``share_of_peak`` and ``slowest``.
     """
     device = batch.inputs.device
-    reference = reference_step(device)
-    reference()  # so that its memory is in use before
     memory = PeakMemory(device)
     module = make_module().to(device)
     step = training_step(module, batch, precision)
     if backend:
         module.solver.model.compile(backend=backend)
-    timed, pace = time_in_turn([step, reference], device, warmup, repeats)
+    first = time_calls(step, device, warmup=1, repeats=1).first
     memory_bytes = memory.read()
+    timed, reference_seconds = _beside_reference(step, device, warmup, repeats)
     # By a model of its own, whose parts no compiler hides, and after the peak of the memory is read.
     flops = _count_flops(make_module().to(device), batch, precision)
     slowest = slowest_operations(step, device, num_slowest)
@@ -270,14 +269,22 @@ def profile(
         "parameters": sum(parameter.numel() for parameter in module.parameters()),
         "batch_size": len(batch),
         "flops": _describe_flops(flops, len(batch)),
-        "step": {**asdict(timed), "samples_per_second": len(batch) / timed.seconds},
-        "reference_seconds": pace.device_seconds if device.type == "cpu" else None,
+        "step": {**asdict(timed), "first": first, "samples_per_second": len(batch) / timed.seconds},
+        "reference_seconds": reference_seconds,
         "inference": _time_inference(module.solver, batch, precision, warmup, repeats),
         "memory_bytes": memory_bytes,
         "matrix_peak": peak,
         "share_of_peak": flops["step"].get("Global", 0) / timed.device_seconds / peak,
         "slowest": slowest,
     }
+
+
+def _beside_reference(step: Call, device: torch.device, warmup: int, repeats: int) -> tuple[Timing, float | None]:
+    """Time a step, on a CPU in turn with the reference step, whose seconds are returned, too."""
+    if device.type != "cpu":
+        return time_calls(step, device, warmup, repeats), None
+    timed, reference = time_in_turn([step, reference_step(device)], device, warmup, repeats)
+    return timed, reference.device_seconds
 
 
 def _count_flops(module: SolverModule, batch: FieldBatch, precision: str) -> dict[str, Mapping[str, int]]:

@@ -37,7 +37,7 @@ def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any
 
 
 def make_profile(experiment: Experiment, device: str, threads: int, deadline: Deadline, more: list[str]) -> None:
-    """Measure an experiment by ``lsm-profile``, and by how much the machine is slower than at the first profile of the table.
+    """Measure an experiment by ``lsm-profile``.
 
     Args:
         experiment: what to measure.
@@ -53,20 +53,33 @@ def make_profile(experiment: Experiment, device: str, threads: int, deadline: De
     options = [*more, *experiment.options, f"run_dir={folder}", f"device={device}"]
     options += [f"repeats={_REPEATS}", f"warmup={_WARMUP}"]
     processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads)
-    profile = json.loads((folder / "profile.json").read_text())
-    profile["slowness"] = _slowness(experiment.folder.parents[1] / "pace.json", profile["reference_seconds"], deadline)
-    write_whole(folder / "profile.json", json.dumps(profile, indent=2) + "\n")
 
 
-def _slowness(path: Path, seconds: float | None, deadline: Deadline) -> float:
-    """Time of the reference step, relative to that of the first profile of a table, which the file keeps; one on a GPU."""
-    if seconds is None:
-        return 1.0
+def keep_pace(experiment: Experiment, deadline: Deadline) -> None:
+    """Store how fast the machine was when an experiment was measured as the pace of its table, which has one pace only.
+
+    Args:
+        experiment: the experiment, which has a profile.
+        deadline: until when to wait for another process that stores the pace.
+    Raises:
+        OutOfTime: the deadline came first.
+    """
+    path = _pace(experiment)
+    profile = read_json(_folder(experiment) / "profile.json") or {}
     with processes.held(path.with_suffix(".lock"), deadline):
-        if not path.exists():
-            write_whole(path, json.dumps({"reference_seconds": seconds}) + "\n")
-        first: float = json.loads(path.read_text())["reference_seconds"]
-    return seconds / first
+        if not path.exists() and profile.get("reference_seconds") is not None:
+            write_whole(path, json.dumps({"reference_seconds": profile["reference_seconds"]}) + "\n")
+
+
+def _pace(experiment: Experiment) -> Path:
+    """In the folder of the table: the time of the reference step beside the first profile."""
+    return experiment.folder.parents[1] / "pace.json"
+
+
+def _slowness(experiment: Experiment, profile: dict[str, Any]) -> float:
+    """Time of the reference step divided by that of the table's pace; 1 where it was not measured, as on a GPU."""
+    pace, seconds = read_json(_pace(experiment)), profile.get("reference_seconds")
+    return seconds / pace["reference_seconds"] if pace and seconds else 1.0
 
 
 def _folder(experiment: Experiment) -> Path:
@@ -86,15 +99,15 @@ def epoch_seconds(config: dict[str, Any], step: float, batch: float) -> float:
     return train * step + validation * batch
 
 
-def profiled_epoch_seconds(config: dict[str, Any], profile: dict[str, Any]) -> float:
-    """:func:`epoch_seconds` from a profile, on a machine as fast as it was at the first profile of the table."""
+def profiled_epoch_seconds(experiment: Experiment, profile: dict[str, Any]) -> float:
+    """:func:`epoch_seconds` from a profile, converted to the table's pace of the machine."""
     measured = profile["step"]["device_seconds"], profile["inference"]["batch_device_seconds"]
-    return epoch_seconds(config, *measured) / profile.get("slowness", 1.0)
+    return epoch_seconds(experiment.config, *measured) / _slowness(experiment, profile)
 
 
 def training_seconds(experiment: Experiment, profile: dict[str, Any]) -> float:
     """Seconds of the device for all epochs of an experiment."""
-    return experiment.config["trainer"]["max_epochs"] * profiled_epoch_seconds(experiment.config, profile)
+    return experiment.config["trainer"]["max_epochs"] * profiled_epoch_seconds(experiment, profile)
 
 
 def budget_seconds(benchmark: str, plan: Plan, cfg: DictConfig) -> float | None:
@@ -119,7 +132,7 @@ def within_budget(experiment: Experiment, budget: float | None, profile: dict[st
         return experiment
     # A quotient of 15 whole epochs may be computed as 14.999...
     seconds = budget * experiment.row.share
-    epochs = max(math.floor(seconds / profiled_epoch_seconds(experiment.config, profile) + 1e-6), 1)
+    epochs = max(math.floor(seconds / profiled_epoch_seconds(experiment, profile) + 1e-6), 1)
     return experiment.with_options(f"trainer.max_epochs={epochs}", *_stretched_schedule(experiment, epochs))
 
 

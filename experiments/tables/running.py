@@ -15,7 +15,7 @@ from experiments import processes
 from experiments.app import added_config_dir
 from experiments.processes import Deadline, OutOfTime
 from experiments.tables.cells import Cell, State, set_aside, state_of
-from experiments.tables.costs import budget_seconds, make_profile, profile_of, within_budget
+from experiments.tables.costs import budget_seconds, keep_pace, make_profile, profile_of, within_budget
 from experiments.tables.datasets import generate_data, missing_data, provenance_of, require_data
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
@@ -130,7 +130,7 @@ def _profile_name(experiment: Experiment) -> str:
 def _measure(experiment: Experiment, progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
     """Make the profile of an experiment, unless there is one."""
     if profile_of(experiment, cfg.accept_other_code) is not None:
-        return
+        return keep_pace(experiment, deadline)
     if not deadline.left():
         raise OutOfTime
     try:
@@ -139,6 +139,7 @@ def _measure(experiment: Experiment, progress: Progress, cfg: DictConfig, deadli
             if profile_of(experiment, cfg.accept_other_code) is None:
                 console.print(f"{experiment.name}: measuring", soft_wrap=True)
                 make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
+        keep_pace(experiment, deadline)
     except processes.CommandFailed as failure:
         progress.failures[_profile_name(experiment)] = str(failure)
         console.print(f"{experiment.name}: {failure}", style="yellow", soft_wrap=True)

@@ -26,6 +26,9 @@ RUN_OPTIONS = (
     *("checkpoint_interval", "batch_norm_batches", "equal_fields"),
 )
 
+#: Of these, what a profile records of a table's runs and does not use; of ``trainer`` it reads the precision.
+_UNPROFILED = ("callbacks", "logger", "checkpoint_interval", "batch_norm_batches", "trainer")
+
 #: What commands read; those that are not listed read the options of their schema and nothing else.
 READ = {
     "train": (*RUN_OPTIONS, *CALL_OPTIONS),
@@ -34,9 +37,9 @@ READ = {
         *("data.path", "data.splits", "data.normalization", "data.batch_size"),
     ),
     "profile": (
-        *RUN_OPTIONS,
-        *("benchmark.generator", "compare", "sites", "device", "warmup", "repeats", "run_dir", "plugins"),
-        "checkpoint",
+        *(key for key in RUN_OPTIONS if key not in _UNPROFILED),
+        *("trainer.precision", "benchmark.generator", "compare", "sites", "device", "warmup", "repeats", "run_dir"),
+        *("plugins", "checkpoint", "for_table"),
     ),
     "inspect": ("file", "sample", "picture", "dpi", "data"),
     "generate": (
@@ -53,7 +56,10 @@ READ = {
 READ_WITH: dict[str, tuple[tuple[Callable[[DictConfig], bool], tuple[str, ...]], ...]] = {
     "generate": ((lambda cfg: cfg.check, ("benchmark.reader", "check_samples")),),
     "convert": ((lambda cfg: cfg.export is not None, ("mat_version",)),),
-    "profile": ((lambda cfg: bool(cfg.sites) and not isinstance(cfg.sites[0], int), ("time_limit", "fit_from")),),
+    "profile": (
+        (lambda cfg: bool(cfg.sites) and not isinstance(cfg.sites[0], int), ("time_limit", "fit_from")),
+        (lambda cfg: cfg.for_table, _UNPROFILED),
+    ),
     "visualize": (
         (lambda cfg: cfg.what == "samples" and cfg.format != "vtk", ("curve",)),
         (lambda cfg: cfg.what == "gallery", ("gallery_dpi",)),

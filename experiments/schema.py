@@ -131,6 +131,7 @@ class ProfileOptions:
     samples: Count
     compare: Names | None
     sites: Sizes | Annotated[Sequence[Sizes], MinLen(1)] | None
+    for_table: bool
     time_limit: Positive | None
     fit_from: Count | None
     device: str

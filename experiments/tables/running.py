@@ -138,7 +138,7 @@ def _measure(experiment: Experiment, progress: Progress, cfg: DictConfig, deadli
         with processes.held(experiment.folder / "profile.lock", deadline):
             if profile_of(experiment, cfg.accept_other_code) is None:
                 console.print(f"{experiment.name}: measuring", soft_wrap=True)
-                make_profile(experiment, cfg.device, cfg.threads, deadline, added_config_dir())
+                make_profile(experiment, cfg.device, cfg.threads, deadline, [*added_config_dir(), "for_table=true"])
         keep_pace(experiment, deadline)
     except processes.CommandFailed as failure:
         progress.failures[_profile_name(experiment)] = str(failure)

@@ -15,7 +15,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from omegaconf import DictConfig
 
 from experiments.app import compose_config
-from experiments.processes import Deadline, OutOfTime
+from experiments.effect import require_effect
+from experiments.processes import CommandFailed, Deadline, OutOfTime
 from experiments.revision import _has_effect, code_revision
 from experiments.tables.cells import Cell
 from experiments.tables.costs import budget_seconds, epoch_seconds, keep_pace, make_profile, within_budget
@@ -26,7 +27,7 @@ from experiments.tables.pictures import write_pictures
 from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render, settings_of
 from experiments.tables.results import published, reference_of
-from experiments.tables.running import MARGIN, Progress, _finish, my_share
+from experiments.tables.running import MARGIN, Progress, _finish, _measure, my_share
 from lsm.errors import InputError
 from lsm.plotting.tables import Course, Efficiency, Variation, draw_efficiency, draw_learning, draw_variation
 from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
@@ -466,6 +467,24 @@ def test_a_run_just_before_the_deadline_gets_the_rest_of_the_time(tmp_path, monk
     with pytest.raises(OutOfTime):
         _finish(cell, progress, DictConfig({"accept_other_code": False, "time_limit": 60, "threads": 1}), AlmostOver())
     assert limits == ["time_limit=0.25"]
+
+
+def test_a_profile_takes_all_options_of_a_table(tmp_path, monkeypatch):
+    """Also those that change the runs alone, such as the average of their weights."""
+    calls = []
+
+    def call_module(module: str, options: list[str], *_: Any) -> None:
+        calls.append(options)
+        raise CommandFailed
+
+    monkeypatch.setattr("experiments.processes.call_module", call_module)
+    options = ("recipe=modern", "~callbacks.average", "checkpoint_interval=60", "trainer.max_epochs=3")
+    experiment = replace(experiment_of(*options), folder=tmp_path)
+    table = DictConfig({"accept_other_code": False, "device": "cpu", "threads": 1})
+    _measure(experiment, Progress(), table, Deadline())
+    (typed,) = calls
+    assert set(options) < set(typed)
+    require_effect("profile", compose_config("profile", *typed), typed, ["benchmark", "recipe"])
 
 
 def test_a_mistake_in_a_table_is_named():

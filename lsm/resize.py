@@ -10,9 +10,7 @@ from torch.nn import functional
 
 from lsm.errors import InputError
 from lsm.fields import FieldSpec
-from lsm.model.grid import crop
-
-_MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
+from lsm.model.grid import INTERPOLATIONS, crop
 
 
 def resize(field: Tensor, sites: Sequence[int], spec: FieldSpec) -> Tensor:
@@ -37,7 +35,7 @@ def resize(field: Tensor, sites: Sequence[int], spec: FieldSpec) -> Tensor:
     values, sizes, periodic = field.movedim(-1, 1), torch.Size(sites), spec.frames is not None
     if periodic:  # the first site once more at the end
         values, sizes = functional.pad(values, (0, 1) * len(sites), mode="circular"), torch.Size(n + 1 for n in sites)
-    values = functional.interpolate(values, size=sizes, mode=_MODES[len(sites)], align_corners=True)
+    values = functional.interpolate(values, size=sizes, mode=INTERPOLATIONS[len(sites)], align_corners=True)
     return crop(values, torch.Size(sites)).movedim(1, -1)
 
 

@@ -85,9 +85,13 @@ def _scales(shortest: int) -> int:
     return max(1, min(5, 1 + floor(log2(max(shortest, 1) / _COARSEST)))) if shortest > _COARSEST else 1
 
 
+def _unet(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
+    return {"width": width, "num_scales": _scales(min(sites))}
+
+
 def _lsm(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
     if not is_cloud:
-        return {"width": width, "num_scales": _scales(min(sites))}
+        return _unet(sites, is_cloud, width)
     # A latent grid of about twice as many sites as there are points, of at least twice the default modes.
     resolution = max(32, min(96, 16 * round(1.5 * sqrt(sites[0]) / 16)))
     return {"width": width, "num_scales": _scales(resolution), "projection.resolution": resolution}
@@ -95,10 +99,6 @@ def _lsm(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
 
 def _lsm2(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
     return {"width": 2 * width if is_cloud else width}  # a cloud's lattice has half the width of its points
-
-
-def _unet(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
-    return {"width": width, "num_scales": _scales(min(sites))}
 
 
 def _fourier(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:

@@ -23,7 +23,15 @@ import numpy as np
 from numpy.lib import format as npy
 
 from lsm.data import vtk_files
-from lsm.data.hdf5 import member_names, open_dataset, open_group, open_hdf5, read_attribute, require_true_sizes
+from lsm.data.hdf5 import (
+    MAX_MEMBERS,
+    member_names,
+    open_dataset,
+    open_group,
+    open_hdf5,
+    read_attribute,
+    require_true_sizes,
+)
 from lsm.data.matlab5 import Mat5File
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
@@ -33,9 +41,6 @@ from lsm.files import reading, require_regular, require_space, whole_file, write
 NAMELESS = ""
 
 FORMATS = (".npz", ".npy", ".h5", ".mat", *vtk_files.SUFFIXES)
-
-#: More arrays than this in one archive are refused.
-_MOST_MEMBERS = 1000
 
 #: Names and units have at most so many characters, and an array of them so many bytes.
 _LONGEST_LABEL, _MOST_LABELS = 100, 1 << 16
@@ -235,8 +240,8 @@ class _Member:
 def _open_npz(path: Path) -> Iterator[_Found]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        if len(names) > _MOST_MEMBERS or len(set(names)) < len(names):
-            raise InputError(f"{path} holds {len(names)} arrays, expected at most {_MOST_MEMBERS} of different names")
+        if len(names) > MAX_MEMBERS or len(set(names)) < len(names):
+            raise InputError(f"{path} holds {len(names)} arrays, expected at most {MAX_MEMBERS} of different names")
         members = {name.removesuffix(".npy"): _Member(archive, name) for name in names}
         others = {name: f"{path} holds {name}, which {member.problem}" for name, member in members.items()}
         yield {name: member for name, member in members.items() if not member.problem}, others

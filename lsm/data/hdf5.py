@@ -28,8 +28,8 @@ _NAMED = {h5z.FILTER_LZF: "lzf", h5z.FILTER_SZIP: "szip"}
 #: The deflate algorithm makes at most so many bytes of one.
 _MOST_INFLATION = 1032
 
-#: More arrays than this in one group are refused.
-_MAX_MEMBERS = 1000
+#: More arrays than this in one group or archive are refused.
+MAX_MEMBERS = 1000
 
 #: What h5py raises on damaged files, besides OSError.
 _DAMAGE = (
@@ -95,8 +95,8 @@ def member_names(path: Path, group: h5py.Group) -> list[str]:
 
 
 def _find_problem_of_names(group: h5py.Group) -> str | None:
-    if len(group) > _MAX_MEMBERS:
-        return f"{len(group)} arrays, expected at most {_MAX_MEMBERS}"
+    if len(group) > MAX_MEMBERS:
+        return f"{len(group)} arrays, expected at most {MAX_MEMBERS}"
     strange = [name for name in group if not isinstance(name, str) or not name.isprintable()]
     return f"an array {strange[0]!r}, whose name cannot be printed" if strange else None
 

@@ -1,4 +1,4 @@
-"""What families share: options per axis, coordinates and padding of a lattice, and the feedforward layer of heads and blocks."""
+"""What families share: layers by rank, options per axis, coordinates and padding of a lattice, and a feedforward layer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from torch.nn import functional
 from lsm.errors import OptionError
 from lsm.fields import FieldSpec
 from lsm.model.cheap import cheap
+
+#: Convolutions, and PyTorch's names of linear interpolation, by the rank of the lattice.
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def per_axis(option: str, value: int | Sequence[int], rank: int) -> list[int]:

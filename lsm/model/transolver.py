@@ -11,11 +11,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
-from lsm.model.grid import FeedForward, takes_coordinates, unit_coordinates
+from lsm.model.grid import CONVOLUTIONS, FeedForward, takes_coordinates, unit_coordinates
 from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
-
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 #: Limits of the temperature of the slice weights.
 COLDEST, HOTTEST = 0.1, 5.0
@@ -33,7 +31,7 @@ class _SiteProjection(nn.Module):
 
     def __init__(self, width: int, rank: int) -> None:
         super().__init__()
-        self.map = _CONVOLUTIONS[rank](width, width, 3, padding=1) if rank else nn.Linear(width, width)
+        self.map = CONVOLUTIONS[rank](width, width, 3, padding=1) if rank else nn.Linear(width, width)
 
     def forward(self, field: Tensor) -> Tensor:
         """Map ``(b, *sites, c)`` to ``(b, *sites, c)``."""

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
-from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, set_plain_ticks
 
 #: With fewer epochs, each is marked by a dot.
 FEW_EPOCHS = 20
@@ -40,9 +40,7 @@ def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float
     axes.plot(epochs[best], values[best], "o", markersize=4, color="black", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    set_plain_ticks(axes.yaxis)
     axes.set_xlabel("epoch", fontsize=LABEL_SIZE)
     axes.set_ylabel(spell(metric), fontsize=LABEL_SIZE)
     axes.set_title(title, fontsize=TITLE_SIZE)

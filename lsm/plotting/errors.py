@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from lsm.conformal import Coverage
 from lsm.plotting.curve import spell
-from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, set_plain_ticks
 
 #: Mean, and lower and upper end of its interval.
 Interval = tuple[float, float, float]
@@ -49,9 +49,7 @@ def draw_histogram(errors: Mapping[str, np.ndarray], metric: str, title: str) ->
         axes.axvline(mean, color="black" if filled else colour, linestyle="--", linewidth=1, label=f"mean {mean:.3g}")
     if logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        set_plain_ticks(axes.xaxis)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     _label(axes, spell(metric), "samples")
     return figure

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from lsm.fields import Channel
 from lsm.plotting.display import Display
@@ -151,6 +153,13 @@ def fold_name(name: str, length: float) -> str:
 def more_lines_of(names: Sequence[str], length: float) -> int:
     """Lines beyond the first that the longest of some names takes at a side of this length, inches."""
     return max((fold_name(name, length).count("\n") for name in names), default=0)
+
+
+def set_plain_ticks(axis: Axis) -> None:
+    """Label a short logarithmic axis at 1, 2 and 5 times the powers of ten, in plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def label_rim(axes: np.ndarray, names: tuple[str, str], only_left: bool = True) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import NullFormatter
 
-from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, set_plain_ticks
 from lsm.scaling import PowerLaw
 
 #: Costs of one model: number of sites, cost at each (None where it is unknown), and the fit if there is one.
@@ -76,8 +76,7 @@ def _finish(axes: Axes, label: str) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         low, high = axis.get_view_interval()
         if high < _LONG_AXIS * low:
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
+            set_plain_ticks(axis)
         axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("number of sites", fontsize=LABEL_SIZE)
     axes.set_ylabel(label, fontsize=LABEL_SIZE)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, set_plain_ticks
 from lsm.spectra import Spectrum
 
 #: Power below this share of the largest one is rounding.
@@ -33,9 +32,7 @@ def draw_spectrum(spectrum: Spectrum, title: str, unit: str = "1") -> Figure:
     for name, (colour, line) in styles.items():
         power = np.maximum(getattr(spectrum, name)[shown], _LEAST * largest)
         axes.loglog(numbers, power, color=colour, linestyle=line, linewidth=1.2, label=name)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    set_plain_ticks(axes.xaxis)
     axes.set_xlabel("wave number [waves per length of an axis]", fontsize=LABEL_SIZE)
     axes.set_ylabel("power" if unit == "1" else f"power [({unit})²]", fontsize=LABEL_SIZE)
     axes.set_title(title, fontsize=TITLE_SIZE)

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
 
 from lsm.plotting.curve import spell
-from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE
+from lsm.plotting.layout import LABEL_SIZE, TICK_SIZE, TITLE_SIZE, set_plain_ticks
 
 Colour = tuple[float, float, float, float]
 
@@ -215,9 +214,7 @@ def _finish(figure: Figure, places: Mapping[str, Axes], across: str, up: str) ->
         axes.set_xscale("log")
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.set_major_formatter("{x:g}")
-            axis.set_minor_formatter(NullFormatter())
+            set_plain_ticks(axis)
         axes.tick_params(which="both", labelsize=TICK_SIZE)
         axes.grid(which="major", linewidth=0.3)
         handles |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}

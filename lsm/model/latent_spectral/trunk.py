@@ -1,12 +1,11 @@
 """The multiscale hierarchy: convolutions down and up, a spectral block on the patches of every scale.
 
-Written once for grids of rank 1, 2 and 3: the rank only chooses the layers of ``_Layers``.
+Written once for grids of rank 1, 2 and 3: the rank only chooses the layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -17,24 +16,11 @@ from torch.nn import functional
 from lsm.errors import InputError
 from lsm.model.batch_norm import batch_norms
 from lsm.model.cheap import cheap
-from lsm.model.grid import crop, missing_sites, pad_ends
+from lsm.model.grid import CONVOLUTIONS, INTERPOLATIONS, crop, missing_sites, pad_ends
 from lsm.model.latent_spectral.patches import from_patches, to_patches
 
-
-@dataclass(frozen=True)
-class _Layers:
-    conv: type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]
-    norm: type[nn.BatchNorm1d] | type[nn.BatchNorm2d] | type[nn.BatchNorm3d]
-    pool: type[nn.MaxPool1d] | type[nn.MaxPool2d] | type[nn.MaxPool3d]
-    interpolation: str
-
-
-_LAYERS = {
-    1: _Layers(nn.Conv1d, nn.BatchNorm1d, nn.MaxPool1d, "linear"),
-    2: _Layers(nn.Conv2d, nn.BatchNorm2d, nn.MaxPool2d, "bilinear"),
-    3: _Layers(nn.Conv3d, nn.BatchNorm3d, nn.MaxPool3d, "trilinear"),
-}
-
+_NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_POOLS = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 
 #: A padded grid may have so many sites, or so many times those of the grid.
 _MOST_PADDED_SITES, _MOST_PADDING = 1 << 20, 64
@@ -44,13 +30,13 @@ class DoubleConvolution(nn.Sequential):
     """[3^d convolution without bias, batch norm, ReLU], twice: ``(b, channels, *n)`` to ``mid`` to ``out`` channels."""
 
     def __init__(self, rank: int, channels: int, out: int, mid: int) -> None:
-        layers = _LAYERS[rank]
+        conv, norm = CONVOLUTIONS[rank], _NORMS[rank]
         super().__init__(
-            layers.conv(channels, mid, kernel_size=3, padding=1, bias=False),
-            layers.norm(mid),
+            conv(channels, mid, kernel_size=3, padding=1, bias=False),
+            norm(mid),
             nn.ReLU(inplace=True),
-            layers.conv(mid, out, kernel_size=3, padding=1, bias=False),
-            layers.norm(out),
+            conv(mid, out, kernel_size=3, padding=1, bias=False),
+            norm(out),
             nn.ReLU(inplace=True),
         )
 
@@ -108,10 +94,10 @@ class MultiscaleTrunk(nn.Module):
         self, rank: int, width: int, patch: tuple[int, ...], make_block: Callable[[int], nn.Module], num_scales: int = 5
     ) -> None:
         super().__init__()
-        if rank not in _LAYERS:
+        if rank not in CONVOLUTIONS:
             raise InputError(f"a grid of rank {rank} is not supported, only rank 1, 2 or 3")
         self.patch = patch
-        self.interpolation = _LAYERS[rank].interpolation
+        self.interpolation = INTERPOLATIONS[rank]
         channels = [width * 2**scale for scale in range(num_scales)]
         channels[-1] = channels[max(num_scales - 2, 0)]
         finer = [channels[max(scale - 1, 0)] for scale in range(num_scales)]
@@ -122,8 +108,8 @@ class MultiscaleTrunk(nn.Module):
         self.up = nn.ModuleList(
             DoubleConvolution(rank, 2 * channels[s], finer[s], channels[s]) for s in range(num_scales - 1)
         )
-        self.pool = _LAYERS[rank].pool(2)
-        self.mix = _LAYERS[rank].conv(width, width, kernel_size=1)
+        self.pool = _POOLS[rank](2)
+        self.mix = CONVOLUTIONS[rank](width, width, kernel_size=1)
 
     def _halved(self, features: Tensor) -> Tensor:
         """Maxima of two neighbours along each axis, ``(b, c, *n)`` to ``(b, c, *(n // 2))``."""

@@ -15,10 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.model.ffno import AxisConvolutions
-from lsm.model.grid import crop
-
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_INTERPOLATIONS = {1: "linear", 2: "bilinear", 3: "trilinear"}
+from lsm.model.grid import CONVOLUTIONS, INTERPOLATIONS, crop
 
 #: A scale has at most so many times the channels of the finest one.
 _WIDEST = 4
@@ -26,7 +23,7 @@ _WIDEST = 4
 
 def convolution(channels: int, out: int, rank: int, periodic: bool, stride: int = 1) -> nn.Module:
     """A convolution ``(b, channels, *n)`` to ``(b, out, *n / stride)``, rounded up, with three weights along each axis."""
-    made = _CONVOLUTIONS[rank](channels, out, kernel_size=3, padding=0 if periodic else 1, stride=stride)
+    made = CONVOLUTIONS[rank](channels, out, kernel_size=3, padding=0 if periodic else 1, stride=stride)
     if periodic:
         made.register_forward_pre_hook(_wrap)
     return made
@@ -99,7 +96,7 @@ def refine(field: Tensor, sizes: torch.Size, periodic: bool) -> Tensor:
     ends = [amount for size in reversed(sizes) for amount in (0, 1 - size % 2)]
     field = functional.pad(field, ends, mode="circular" if periodic else "replicate")
     doubled = [2 * size - 1 for size in field.shape[2:]]
-    mode = _INTERPOLATIONS[len(sizes)]
+    mode = INTERPOLATIONS[len(sizes)]
     return crop(functional.interpolate(field, size=doubled, mode=mode, align_corners=True), sizes)
 
 
@@ -149,7 +146,7 @@ class Pyramid(nn.Module):
         self.up = nn.ModuleList(stage(scale) for scale in range(num_scales - 1))
         pairs = list(pairwise(self.channels))
         self.coarsen = nn.ModuleList(convolution(fine, coarse, rank, periodic, stride=2) for fine, coarse in pairs)
-        self.narrow = nn.ModuleList(_CONVOLUTIONS[rank](coarse, fine, kernel_size=1) for fine, coarse in pairs)
+        self.narrow = nn.ModuleList(CONVOLUTIONS[rank](coarse, fine, kernel_size=1) for fine, coarse in pairs)
 
     def latents(self) -> Iterator[tuple[OnLattice, int]]:
         """The layers that apply a block, each with its scale."""

@@ -161,8 +161,8 @@ def make_module(
 def _refuse_compilation(cfg: DictConfig) -> None:
     if cfg.compile is not None:
         raise InputError(
-            f"recompute={str(cfg.recompute).lower()} and compile={cfg.compile} do not go together: compilers choose themselves "
-            "what is computed again",
+            f"recompute={str(cfg.recompute).lower()} and compile={cfg.compile} cannot be combined, since the compiler decides by "
+            "itself what to recompute; remove one of them",
             options=("recompute", "compile"),
         )
 
@@ -174,7 +174,7 @@ def _spanning(make: DictConfig, count_steps: Callable[[], float]) -> Callable[[O
         steps = count_steps()
         if not 0 < steps < inf:
             raise InputError(
-                f"the schedule {make._target_} spans a run, which has {steps} steps; set trainer.max_epochs"
+                f"the schedule {make._target_} needs the number of steps of the run, which is {steps}; set trainer.max_epochs"
             )
         # PyTorch's one-cycle schedule divides by the length of its warm-up less one step.
         one_step = make.get("pct_start", 0) * int(steps) == 1

@@ -143,7 +143,7 @@ def _coverage(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, pa
     if cfg.bands is False or (cfg.bands is None and cfg.transforms):
         return None
     if cfg.transforms:
-        raise InputError("bands are those of plain predictions; leave out the transforms")
+        raise InputError("bands exist only for predictions without transforms; remove transforms")
     find = calibrate_bands if cfg.bands else coverage_if_calibrated
     return find(checkpoint.solver, data, path, cfg.split, choose_device(cfg.device))
 

@@ -38,7 +38,7 @@ def run(cfg: DictConfig) -> tuple[int, dict[str, Any]]:
     if cfg.dry_run:
         return DONE, describe_work(plan, cfg)
     if cfg.time_limit is not None and cfg.time_limit <= running.MARGIN:
-        raise InputError(f"time_limit is {cfg.time_limit} seconds, of which a run needs more than {running.MARGIN:.0f}")
+        raise InputError(f"time_limit is {cfg.time_limit} seconds, but every run needs more than {running.MARGIN:.0f}")
     if not cfg.collect:
         choose_device(cfg.device)
     deadline = Deadline(0.0 if cfg.collect else cfg.time_limit)

@@ -20,7 +20,7 @@ def run(cfg: DictConfig) -> list[Path]:
     """Draw what is asked for; return the files.
 
     Raises:
-        InputError: a sample is not in the split, fields at rest are to be animated, or options do not go together.
+        InputError: a sample is not in the split, fields at rest are to be animated, or options cannot be combined.
     """
     _require_fit(cfg)
     draw: dict[str, Callable[[DictConfig, Subject], list[Path]]] = {
@@ -36,16 +36,16 @@ def _require_fit(cfg: DictConfig) -> None:
     several = len(find_checkpoints(cfg.checkpoint)) > 1
     if several and (cfg.level is not None or cfg.what != "samples"):
         asked = "level" if cfg.level is not None else f"what={cfg.what}"
-        raise InputError(f"{asked} is for one checkpoint; give one, or leave it out to compare several")
+        raise InputError(f"{asked} works with one checkpoint only; give one, or remove {asked} to compare several")
     if cfg.transforms and (cfg.level is not None or cfg.what == "latents"):
         shown = "latents" if cfg.what == "latents" else "bands"
-        raise InputError(f"{shown} are those of plain predictions; leave out the transforms")
+        raise InputError(f"{shown} exist only for predictions without transforms; remove transforms")
     if cfg.format == "vtk" and (cfg.what != "samples" or cfg.animate):
         raise InputError("format=vtk writes the fields of samples, which ParaView draws and animates itself")
     if cfg.what in ("errors", "latents") and cfg.level is not None:
         raise InputError(f"what={cfg.what} shows no bands; choose what=samples or what=gallery, or leave out level=")
     if cfg.what != "samples" and cfg.animate:
-        raise InputError("samples alone can be animated; choose what=samples", ("animate",))
+        raise InputError("only samples can be animated; choose what=samples", ("animate",))
 
 
 def _write(path: Path, note: str = "") -> Path:

@@ -137,7 +137,7 @@ def _find_problem(content: Any, path: Path) -> str | None:
         return "is no checkpoint of lsm; weights of the public reference code have to be imported first"
     require_plain(described, f"the description in {path}")
     if not _is_state(content["state_dict"]):
-        return "holds a state_dict of other than tensors by name"
+        return "has a state_dict that contains something other than named tensors"
     schema = described.get("schema")
     if schema not in range(1, SCHEMA + 1):
         readable = f"this version reads schemas 1 to {SCHEMA}; use the version of lsm that wrote it"
@@ -182,7 +182,9 @@ def load_plain(path: Path) -> Any:
         raise InputError(f"{path} {_explain(error, path)}") from error
     for item in walk(content, f"the content of {path}"):
         if isinstance(item, Tensor) and not _is_plain_array(item):
-            raise InputError(f"{path} holds a tensor of {tuple(item.shape)} that is no plain array")
+            raise InputError(
+                f"{path} contains a tensor of shape {tuple(item.shape)} that is not an ordinary dense array"
+            )
     return content
 
 
@@ -292,5 +294,5 @@ def _find_other_ranges(spec: FieldSpec, ranges: Ranges) -> str | None:
     channels = {"inputs": spec.input_channels, "parameters": len(spec.parameters)}
     for name, pairs in ranges.items():
         if [len(pair) for pair in pairs] != [2] * channels[name]:
-            return f"ranges.{name} are {len(pairs)}, expected {channels[name]} pairs of numbers"
+            return f"ranges.{name} has {len(pairs)} entries, expected {channels[name]} pairs [low, high]"
     return None

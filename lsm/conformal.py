@@ -226,7 +226,8 @@ class Bands:
         if level not in self.levels:
             known = ", ".join(f"{known:g}" for known in self.levels)
             raise InputError(
-                f"no band has level {level:g}: {self.num_samples} calibration samples give {known}", ("level",)
+                f"there is no band of level {level:g}: {self.num_samples} calibration samples allow only the levels {known}",
+                ("level",),
             )
         place = self.levels.index(level)
         factors = np.tile(self.factors[place], self.scale.shape[-1] // len(self.spec.targets))

@@ -136,7 +136,7 @@ def _find_conflict(source: Path, target: Path, suffixes: Sequence[str]) -> str |
     if source.resolve() == target.resolve():
         return f"{target} is the file of inputs; choose another output"
     if target.suffix in vtk_files.SUFFIXES and source.suffix not in vtk_files.SUFFIXES:
-        return f"{target}: a VTK file needs the points of one; give an input in {', '.join(vtk_files.SUFFIXES)}"
+        return f"{target}: a VTK output takes its points from a VTK input; give an input in {', '.join(vtk_files.SUFFIXES)}"
     return None
 
 

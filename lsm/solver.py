@@ -390,7 +390,7 @@ def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
             ``inputs`` and ``targets`` ("none", "channel" or "site") and of a cloud's ``coords`` ("none" or "box").
         spec: the fields.
     Raises:
-        InputError: a name is unknown, an option does not fit, or the family does not serve these fields.
+        InputError: a name is unknown, an option does not fit, or the family does not support these fields.
     """
     kinds: dict[str, Any] = {"inputs": "channel", "targets": "channel", "coords": "box"}
     kinds |= dict(config.get("normalization") or {})

@@ -155,7 +155,7 @@ class Plan:
         file: the table.
         rows: those that are asked for.
         benchmarks: those that are asked for.
-        experiments: by benchmark and row; models that do not serve a benchmark's sites are left out.
+        experiments: by benchmark and row; models that do not support a benchmark's sites are left out.
         seeds: of each experiment.
         references: by benchmark, the experiment whose own training takes the time that every run gets; empty unless the budget
             names a row.
@@ -175,7 +175,7 @@ def make_plan(cfg: DictConfig) -> Plan:
     Args:
         cfg: configuration of ``lsm-table``.
     Raises:
-        InputError: the table's file has a mistake, a row or benchmark is unknown, or the budget's row does not serve a benchmark.
+        InputError: the table's file has a mistake, a row or benchmark is unknown, or the budget's row cannot set a time.
     """
     content = plain(cfg.table)
     try:
@@ -188,7 +188,7 @@ def make_plan(cfg: DictConfig) -> Plan:
     experiments = [_experiment(cfg, file, benchmark, row) for benchmark in benchmarks for row in rows]
     serving = tuple(experiment for experiment in experiments if experiment.serves())
     if not serving:
-        raise InputError("none of these models serves one of these benchmarks; choose other models= or benchmarks=")
+        raise InputError("none of these models supports any of these benchmarks; choose other models= or benchmarks=")
     return Plan(file, rows, benchmarks, serving, tuple(range(cfg.seeds)), _references(cfg, file, benchmarks))
 
 
@@ -199,7 +199,10 @@ def _references(cfg: DictConfig, file: TableFile, benchmarks: Sequence[str]) -> 
     row = _row(cfg.budget, file)
     references = {benchmark: _experiment(cfg, file, benchmark, row) for benchmark in benchmarks}
     if unserved := [benchmark for benchmark, reference in references.items() if not reference.serves()]:
-        raise InputError(f"budget={row.name} sets no time for {', '.join(unserved)}, which {row.model} does not serve")
+        raise InputError(
+            f"budget={row.name} cannot set the time for {', '.join(unserved)}, which {row.model} does not support; "
+            "choose another row"
+        )
     return references
 
 

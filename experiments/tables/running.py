@@ -57,7 +57,9 @@ def my_share(plan: Plan, cfg: DictConfig) -> list[Experiment]:
         InputError: there is no such shard, or it would generate data that other shards may be generating.
     """
     if cfg.num_shards > 1 and cfg.generate:
-        raise InputError("shards share their data: make them first by lsm-generate, and leave out generate=true")
+        raise InputError(
+            "all shards use the same data: create it first with lsm-generate, then run the shards without generate=true"
+        )
     shards = Annotated[int, Interval(ge=0, le=cfg.num_shards - 1)]
     check_value(f"with num_shards={cfg.num_shards}, shard", cfg.shard, shards)
     return list(plan.experiments[cfg.shard :: cfg.num_shards])

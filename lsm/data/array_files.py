@@ -53,7 +53,7 @@ def require_format(path: Path) -> None:
         InputError: no such files can be read and written.
     """
     if path.suffix not in FORMATS:
-        raise InputError(f"{path} has no suffix of a known format; known are {', '.join(FORMATS)}")
+        raise InputError(f"{path} has an unknown file type; use one of {', '.join(FORMATS)}")
 
 
 class ArraysInFile(dict[str, "ArrayInFile"]):
@@ -93,7 +93,7 @@ def open_arrays(path: Path) -> Iterator[ArraysInFile]:
 
 
 def _no_numbers(path: Path, names: Iterable[str]) -> dict[str, str]:
-    return {name: f"{path} holds {name}, which is no array of real numbers" for name in names}
+    return {name: f"{name} in {path} is not an array of real numbers" for name in names}
 
 
 def _as_text(label: Any) -> Any:
@@ -187,11 +187,11 @@ class _Member:
 
     @property
     def problem(self) -> str:
-        """Why it is no array of real numbers that can be read, in words; empty if it is one."""
+        """Why it is not an array of real numbers that can be read, in words; empty if it is one."""
         if self.dtype.hasobject:
             return "holds objects; save plain numbers or texts"
         if self.dtype.kind not in "iufb":
-            return "is no array of real numbers"
+            return "is not an array of real numbers"
         return "is in Fortran order; save np.ascontiguousarray(array)" if self._fortran else ""
 
     def __getitem__(self, block: slice | tuple[()]) -> np.ndarray:
@@ -217,7 +217,7 @@ class _Member:
             return None
         member = _Member(self._archive, name)
         if member.dtype.hasobject:
-            raise InputError(f"{self._archive.filename} holds {name.removesuffix('.npy')}, which {member.problem}")
+            raise InputError(f"{name.removesuffix('.npy')} in {self._archive.filename} {member.problem}")
         texts = member.dtype.kind == "U" and not member._fortran and member._size(member.shape) <= _MOST_LABELS
         return member[()] if texts else None
 
@@ -243,7 +243,7 @@ def _open_npz(path: Path) -> Iterator[_Found]:
         if len(names) > MAX_MEMBERS or len(set(names)) < len(names):
             raise InputError(f"{path} holds {len(names)} arrays, expected at most {MAX_MEMBERS} of different names")
         members = {name.removesuffix(".npy"): _Member(archive, name) for name in names}
-        others = {name: f"{path} holds {name}, which {member.problem}" for name, member in members.items()}
+        others = {name: f"{name} in {path} {member.problem}" for name, member in members.items()}
         yield {name: member for name, member in members.items() if not member.problem}, others
 
 

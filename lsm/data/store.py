@@ -208,7 +208,7 @@ class Store:
                 return f"{name} of shape {dataset.shape} in chunks {dataset.chunks}, expected one per sample"
         counts = {name: len(dataset) for name, dataset in arrays.items()}
         if not self._arrays or len(set(counts.values())) != 1 or 0 in counts.values():
-            return f"numbers of samples {counts}, expected one number of at least 1"
+            return f"numbers of samples {counts}, expected the same number in all arrays, at least 1"
         return None
 
     def _describe(self, name: str, dataset: h5py.Dataset) -> StoredField:
@@ -294,7 +294,7 @@ class StoreWriter:
     ) -> None:
         check_value("num_samples", num_samples, Count)
         if not fields:
-            raise InputError(f"{path} is to hold no field; name at least one")
+            raise InputError(f"{path} would have no field; name at least one")
         self.path, self._fields = Path(path), dict(fields)
         self._written = {name: np.zeros(num_samples, dtype=bool) for name in fields}
         # Compression is not counted on, so a set that would just have fitted may be refused.
@@ -353,11 +353,11 @@ class StoreWriter:
     def _find_problem(self, index: int | slice, name: str, values: np.ndarray) -> str | None:
         """The first reason against writing values of a field, in words; None without one."""
         if name not in self._fields:
-            return f"it is to hold {', '.join(self._fields)}"
+            return f"the store only has the fields {', '.join(self._fields)}"
         field, num_samples = self._fields[name], len(self._written[name])
         indices = range(num_samples)[index] if isinstance(index, slice) else [index]
         if not all(0 <= chosen < num_samples for chosen in indices):
-            return f"it is to hold samples 0 to {num_samples - 1}, not {index}"
+            return f"the store has samples 0 to {num_samples - 1}, not {index}"
         expected = ((len(indices),) if isinstance(index, slice) else ()) + field.shape
         if values.shape != expected:
             return f"it has shape {values.shape}, expected {expected}"
@@ -370,7 +370,7 @@ class StoreWriter:
             if not written.all():
                 first = int(written.argmin())
                 raise InputError(
-                    f"{self.path} is not made: {name} of {(~written).sum()} samples, the first of them {first}, was not written"
+                    f"{self.path} was not created: {name} is missing for {(~written).sum()} samples, the first of them {first}"
                 )
 
     def __enter__(self) -> StoreWriter:

@@ -108,7 +108,9 @@ def write_mesh(path: Path, like: Path, fields: Mapping[str, np.ndarray]) -> None
         InputError: a structured grid is to be made of a mesh without structure.
     """
     if path.suffix == ".vts" and like.suffix != ".vts":
-        raise InputError(f"{path}: a structured grid needs the lattice of one; choose an output in {like.suffix}")
+        raise InputError(
+            f"{path}: a .vts output takes its lattice from a .vts input; choose an output in {like.suffix}"
+        )
     meshio = require("meshio", "vtk", f"writing {path.suffix} files")
     mesh = read_mesh(like)
     values = {**mesh.point_data, **fields}

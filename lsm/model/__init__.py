@@ -87,11 +87,11 @@ def require_ragged(model: Any) -> None:
 
 
 def require_geometry(geometries: frozenset[Geometry], spec: FieldSpec, what: str) -> None:
-    """Check that a family or a part of it serves the geometry of some fields.
+    """Check that a family or a part of it supports the geometry of some fields.
 
     Raises:
         InputError: it does not; the message names the families that do.
     """
     if spec.geometry not in geometries:
         fitting = [name for name in MODELS.names() if spec.geometry in MODELS[name].geometries]
-        raise InputError(f"{what} does not serve {spec.geometry!r} sites; models that do: {', '.join(fitting)}")
+        raise InputError(f"{what} does not support {spec.geometry!r} sites; models that do: {', '.join(fitting)}")

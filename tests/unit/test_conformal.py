@@ -138,7 +138,9 @@ def test_what_cannot_be_calibrated_is_refused():
     with pytest.raises(InputError, match="not finite"):
         calibrate(lambda given: given.targets * np.nan, samples, samples, fields, CPU)
     bands = calibrate(zero, samples, samples, fields, CPU)
-    with pytest.raises(InputError, match=r"no band has level 0.95: 3 calibration samples give 0.1, .*0.7$"):
+    with pytest.raises(
+        InputError, match=r"there is no band of level 0.95: 3 calibration samples allow only the levels 0.1, .*0.7$"
+    ):
         bands.at(0.95, "site")
     with pytest.raises(InputError, match="calibrated on .6, 5. sites, the samples have .7, 5."):
         bands.at(0.5, "site").limits(np.zeros((2, 7, 5, 1)))

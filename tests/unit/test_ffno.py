@@ -62,7 +62,7 @@ def test_the_last_update_is_read_out():
 
 
 def test_what_it_does_not_serve():
-    with pytest.raises(InputError, match="model ffno does not serve 'points' sites"):
+    with pytest.raises(InputError, match="model ffno does not support 'points' sites"):
         make(spec("points", sites=(9,)))
     with pytest.raises(OptionError, match=r"modes is \[3, 3, 3\], expected one number per axis of a grid of rank 2"):
         make(spec(), modes=[3, 3, 3])

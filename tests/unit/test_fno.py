@@ -180,7 +180,7 @@ def test_number_of_parameters(fields, in_channels, out_channels):
 
 
 def test_a_cloud_is_refused_with_the_families_that_serve_it():
-    with pytest.raises(InputError, match="model fno does not serve 'points' sites; models that do: flare, lsm, "):
+    with pytest.raises(InputError, match="model fno does not support 'points' sites; models that do: flare, lsm, "):
         make(spec("points", (9,)))
 
 

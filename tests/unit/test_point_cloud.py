@@ -198,6 +198,6 @@ def test_a_projection_fits_its_geometry():
         ("fourier", spec(sites=(4, 4)), "ffno, flare, fno, lsm, lsm2, transolver, unet, vit"),
         ("grid", cloud_model()[1], "flare, lsm, lsm2, transolver, vit"),
     ):
-        told = f"projection {name} does not serve '{fields.geometry}' sites; models that do: {families}$"
+        told = f"projection {name} does not support '{fields.geometry}' sites; models that do: {families}$"
         with pytest.raises(InputError, match=told):
             MODELS.make(model_config(projection={"name": name}), fields)

@@ -268,9 +268,9 @@ def test_files_that_do_not_fit_are_refused_and_leave_nothing(tmp_path):
     bad = named["in1"].copy()
     bad[4, 2, 2] = np.nan
     refused(tmp_path, {**named, "in1": bad}, "in1 of sample 4 in .* is not finite")
-    refused(tmp_path, named, "no suffix of a known format", target="out.csv")
+    refused(tmp_path, named, "has an unknown file type", target="out.csv")
     refused(tmp_path, named, "is the file of inputs", target="in.npz")
-    refused(tmp_path, named, "a VTK file needs the points of one", target="out.vtu")
+    refused(tmp_path, named, "a VTK output takes its points from a VTK input", target="out.vtu")
 
 
 def test_damaged_files_are_named(tmp_path):
@@ -340,7 +340,7 @@ def test_a_lattice_in_a_vtk_file_has_its_first_axis_fastest(tmp_path):
     with pytest.raises(InputError, match=r"is a structured grid of \(5, 6\) points, the solver takes \(6, 5\)"):
         predict_file(solver, tmp_path / "turned.vts", tmp_path / "no.vts", {})
     with pytest.raises(
-        InputError, match=r"no.vts: a structured grid needs the lattice of one; choose an output in .vtu"
+        InputError, match=r"no.vts: a .vts output takes its lattice from a .vts input; choose an output in .vtu"
     ):
         predict_file(solver, tmp_path / "in.vtu", tmp_path / "no.vts", {})
 
@@ -496,8 +496,10 @@ def test_what_has_no_role_in_a_file_does_no_harm(tmp_path):
             assert np.array_equal(arrays["a"][:], values)
             assert arrays.others.keys() == others.keys()
         for array, words in others.items():
-            with pytest.raises(InputError, match=f"{name}.*{array}.*{words}") as told:
+            with pytest.raises(InputError, match=words) as told:
                 sizes_and_inputs(path, replace(spec(sites=(3,)), inputs=(Channel(array),)))
+            assert name in str(told.value)
+            assert array in str(told.value)
             assert "damaged" not in str(told.value)
             with pytest.raises(InputError, match=words), open_own_file(path, Roles(inputs=[array], targets=["a"])):
                 pass

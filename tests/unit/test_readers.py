@@ -65,7 +65,11 @@ def test_grid_at_another_resolution(resolution, chosen, store_of):
 
 @pytest.mark.parametrize(
     ("resolution", "named"),
-    [(4, r"4 sites along x .* stored 9; possible are 9, 5, 3, 2"), ([9, 5], "5 sites along y"), ([9], "2 axes")],
+    [
+        (4, "4 evenly spaced sites cannot be chosen from the 9 stored along x; possible numbers are 9, 5, 3, 2$"),
+        ([9, 5], "5 evenly spaced sites .* along y"),
+        ([9], "2 axes"),
+    ],
 )
 def test_a_resolution_that_does_not_fit_is_named(resolution, named, store_of):
     store, _ = store_of(a=(9, 7), u=(9, 7))
@@ -110,7 +114,7 @@ def test_frames_are_split_into_past_and_future(store_of):
     assert fields.targets[0].unit == "unit of w"
     _, coarse = decode(config | {"resolution": 4}, store, arrays)
     np.testing.assert_array_equal(coarse.inputs, arrays["w"][::2, ::2, :2])
-    with pytest.raises(InputError, match="3 sites along x"):
+    with pytest.raises(InputError, match="3 evenly spaced sites .* along x"):
         make_reader(config | {"resolution": 3}).spec(store)
     with pytest.raises(InputError, match=r"holds 6 frames of w.*2 inputs and 5 targets"):
         make_reader(config | {"num_targets": 5}).spec(store)

@@ -421,7 +421,7 @@ def test_the_learning_rate_asked_for_is_the_one_that_is_used(schedule, train, da
 
 
 def test_a_schedule_without_end_is_refused(train, darcy_store, tmp_path):
-    with pytest.raises(InputError, match=r"OneCycleLR spans a run.*trainer\.max_epochs"):
+    with pytest.raises(InputError, match=r"OneCycleLR needs the number of steps of the run.*trainer\.max_epochs"):
         train(*options_of(darcy_store, tmp_path / "run", *SCHEDULES["quick"], "trainer.max_epochs=-1"))
 
 

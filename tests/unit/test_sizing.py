@@ -28,7 +28,7 @@ FIELDS = [spec(sites=(7,)), spec(sites=(17, 6)), spec("points", (30,), inputs=2)
 @pytest.mark.parametrize("family", MODELS.names())
 def test_every_family_is_made_and_called(family, fields):
     if fields.geometry not in MODELS[family].geometries:
-        pytest.skip("this family does not serve such sites")
+        pytest.skip("this family does not support such sites")
     sizes = suggest(family, fields.sites, fields.geometry == "points", 100, CPU)
     samples = batch(fields, size=2)
     with torch.no_grad():

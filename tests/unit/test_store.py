@@ -134,9 +134,14 @@ def test_a_writer_that_cannot_be_made_leaves_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("index", "name", "values", "told"),
     [
-        (0, "presure", np.ones((4, 3)), r"store\.h5 cannot take presure: it is to hold pressure, code$"),
-        (3, "code", np.ones(2), r"is to hold samples 0 to 2, not 3"),
-        (-1, "code", np.ones(2), r"is to hold samples 0 to 2, not -1"),
+        (
+            0,
+            "presure",
+            np.ones((4, 3)),
+            r"store\.h5 cannot take presure: the store only has the fields pressure, code$",
+        ),
+        (3, "code", np.ones(2), r"the store has samples 0 to 2, not 3"),
+        (-1, "code", np.ones(2), r"the store has samples 0 to 2, not -1"),
         (0, "pressure", np.ones((3, 4)), r"cannot take pressure: it has shape \(3, 4\), expected \(4, 3\)"),
         (slice(0, 2), "code", np.ones(2), r"has shape \(2,\), expected \(2, 2\)"),
         (
@@ -157,8 +162,11 @@ def test_what_does_not_fit_is_named_and_not_written(index, name, values, told, t
 @pytest.mark.parametrize(
     ("written", "told"),
     [
-        ({"pressure": slice(0, 3)}, "code of 3 samples, the first of them 0, was not written"),
-        ({"pressure": slice(0, 3), "code": slice(0, 2)}, "code of 1 samples, the first of them 2, was not written"),
+        ({"pressure": slice(0, 3)}, "was not created: code is missing for 3 samples, the first of them 0"),
+        (
+            {"pressure": slice(0, 3), "code": slice(0, 2)},
+            "was not created: code is missing for 1 samples, the first of them 2",
+        ),
     ],
 )
 def test_a_store_with_gaps_is_not_made(written, told, tmp_path):
@@ -169,7 +177,9 @@ def test_a_store_with_gaps_is_not_made(written, told, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("fields", "num_samples", "told"), [(FIELDS, 0, "num_samples is 0"), ({}, 3, "hold no field")])
+@pytest.mark.parametrize(
+    ("fields", "num_samples", "told"), [(FIELDS, 0, "num_samples is 0"), ({}, 3, "would have no field")]
+)
 def test_a_store_of_nothing_is_refused(fields, num_samples, told, tmp_path):
     with pytest.raises(InputError, match=told):
         StoreWriter(tmp_path / "store.h5", "darcy", fields, num_samples, {})

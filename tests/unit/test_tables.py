@@ -438,7 +438,7 @@ def test_shards_share_the_experiments():
     assert shares == [[plan.experiments[0], plan.experiments[2]], [plan.experiments[1]]]
     with pytest.raises(InputError, match="with num_shards=2, shard is 2, expected a whole number from 0 to 1"):
         my_share(plan, DictConfig({"shard": 2, "num_shards": 2, "generate": False}))
-    with pytest.raises(InputError, match="shards share their data"):
+    with pytest.raises(InputError, match="all shards use the same data"):
         my_share(plan, DictConfig({"shard": 0, "num_shards": 2, "generate": True}))
 
 
@@ -596,7 +596,7 @@ def test_a_row_as_budget_gives_every_row_its_time(tmp_path):
     assert budget_seconds("darcy", plan, cfg) == 15 * 122.5
     own = within_budget(plan.references["darcy"], 15 * 122.5, profile_of(2.0, 0.5))
     assert own.config["trainer"]["max_epochs"] == 15
-    with pytest.raises(InputError, match="budget=fno sets no time for elasticity_p, which fno does not serve"):
+    with pytest.raises(InputError, match="budget=fno cannot set the time for elasticity_p, which fno does not support"):
         plan_of("table=quick", "benchmarks=[darcy,elasticity_p]", "models=[lsm]", "budget=fno")
     with pytest.raises(InputError, match="model 'nobody' is neither a row of table quick nor a family"):
         plan_of("table=quick", "models=[lsm]", "budget=nobody")

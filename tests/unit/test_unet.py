@@ -66,7 +66,8 @@ def test_number_of_parameters(fields, in_channels, out_channels):
 
 def test_a_cloud_is_refused_with_the_families_that_serve_it():
     with pytest.raises(
-        InputError, match="model unet does not serve 'points' sites; models that do: flare, lsm, lsm2, transolver, vit$"
+        InputError,
+        match="model unet does not support 'points' sites; models that do: flare, lsm, lsm2, transolver, vit$",
     ):
         make(spec("points", (9,)))
 

@@ -52,7 +52,7 @@ def test_predictions_have_limits(runs, command, tmp_path):
     record = json.loads(str(found["provenance"]))
     assert record["band"] == {"level": 0.5, "kind": "site", "calibration_samples": 2}
     for option, problem in (
-        ("level=0.9", "no band has level 0.9: 2 calibration samples give 0.1"),
+        ("level=0.9", "there is no band of level 0.9: 2 calibration samples allow only the levels 0.1"),
         ("level=2", "level is 2"),
     ):
         with pytest.raises(InputError, match=problem):
@@ -118,7 +118,7 @@ def test_other_pictures_of_a_run(runs, command, tmp_path):
     assert fields.name == "test_0000.vts"
     with pytest.raises(InputError, match="format=vtk"):
         command("visualize", *options, "format=vtk", "what=errors")
-    with pytest.raises(InputError, match="what=latents is for one checkpoint"):
+    with pytest.raises(InputError, match="what=latents works with one checkpoint only"):
         command("visualize", f"checkpoint=[{runs / 'a'},{runs / 'b'}]", "what=latents")
 
 

@@ -160,7 +160,7 @@ def test_every_family_trains_on_the_sites_that_it_serves(family, benchmark, comm
         assert_trained(result)
         assert load(result.last).solver.config["model"]["name"] == family
     else:
-        with pytest.raises(InputError, match=f"model {family} does not serve .* sites; models that do: "):
+        with pytest.raises(InputError, match=f"model {family} does not support .* sites; models that do: "):
             command("train", *options)
 
 

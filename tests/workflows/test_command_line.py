@@ -137,7 +137,7 @@ MISTAKES = {
     ),
     "compiled and recomputed": (
         ("train", *TINY, "compile=eager", "recompute=true", "run_dir=compile"),
-        ("recompute=true and compile=eager", "do not go together"),
+        ("recompute=true and compile=eager", "cannot be combined, since the compiler decides"),
     ),
     "recomputed in another way": (
         ("train", *TINY, "recompute=all", "run_dir=compile"),
@@ -146,7 +146,7 @@ MISTAKES = {
     "compiler that there is not": (("train", *TINY, "compile=foo", "run_dir=compile"), ("compile is foo", "inductor")),
     "points on a grid": (
         ("train", *TINY, "+model.projection.name=fourier", "run_dir=points"),
-        ("projection fourier does not serve 'grid' sites",),
+        ("projection fourier does not support 'grid' sites",),
     ),
     "names that are no list": (
         ("train", *TINY, "benchmark.reader.inputs=permeability", "run_dir=names"),

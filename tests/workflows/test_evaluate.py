@@ -384,9 +384,9 @@ def test_another_resolution_than_in_training(darcy_store, command, tmp_path, cap
     command("visualize", *options, transforms, "samples=[0]", "dpi=30")
     assert f"{float(rows_of(tmp_path / 'fine')[0]['relative_l2']):.4f}" in capsys.readouterr().out
     for option in ("what=latents", "level=0.9"):
-        with pytest.raises(InputError, match="of plain predictions; leave out the transforms"):
+        with pytest.raises(InputError, match="exist only for predictions without transforms; remove transforms"):
             command("visualize", *options, transforms, option)
-    with pytest.raises(InputError, match="14 sites along x are no even selection"):
+    with pytest.raises(InputError, match="14 evenly spaced sites cannot be chosen from the 25 stored along x"):
         command("evaluate", *options[:-1], "resolution=14")
 
     folder = tmp_path / "by_site"

@@ -108,7 +108,7 @@ def test_families_are_compared_and_one_that_does_not_serve_is_left_out(tmp_path,
     assert [result["model"] for result in results] == ["lsm"]
     assert json.loads((tmp_path / "comparison.json").read_text()) == json.loads(json.dumps(results))
     assert (tmp_path / "lsm/profile.json").is_file()
-    assert re.search("fno is left out: .*does not serve 'points' sites", capsys.readouterr().out)
+    assert re.search("fno is left out: .*does not support 'points' sites", capsys.readouterr().out)
     with pytest.raises(InputError, match="none of fno, unet could be measured"):
         profile.compare(compose_config("profile", *options, "compare=[fno,unet]"), options)
 
@@ -295,7 +295,7 @@ def machine(monkeypatch):
         (size,) = json.loads(options["sites"])
         calls.append((options["model"], size, options.get("warmup")))
         if options["model"] == "broken":
-            raise CommandFailed("it does not serve these sites")
+            raise CommandFailed("it does not support these sites")
         if (options["model"], size) == ("slow", 400):
             raise OutOfTime
         seconds, memory = (size**2, None) if options["model"] == "slow" else (size, 2 * size)

@@ -135,13 +135,14 @@ def _strides(stored: int, periodic: bool) -> dict[int, int]:
 
 
 def _find_problem(wanted: Sequence[int], sites: Sequence[int], strides: Sequence[Mapping[int, int]]) -> str | None:
-    """Why the wanted sites are no even selection of the stored ones, in words."""
+    """Why the wanted sites cannot be chosen evenly spaced from the stored ones, in words."""
     if len(wanted) != len(sites):
         return f"resolution {list(wanted)} has {len(wanted)} numbers, the stored sites {sites} have {len(sites)} axes"
     for axis, stored, target, fits in zip(AXES, sites, wanted, strides, strict=False):
         if target not in fits:
             possible = ", ".join(map(str, fits))
-            return f"{target} sites along {axis} are no even selection of the stored {stored}; possible are {possible}"
+            told = f"{target} evenly spaced sites cannot be chosen from the {stored} stored along {axis}"
+            return f"{told}; possible numbers are {possible}"
     return None
 
 

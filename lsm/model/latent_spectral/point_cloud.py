@@ -142,7 +142,7 @@ class FourierProjection(nn.Module):
         super().__init__()
         if spec.space != 2:
             raise InputError(
-                f"the Fourier projection serves clouds in the plane, not in {spec.space} dimensions; "
+                f"the Fourier projection supports clouds in the plane, not in {spec.space} dimensions; "
                 "flare, lsm2, transolver and vit take clouds in 1 to 3 dimensions",
                 options=("model",),
             )

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.options import parse
 from experiments.schema import schema_of
 from lsm.errors import InputError
 
@@ -112,7 +112,7 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
         if cfg[switch]:
             read, choices = list(keys), ()
     for text in overrides:
-        key = OverridesParser.create().parse_override(text).key_or_group
+        key = parse(text).key_or_group
         # The experiment gives each family its sizes; of the one that is chosen they become options of the model.
         if key in choices or ((lies_in(key, read) or _refers_to(cfg, read, key)) and not lies_in(key, ["sizes"])):
             continue

@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from experiments.app import command, compose_config, group_choices, plain
 from experiments.mistakes import describe
-from experiments.own_data import as_option, roles_of
+from experiments.options import as_option
+from experiments.own_data import roles_of
 from lsm.errors import InputError
 from lsm.progress import console
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import compose_config, plain
 from experiments.effect import lies_in
-from experiments.recorded import parse
+from experiments.options import as_option, parse
 from lsm.errors import InputError, option_group
 from lsm.progress import console, progress_bar
 from lsm.registry import Index, Share, check_value
@@ -191,14 +191,3 @@ def _tell(path: Path, layout: Layout, added: Mapping[str, Any]) -> None:
     )
     if chosen := [f"{key}={as_option(value)}" for key, value in added.items() if key not in _UNSAID]:
         console.print(f"chosen: {' '.join(chosen)}", soft_wrap=True)
-
-
-def as_option(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{as_option(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(as_option, value)) + "]"
-    if isinstance(value, str) and not value.isidentifier():
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)

@@ -112,6 +112,19 @@ def test_samples_are_drawn_into_splits_by_seed(place, compose):
     assert len(list((place / "data").glob("my_*.h5"))) == 3
 
 
+def test_files_and_fields_have_any_names(place, compose):
+    """Those in other alphabets, and words that Hydra reads as a truth value or a number."""
+    names = {"inputs": ["true", "température"], "targets": ["null"]}
+    arrays = arrays_of("grid")
+    for file in ("Wärme.npz", "nan.npz"):
+        np.savez(file, true=arrays["inputs"], température=arrays["inputs"], null=arrays["targets"])
+        options = ("benchmark=custom", f"data.file='{file}'")
+        options += ('data.inputs=["true","température"]', 'data.targets=["null"]')
+        cfg, *_ = complete(compose("train", *options), options)
+        assert cfg.benchmark.name == file.removesuffix(".npz")
+        assert {role: cfg.benchmark.reader[role] for role in names} == names
+
+
 def test_several_fields_count_equally(place, compose):
     arrays = arrays_of("grid")
     for targets, several in (([arrays["targets"]], False), ([arrays["targets"], 1e-6 * arrays["targets"]], True)):
@@ -200,7 +213,8 @@ def test_mistakes_are_named(name, place, command):
 
 def test_the_file_is_the_word_that_is_no_option():
     words = ["--config-dir", "my_conf", "my.npz", "sample=3"]
-    assert with_file(words) == ["--config-dir", "my_conf", 'file="my.npz"', "sample=3"]
+    assert with_file(words) == ["--config-dir", "my_conf", "file=my.npz", "sample=3"]
+    assert with_file(["Messungen_März"]) == ['file="Messungen_März"']
 
 
 def test_a_file_is_inspected(place, command, capsys):

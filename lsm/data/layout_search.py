@@ -289,6 +289,11 @@ class _Search:
                 "give one array (samples, *sites, frames) for each field, and leave channels_last out",
                 options=("channels_last",),
             )
+        if any(self._of_sample(name) != whole for name in self.targets):
+            raise InputError(
+                f"the fields of a time series have different shapes: {self._listed(*self.targets)}; give arrays of one shape",
+                options=_ARRAYS,
+            )
         first, last = self.roles.frames or self._split_frames(whole[-1])
         if first + last > whole[-1]:
             raise InputError(

@@ -207,6 +207,16 @@ REFUSED = {
         {"kind": "grid"},
         r"kind=grid takes no coordinates, found are coords \(9, 8, 2\); leave out data.kind .* data.coords=\[\]",
     ),
+    "a field in time on other sites": (
+        {"u": (N, 64, 20), "v": (N, 32, 40)},
+        {"targets": ["u", "v"]},
+        r"the fields of a time series have different shapes: u \(20, 64, 20\), v \(20, 32, 40\)",
+    ),
+    "a field in time of fewer samples": (
+        {"u": (N, 8, 12), "v": (N - 1, 8, 12)},
+        {"targets": ["u", "v"]},
+        r"v \(19, 8, 12\), u \(20, 8, 12\): the first axis",
+    ),
     "different numbers of channels on the first axis": (
         {"inputs": (N, 3, 32, 32), "targets": (N, 1, 32, 32)},
         {},

@@ -68,8 +68,9 @@ class _Search:
         self.inputs, self.targets, self.coords, self.parameters = (
             self._arrays_of(role) for role in ("inputs", "targets", "coords", "parameters")
         )
-        codes = self._named("code", [roles.code] if roles.code else [name for name in ("code",) if name in shapes])
-        self.code = codes[0] if codes else None
+        others = {*self.inputs, *self.targets, *self.coords, *self.parameters}
+        codes = [roles.code] if roles.code else [name for name in ("code",) if name in shapes and name not in others]
+        self.code = next(iter(self._named("code", codes)), None)
         if not self.targets:
             raise InputError(
                 f"no array is called targets; the arrays are {', '.join(shapes)}: say which are inputs and targets",
@@ -112,7 +113,10 @@ class _Search:
             )
             reader["code"] = "code"
         elif self.code is not None:
-            raise InputError(f"{self.code} is a code, which only clouds take; make its numbers parameters")
+            raise InputError(
+                f"{self.code} is a code vector, which only point clouds can use; list it under parameters instead",
+                options=("parameters",),
+            )
         self._require_known(columns)
         hint = self._hint(sites) if kind == "grid" else ""
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)

@@ -93,6 +93,16 @@ CASES = {
             "a structured mesh of 9 x 7 sites: x (mm), y (mm) -> target; with the scalar input_1, the scalar input_2 (K)",
         ),
     ),
+    "an array called code that has another role": (
+        {"inputs": (N, 16), "targets": (N, 16), "code": (N, 2)},
+        {"parameters": ["code"]},
+        ("grid", (16,), "a grid of 16 sites: input -> target; with the scalar code_1, the scalar code_2"),
+    ),
+    "parameters of a cloud that are called code": (
+        {"coords": (N, 30, 2), "targets": (N, 30), "code": (N,)},
+        {"parameters": ["code"]},
+        ("points", (30,), "clouds of 30 points in 2 dimensions: points -> target; with the scalar code"),
+    ),
     "a time series": (
         {"targets": (N, 16, 12, 30)},
         {},
@@ -143,7 +153,7 @@ REFUSED = {
     "a code on a grid": (
         {"inputs": (N, 9), "targets": (N, 9), "code": (N, 3)},
         {},
-        "code is a code, which only clouds take",
+        "code is a code vector, which only point clouds can use; list it under parameters",
     ),
     "a field as a scalar": ({"inputs": (N, 9), "targets": (N, 9), "parameters": (N, 3, 3)}, {}, "expected are scalars"),
     "names of no array": (

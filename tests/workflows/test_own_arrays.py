@@ -152,6 +152,24 @@ def test_batches_are_those_of_the_recipe_as_far_as_they_suit(place, compose):
     assert batch_and_loss("data.batch_size=7") == (7, "sobolev")
 
 
+def test_sizes_follow_the_splits_that_are_typed(place, compose):
+    np.savez("my.npz", inputs=np.zeros((4000, 4, 4)), targets=np.ones((4000, 4, 4)))
+
+    def found(*more):
+        options = ("benchmark=custom", "data.file=my.npz", *more)
+        return complete(compose("train", *options), options)[0]
+
+    few = "data.splits={train:[0,50],validation:[50,60],test:[60,70]}"
+    drawn = found("data.fractions=[0.0125,0.5,0.4875]").trainer.max_epochs
+    assert found(few).trainer.max_epochs == drawn > found().trainer.max_epochs, "50 samples take more epochs than 3200"
+    with pytest.raises(InputError, match=r"test=\[60,5000\] reaches beyond the 4000 samples of my.npz"):
+        found(few, "data.splits.test=[60,5000]")
+    with pytest.raises(InputError, match=r"train is 5, expected \[first, end\)"):
+        found(few, "data.splits.train=5")
+    np.savez("my.npz", inputs=np.zeros((2, 4, 4)), targets=np.ones((2, 4, 4)))
+    assert found("data.splits={train:[0,1],validation:[1,1],test:[1,2]}").data.splits.test == [1, 2]
+
+
 def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch, capsys):
     calls = []
     monkeypatch.setattr(callbacks, "update_bn", lambda batches, *_: calls.append(len(list(batches))))

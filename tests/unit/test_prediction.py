@@ -185,6 +185,13 @@ def test_a_template_is_a_file_of_inputs(name, suffix, tmp_path):
     assert all(np.isfinite(values).all() for values in read(tmp_path / f"out{suffix}").values())
 
 
+def test_a_template_leaves_the_solver_on_its_device(tmp_path, monkeypatch):
+    solver, moved, cpu = solver_of("points"), [], torch.nn.Module.cpu
+    monkeypatch.setattr(torch.nn.Module, "cpu", lambda module: [moved.append(module), cpu(module)][1])
+    write_template(solver, tmp_path / "template.npz")
+    assert not {*map(id, moved)} & {*map(id, solver.modules())}
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_template_of_a_mesh_is_a_regular_lattice(known, tmp_path):
     solver = solver_of("mesh")

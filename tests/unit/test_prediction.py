@@ -13,7 +13,7 @@ import scipy.io
 import torch
 from tiny import batch, make_solver, moving, scalars, spec
 
-from lsm.data.array_files import open_arrays
+from lsm.data.array_files import open_arrays, write_arrays
 from lsm.data.input_file import expected_arrays, open_inputs
 from lsm.data.layout import Roles
 from lsm.data.own_file import open_own_file
@@ -171,6 +171,18 @@ def test_predictions_carry_units_and_provenance(tmp_path):
     assert json.loads(str(np.load(tmp_path / "out.npz")["provenance"])) == record
     assert record["checkpoint"] == "best.ckpt"
     assert record["input"] == "in.npz"
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".mat"])
+def test_a_field_called_as_the_record_is_refused(suffix, tmp_path):
+    path = tmp_path / f"out{suffix}"
+    told = "cannot hold a field named provenance, .*; write a .h5 file"
+    with pytest.raises(InputError, match=told), write_arrays(path, {"provenance": (2, 3)}, {"provenance": "1"}, {}):
+        pass
+    assert not path.exists()
+    with write_arrays(tmp_path / "out.h5", {"provenance": (2, 3)}, {"provenance": "1"}, {"a": 1}) as arrays:
+        arrays["provenance"][:] = 7.0
+    assert (read(tmp_path / "out.h5")["provenance"] == 7).all()
 
 
 @pytest.mark.parametrize("name", FIELDS)

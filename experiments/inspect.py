@@ -1,4 +1,4 @@
-"""``lsm-inspect``: what a store or a file of arrays holds, and as what it would be taken."""
+"""``lsm-inspect``: what a store or a file of arrays holds, and how it would be read for a training."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _own_file(path: Path, cfg: DictConfig) -> Iterator[Content]:
         _require_sample(cfg.sample, file.layout.num_samples)
         hint = f" ({file.layout.hint})" if file.layout.hint else ""
         console.print(
-            f"{path}: {file.layout.num_samples} samples, taken as {file.layout.describe()}{hint}", soft_wrap=True
+            f"{path}: {file.layout.num_samples} samples, read as {file.layout.describe()}{hint}", soft_wrap=True
         )
         fields = {column.name: StoredField(column.shape, column.unit, "") for column in file.layout.columns}
         sample = {name: values[0] for name, values in file.columns(cfg.sample, cfg.sample + 1).items()}

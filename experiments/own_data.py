@@ -200,11 +200,8 @@ def _size_options(family: str, layout: Layout, num_samples: int, batch_size: int
 
 
 def _tell(path: Path, layout: Layout, added: Mapping[str, Any]) -> None:
-    """Say as what the file is taken and what was chosen."""
-    hint = layout.hint or "data.kind, data.inputs, .. change it"
-    console.print(
-        f"{path} is taken as {layout.describe()}; {layout.num_samples} samples ({hint})",
-        soft_wrap=True,
-    )
+    """Say how the file is read and what was chosen."""
+    hint = layout.hint or "to change this, set data.kind, data.inputs, ..."
+    console.print(f"{path} is read as {layout.describe()}; {layout.num_samples} samples ({hint})", soft_wrap=True)
     if chosen := [f"{key}={as_option(value)}" for key, value in added.items() if key not in _UNSAID]:
         console.print(f"chosen: {' '.join(chosen)}", soft_wrap=True)

@@ -70,7 +70,7 @@ def test_from_a_file_to_predictions(kind, place, command, capsys):
     file = "data.file='my data.npz'"
     result = command("train", *QUICK, file, *SMALL[kind], "run_dir=run")
     told = capsys.readouterr().out
-    assert "my data.npz is taken as " in told
+    assert "my data.npz is read as " in told
     assert "data.splits={train:[0,16],validation:[16,18],test:[18,20]}" in told
     config = torch.load(result.last, weights_only=True)["lsm"]["run"]["config"]
     assert (config["preset"], config["benchmark"]["name"], config["trainer"]["max_epochs"]) == ("own", "my_data", 1)
@@ -198,11 +198,11 @@ def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeyp
 REFUSED = {
     "no file": ((), "benchmark=custom takes a file of arrays: add data.file=FILE"),
     "a file that is not there": (("data.file=gone.npz",), "gone.npz does not exist"),
-    "one array": (("data.file=one.npy",), "expected is a file .npz, .h5, .mat"),
-    "other names": (("data.file=other.npz",), "other.npz: no array is called targets; the arrays are a"),
+    "one array": (("data.file=one.npy",), "one.npy cannot be used as training data; give a file .npz, .h5, .mat"),
+    "other names": (("data.file=other.npz",), "other.npz: no array is named targets; the arrays are a"),
     "a value that is missing": (
         ("data.file=hole.npz",),
-        "hole.npz holds target of sample 7 with a value that is NaN or infinite; fill it, or leave that sample out$",
+        "target in hole.npz contains NaN or infinity in sample 7; replace the value or remove the sample$",
     ),
     "no samples": (("data.file=empty.npz",), r"empty.npz holds no samples: its targets have shape \(0, 16, 12\)"),
     "fractions": (("data.file=my.npz", "data.fractions=[0.5,0.1]"), "expected three that sum to 1"),
@@ -241,9 +241,9 @@ def test_a_file_is_inspected(place, command, capsys):
     np.savez("my.npz", **arrays)
     assert command("inspect", "file=my.npz").read_bytes()[1:4] == b"PNG"
     told = capsys.readouterr().out
-    assert "20 samples, taken as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
+    assert "20 samples, read as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
     command("inspect", "file=my.npz", "data.coords=[]", "picture=null")
-    assert "taken as a grid of 12 x 10 sites: input -> target\n" in capsys.readouterr().out
+    assert "read as a grid of 12 x 10 sites: input -> target\n" in capsys.readouterr().out
     (line,) = [line for line in told.splitlines() if line.startswith("inputs")]
     assert line.split()[1:6] == ["20", "x", "12", "x", "10"]
     assert line.endswith("3 NaN in 1 sample")

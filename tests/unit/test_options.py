@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from experiments import apart
+from experiments.apart import measure_apart
 from experiments.options import as_option, parse
 
 TEXTS = [
@@ -32,3 +34,16 @@ def test_what_is_written_is_read(value):
 
 def test_only_what_needs_quotes_has_them():
     assert as_option(["darcy", Path("/data/heat_1.h5"), "my data"]) == '[darcy,/data/heat_1.h5,"my data"]'
+
+
+def test_a_profile_apart_is_told_its_folder(tmp_path, monkeypatch):
+    folder, told = tmp_path / "try (1), März", {}
+
+    def call(module, words, log, deadline):
+        told.update({option.key_or_group: option.value() for option in map(parse, words)})
+        folder.mkdir()
+        (folder / "profile.json").write_text("{}")
+
+    monkeypatch.setattr(apart.processes, "call_module", call)
+    measure_apart(["benchmark=darcy", "run_dir=elsewhere"], {"model": "fno"}, folder)
+    assert told == {"benchmark": "darcy", "model": "fno", "run_dir": str(folder)}

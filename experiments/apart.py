@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments import processes
 from experiments.app import added_config_dir
+from experiments.options import as_option
 from experiments.processes import Deadline
 
 #: Options that belong to several measurements together.
@@ -33,6 +34,6 @@ def measure_apart(
     """
     dropped = {*_COMMON, *changes}
     kept = [text for text in overrides if text.partition("=")[0].lstrip("+") not in dropped]
-    options = [*kept, *(f"{name}={value}" for name, value in changes.items()), f"run_dir={folder}"]
+    options = [*kept, *(f"{name}={value}" for name, value in changes.items()), f"run_dir={as_option(folder)}"]
     processes.call_module("experiments.profile", [*added_config_dir(), *options], folder / "log.txt", deadline)
     return json.loads((folder / "profile.json").read_text())

@@ -13,6 +13,7 @@ from data_prep.published.convert import Layout, PublishedFile, export_files, imp
 from data_prep.published.formats import MatVersion
 from experiments.app import command, plain
 from experiments.assemble import make_generator, preset_options
+from experiments.options import as_option
 from lsm.errors import InputError
 from lsm.files import require_free
 from lsm.progress import console, progress_bar
@@ -74,7 +75,7 @@ def _comparison(cfg: DictConfig, store: Path) -> str:
     """The call that compares a store with what is published, with the typed options of the data that it takes."""
     given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
     typed = [option for option in given if _DESCRIBES_DATA.match(option)]
-    options = shlex.join([*typed, f"store={store}"])
+    options = shlex.join([*typed, f"store={as_option(store)}"])
     return f"lsm-generate {preset_options(cfg.benchmark.name, cfg.preset)} {options} check=true"
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from experiments.options import parse
 from experiments.schema import schema_of
 from lsm.errors import InputError
 
@@ -78,6 +78,9 @@ READ_INSTEAD = {
     "predict": {"template": ("checkpoint", "template", "device", "overwrite", "plugins")},
 }
 
+#: What has no effect where another option is typed: the splits of own data are drawn, unless they are typed.
+REPLACED = {"data.splits": ("data.fractions", "data.split_seed")}
+
 #: What to do instead.
 _REMEDIES = {
     "sizes": "set model.OPTION",
@@ -117,8 +120,11 @@ def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices
     for switch, keys in READ_INSTEAD.get(name, {}).items():
         if cfg[switch]:
             read, choices = list(keys), ()
-    for text in overrides:
-        key = OverridesParser.create().parse_override(text).key_or_group
+    typed = {text: parse(text).key_or_group for text in overrides}
+    for text, key in typed.items():
+        for other, keys in REPLACED.items():
+            if lies_in(key, keys) and any(lies_in(one, [other]) for one in typed.values()):
+                raise InputError(f"{text} has no effect on lsm-{name} with {other}; leave one of them out")
         # The experiment gives each family its sizes; of the one that is chosen they become options of the model.
         if key in choices or ((lies_in(key, read) or _refers_to(cfg, read, key)) and not lies_in(key, ["sizes"])):
             continue

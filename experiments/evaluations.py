@@ -162,15 +162,17 @@ def measure_errors(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModul
 
 
 def _require_finite(errors: Evaluation, data: FieldDataModule, split: str, names: Sequence[str]) -> None:
-    from lsm.metrics import describe_fault
+    from lsm.fields import FieldBatch
+    from lsm.metrics import DIVERGED, METRICS, find_fault
 
     for name in names:
         values = errors.errors[name]
         if name not in errors.parts and not np.isfinite(values).all():
             bad = int(np.argmin(np.isfinite(values)))
-            sample = data.dataset(split)[bad]
-            fault = describe_fault(sample.inputs[None], sample.targets[None])
-            raise InputError(f"{name} of sample {bad} of the {split} split is not finite: {fault}")
+            metric, sample = METRICS[name], FieldBatch.stack([data.dataset(split)[bad]])
+            fault = find_fault(sample, lambda one, metric=metric: metric(one.targets, one, data.spec))
+            why = DIVERGED if fault is None else fault[1]
+            raise InputError(f"{name} of sample {bad} of the {split} split is not finite: {why}")
 
 
 def _describe(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, errors: Evaluation) -> dict[str, Any]:

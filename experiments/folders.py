@@ -151,7 +151,8 @@ def require_place(name: str, place: Any) -> None:
     """
     if place == "" or str(place).startswith("~"):
         variable = " or LSM_DATA_DIR" if name == "data_dir" else ""
-        raise InputError(f"{name}={place} is no path; write it in full (is a variable{variable} empty, or ~ quoted?)")
+        hint = f"is a shell variable{variable} empty, or was ~ quoted?"
+        raise InputError(f"{name}={place} is not a usable path; write it out in full ({hint})")
 
 
 def _run_folder(resume: Any, default: str) -> str:

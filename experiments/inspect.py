@@ -1,4 +1,4 @@
-"""``lsm-inspect``: what a store or a file of arrays holds, and as what it would be taken."""
+"""``lsm-inspect``: what a store or a file of arrays holds, and how it would be read for a training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from omegaconf import DictConfig
 
 from experiments.app import command, compose_config, group_choices, plain
 from experiments.mistakes import describe
-from experiments.own_data import as_option, roles_of
+from experiments.options import as_option
+from experiments.own_data import roles_of
 from lsm.errors import InputError
 from lsm.progress import console
 
@@ -73,7 +74,7 @@ def _own_file(path: Path, cfg: DictConfig) -> Iterator[Content]:
         _require_sample(cfg.sample, file.layout.num_samples)
         hint = f" ({file.layout.hint})" if file.layout.hint else ""
         console.print(
-            f"{path}: {file.layout.num_samples} samples, taken as {file.layout.describe()}{hint}", soft_wrap=True
+            f"{path}: {file.layout.num_samples} samples, read as {file.layout.describe()}{hint}", soft_wrap=True
         )
         fields = {column.name: StoredField(column.shape, column.unit, "") for column in file.layout.columns}
         sample = {name: values[0] for name, values in file.columns(cfg.sample, cfg.sample + 1).items()}

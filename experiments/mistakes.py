@@ -140,7 +140,8 @@ def _describe_configuration(error: Exception) -> str:
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{str(error).splitlines()[0].rpartition(': ')[2]}= is missing; --help describes it"
     if isinstance(error, OverrideParseException):
-        return f"{error.override} is no option; write ~ in full, and quote values that hold signs: 'KEY=\"VALUE\"'"
+        quoted = "quote values that contain special characters: 'KEY=\"VALUE\"'"
+        return f"{error.override} cannot be parsed as an option; write ~ as a full path, and {quoted}"
     lines = str(error).splitlines()
     unknown = re.match(r"Could not override '([^']+)'", lines[0])
     if unknown and (told := _describe_unknown(unknown[1], error.__cause__)):

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import compose_config, plain
 from experiments.effect import lies_in
-from experiments.recorded import parse
+from experiments.options import as_option, parse
 from lsm.errors import InputError, option_group
 from lsm.progress import console, progress_bar
 from lsm.registry import Index, Share, check_value
@@ -68,19 +68,19 @@ def complete(
     Returns:
         The whole configuration, the options that make it, and those of them that choose groups.
     """
-    from lsm.data.own_file import open_own_file, split_sizes
+    from lsm.data.own_file import open_own_file
 
     path, roles, kept = Path(cfg.data.file), roles_of(cfg), _options_of_run(overrides)
     in_order = any(key == "data.splits" or key.startswith("data.splits.") for key in kept)
     check_value("data.fractions", list(cfg.data.fractions), Sequence[Share])
     check_value("data.split_seed", cfg.data.split_seed, Index | None)
     with open_own_file(path, roles) as file:
-        sizes = split_sizes(file.layout.num_samples, cfg.data.fractions)
+        splits = _splits_of(cfg, file, in_order)
         store = _store_of(cfg, file, roles, None if in_order else cfg.data.split_seed)
         batch_size = OmegaConf.select(compose_config(name, *{"preset": "preset=own", **kept}.values()), "batch")
-        found = _data_options(cfg, file.layout, store, sizes)
+        found = _data_options(cfg, file.layout, store, splits)
         if not resumed:  # a run that is resumed keeps what was chosen for it
-            found |= _size_options(cfg.model.name, file.layout, sizes[0], batch_size)
+            found |= _size_options(cfg.model.name, file.layout, splits["train"][1] - splits["train"][0], batch_size)
             found |= _SEVERAL_FIELDS if len(file.layout.reader["targets"]) > 1 else {}
     added = {key: value for key, value in found.items() if not any(_overlap(key, other) for other in kept)}
     options = [*kept.values(), *(f"{key}={as_option(value)}" for key, value in added.items())]
@@ -159,21 +159,38 @@ def _order(num_samples: int, seed: int | None) -> list[int]:
     return np.random.default_rng(seed).permutation(num_samples).tolist()
 
 
-def _data_options(cfg: DictConfig, layout: Layout, store: Path, sizes: tuple[int, int, int]) -> dict[str, Any]:
-    train, validation, _ = sizes
+def _splits_of(cfg: DictConfig, file: OwnFile, typed: bool) -> dict[str, tuple[int, int]]:
+    """``(first, end)`` of the samples of each split: as typed, else of the sizes that follow from ``data.fractions``."""
+    from lsm.data.datamodule import check_splits
+    from lsm.data.own_file import split_sizes
+
+    count = file.layout.num_samples
+    if typed:
+        splits = plain(cfg.data)["splits"]
+        check_value("data.splits", splits, Mapping[str, Any])
+        return check_splits(splits, count, file.path)
+    train, validation, _ = split_sizes(count, cfg.data.fractions)
     held_out = train + validation
-    limits = {"train": [0, train], "validation": [train, held_out], "test": [held_out, layout.num_samples]}
+    return {"train": (0, train), "validation": (train, held_out), "test": (held_out, count)}
+
+
+def _data_options(
+    cfg: DictConfig, layout: Layout, store: Path, splits: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
     return {
         "preset": "own",
         "benchmark.name": cfg.benchmark.name,
         "benchmark.reader": layout.reader,
         "data.path": str(store),
-        "data.splits": limits,
+        "data.splits": splits,
     }
 
 
 def _size_options(family: str, layout: Layout, num_samples: int, batch_size: int | None) -> dict[str, Any]:
-    """Sizes that suit the data and the machine; a batch has at most as many samples as the recipe sets."""
+    """Sizes that suit the data and the machine; a batch has at most as many samples as the recipe sets.
+
+    A recipe with smaller batches than those of :func:`lsm.sizing.suggest` trains for as many epochs, in more steps.
+    """
     from lsm.sizing import Machine, suggest
 
     sizes = suggest(family, layout.sites, layout.kind == "points", num_samples, Machine.present())
@@ -183,22 +200,8 @@ def _size_options(family: str, layout: Layout, num_samples: int, batch_size: int
 
 
 def _tell(path: Path, layout: Layout, added: Mapping[str, Any]) -> None:
-    """Say as what the file is taken and what was chosen."""
-    hint = layout.hint or "data.kind, data.inputs, .. change it"
-    console.print(
-        f"{path} is taken as {layout.describe()}; {layout.num_samples} samples ({hint})",
-        soft_wrap=True,
-    )
+    """Say how the file is read and what was chosen."""
+    hint = layout.hint or "to change this, set data.kind, data.inputs, ..."
+    console.print(f"{path} is read as {layout.describe()}; {layout.num_samples} samples ({hint})", soft_wrap=True)
     if chosen := [f"{key}={as_option(value)}" for key, value in added.items() if key not in _UNSAID]:
         console.print(f"chosen: {' '.join(chosen)}", soft_wrap=True)
-
-
-def as_option(value: Any) -> str:
-    """A value as it is typed on the command line."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{as_option(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(map(as_option, value)) + "]"
-    if isinstance(value, str) and not value.isidentifier():
-        return json.dumps(value, ensure_ascii=False)
-    return str(value)

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from experiments.effect import CALL_OPTIONS, lies_in
+from experiments.options import parse
 from experiments.schema import Seed
 from lsm.errors import InputError, OptionError, explained
 from lsm.registry import check_value
@@ -39,15 +39,6 @@ _LONGEST = 4096
 
 #: Options that name files, which are only read.
 _PATHS = ("data_dir", "data.path")
-
-
-def parse(text: str) -> Override:
-    """An option as typed.
-
-    Raises:
-        HydraException: the text is no option.
-    """
-    return OverridesParser.create().parse_override(text)
 
 
 def require_config(path: Path, run: Mapping[str, Any]) -> Mapping[str, Any]:

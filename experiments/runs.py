@@ -20,7 +20,8 @@ from experiments.app import compose_config, plain
 from experiments.assemble import make_datamodule
 from experiments.device import AUTOMATIC_PRECISIONS
 from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
-from experiments.recorded import parse, recorded_options, require_config
+from experiments.options import parse
+from experiments.recorded import recorded_options, require_config
 from experiments.schema import check_schema
 from lsm.errors import InputError, UnknownNameError
 from lsm.files import write_whole

@@ -272,15 +272,15 @@ class FieldBatch:
         """
         if samples[0].mask is not None:
             longest = max(len(sample.inputs) for sample in samples)
-            samples = [sample._padded(longest) for sample in samples]
+            samples = [sample.padded(longest) for sample in samples]
         columns = {field.name: [getattr(sample, field.name) for sample in samples] for field in fields(FieldBatch)}
         stacked: dict[str, Any] = {
             name: None if column[0] is None else torch.stack(column) for name, column in columns.items()
         }
         return FieldBatch(**stacked)
 
-    def _padded(self, count: int) -> FieldBatch:
-        """One cloud with points added up to a number: zeros that the mask excludes."""
+    def padded(self, count: int) -> FieldBatch:
+        """One cloud ``(n, c)`` as ``(count, c)``: with zeros that the mask excludes."""
         missing = count - len(self.inputs)
 
         def longer(field: Tensor | None) -> Tensor | None:

@@ -304,19 +304,42 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
     return torch.linalg.solve_ex(jacobian, slopes, left=False).result
 
 
-def describe_fault(inputs: Tensor, truth: Tensor) -> str:
-    """Why the error of a batch is not finite: its data, or the prediction.
+#: What is wrong where the data are not.
+DIVERGED = "the model diverged; lower the learning rate"
+
+
+def find_fault(batch: FieldBatch, error: Callable[[FieldBatch], Tensor]) -> tuple[int, str] | None:
+    """The first sample of a batch for which an error is undefined, and why; None if its data are not the reason.
 
     Args:
-        inputs: ``(b, *sites, c_in)``.
-        truth: ``(b, *sites, c_out)``.
+        batch: the samples, ``(b, *sites, c)``.
+        error: of perfect predictions of some samples, of any shape.
 
     Example:
-        >>> describe_fault(torch.ones(1, 3, 1), torch.zeros(1, 3, 1))
-        'a true field is zero everywhere, for which no relative error is defined; leave that sample out'
+        >>> batch = FieldBatch(inputs=torch.ones(2, 3, 1), targets=torch.tensor([1.0, 0.0]).reshape(2, 1, 1))
+        >>> find_fault(batch, lambda samples: relative_l2(samples.targets, samples.targets))
+        (1, 'a true field is zero everywhere, for which no relative error is defined; leave that sample out')
     """
-    if not all(torch.isfinite(field).all() for field in (inputs, truth)):
-        return "a field is not finite, so the data are damaged; write them again without that sample"
-    if not truth.flatten(1).any(dim=1).all():
+    for index in range(len(batch)):
+        sample = batch.select(torch.tensor([index], device=batch.inputs.device))
+        if not all(torch.isfinite(field).all() for field in (sample.inputs, sample.targets)):
+            return index, "a field is not finite, so the data are damaged; write them again without that sample"
+        if not torch.isfinite(error(sample)).all():
+            return index, _why_undefined(sample)
+    return None
+
+
+def _why_undefined(sample: FieldBatch) -> str:
+    """What leaves a relative error of one sample ``(1, *sites, c)`` undefined, and the remedy."""
+    values = sample.real(sample.targets).flatten(0, -2)
+    if not values.any():
         return "a true field is zero everywhere, for which no relative error is defined; leave that sample out"
-    return "the model diverged; lower the learning rate"
+    if not values.any(dim=0).all():
+        return (
+            "one true field or frame is zero everywhere, for which no relative error is defined; leave that sample out"
+        )
+    if (values == values[0]).all():
+        return "a true field is constant, so its gradient has no relative error; leave that sample out, or choose another loss"
+    return (
+        "the norm of a true field or of its gradient is zero or infinite; choose other units, or leave that sample out"
+    )

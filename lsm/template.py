@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def _drawn(solver: NeuralSolver, num_samples: int) -> dict[str, np.ndarray]:
     """Random values with the mean and deviation of the training data, within their ranges; a mesh is a regular lattice."""
     spec, generator = solver.spec, torch.Generator().manual_seed(0)
     normal = torch.randn(num_samples, *spec.sites, spec.input_channels, generator=generator)
-    inputs = solver.input_normalizer.cpu().decode(normal).numpy()
+    inputs = deepcopy(solver.input_normalizer).cpu().decode(normal).numpy()
     limits = _limits(solver.ranges.get("inputs"), inputs)
     inputs = inputs.clip(*limits)
     if spec.geometry != "grid":
@@ -56,7 +57,7 @@ def _drawn(solver: NeuralSolver, num_samples: int) -> dict[str, np.ndarray]:
         drawn["code"] = torch.randn(num_samples, spec.code, generator=generator).numpy()
     if solver.parameter_normalizer is not None:
         normal = torch.randn(num_samples, len(spec.parameters), generator=generator)
-        scalars = solver.parameter_normalizer.cpu().decode(normal).numpy()
+        scalars = deepcopy(solver.parameter_normalizer).cpu().decode(normal).numpy()
         scalars = scalars.clip(*_limits(solver.ranges.get("parameters"), scalars))
         drawn |= {channel.name: scalars[:, index] for index, channel in enumerate(spec.parameters)}
     return drawn

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from experiments import processes
+from experiments.options import as_option
 from experiments.processes import Deadline
 from experiments.revision import code_revision
 from experiments.runs import NO_PART, difference, essence
@@ -50,7 +51,7 @@ def make_profile(experiment: Experiment, device: str, threads: int, deadline: De
         OutOfTime: the deadline came first.
     """
     folder = _folder(experiment)
-    options = [*more, *experiment.options, f"run_dir={folder}", f"device={device}"]
+    options = [*more, *experiment.options, f"run_dir={as_option(folder)}", f"device={device}"]
     options += [f"repeats={_REPEATS}", f"warmup={_WARMUP}"]
     processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from experiments import processes
 from experiments.assemble import make_datamodule
+from experiments.options import as_option
 from experiments.processes import Deadline
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError, explained
@@ -30,11 +32,13 @@ class Missing:
     path: Path
     options: tuple[str, ...]
 
+    @property
+    def command(self) -> str:
+        """The call of ``lsm-generate``, for a shell."""
+        return shlex.join(["lsm-generate", *self.options])
+
     def __str__(self) -> str:
-        remedy = (
-            f"lsm-generate {' '.join(self.options)}" if self.options else "write it with lsm.data.store.StoreWriter"
-        )
-        return f"{self.path}: {remedy}"
+        return f"{self.path}: {self.command if self.options else 'write it with lsm.data.store.StoreWriter'}"
 
 
 def missing_data(experiments: Iterable[Experiment], more: Sequence[str], device: str) -> list[Missing]:
@@ -72,7 +76,7 @@ def _generate_options(experiment: Experiment, more: Sequence[str], device: str) 
         return ()
     chosen = [option for option in experiment.options if option.startswith(("benchmark=", "preset=", "set="))]
     on_device = [f"device={device}", f"batch_size={_BATCH_SIZE}"] * (device == "cuda" and "device" in generator)
-    return (*chosen, *more, *on_device, f"store={experiment.store}", f"num_samples={experiment.num_samples}")
+    return (*chosen, *more, *on_device, f"store={as_option(experiment.store)}", f"num_samples={experiment.num_samples}")
 
 
 def require_data(missing: Sequence[Missing]) -> None:
@@ -103,7 +107,7 @@ def generate_data(missing: Sequence[Missing], log: Path, deadline: Deadline, mor
             raise processes.OutOfTime
         if not data.options:
             require_data([data])
-        console.print(f"lsm-generate {' '.join(data.options)}", soft_wrap=True)
+        console.print(data.command, soft_wrap=True)
         with explained(f"{data.path} could not be made", processes.CommandFailed):
             processes.call_module("experiments.generate", [*more, *data.options], log, deadline)
 

@@ -12,6 +12,7 @@ from annotated_types import MinLen
 from omegaconf import DictConfig
 
 from experiments.app import check_benchmark, compose_config, group_choices, plain
+from experiments.options import as_option
 from experiments.runs import record_of
 from lsm.errors import InputError, OptionError, explained
 from lsm.registry import Names, Options, Positive, check_options
@@ -221,7 +222,7 @@ def _row(name: str, file: TableFile) -> Row:
 def _experiment(cfg: DictConfig, file: TableFile, benchmark: str, row: Row) -> Experiment:
     options = [f"benchmark={benchmark}", f"preset={row.preset or file.preset}", f"model={row.model}"]
     options += [f"recipe={row.recipe}"] * (row.recipe is not None)
-    options += [*file.options, *row.options, *cfg.options, f"data_dir={cfg.data_dir}"]
+    options += [*file.options, *row.options, *cfg.options, f"data_dir={as_option(cfg.data_dir)}"]
     options += [f"plugins=[{','.join(cfg.plugins)}]"] * bool(cfg.plugins)
     accelerator = {"cuda": "gpu"}.get(cfg.device, cfg.device)
     return Experiment(benchmark, row, tuple(options), Path(cfg.run_dir) / benchmark / row.name, accelerator)

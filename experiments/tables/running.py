@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 from experiments import processes
 from experiments.app import added_config_dir
+from experiments.options import as_option
 from experiments.processes import Deadline, OutOfTime
 from experiments.tables.cells import Cell, State, set_aside, state_of
 from experiments.tables.costs import budget_seconds, keep_pace, make_profile, profile_of, within_budget
@@ -203,7 +204,7 @@ def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
     left = deadline.left()
     if left <= MARGIN:
         raise OutOfTime
-    options = [*added_config_dir(), *cell.experiment.options, f"seed={cell.seed}", f"run_dir={cell.folder}"]
+    options = [*added_config_dir(), *cell.experiment.options, f"seed={cell.seed}", f"run_dir={as_option(cell.folder)}"]
     options += ["resume=auto", f"trainer.accelerator={cell.experiment.accelerator}"]
     options += [f"time_limit={left - MARGIN:g}"] * (cfg.time_limit is not None)
     processes.call_module("experiments.train", options, cell.folder / "train.txt", deadline, cfg.threads, [lock])
@@ -215,7 +216,7 @@ def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
 
 
 def _evaluate(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
-    options = [*added_config_dir(), f"checkpoint={cell.last}", f"data_dir={cell.experiment.store.parent}"]
+    options = [*added_config_dir(), f"checkpoint={as_option(cell.last)}"]
     options += [f"device={cfg.device}", f"metrics=[{cfg.table.metric}]", f"plugins=[{','.join(cfg.plugins)}]"]
-    options += [f"run_dir={cell.evaluation}"]
+    options += [f"data_dir={as_option(cell.experiment.store.parent)}", f"run_dir={as_option(cell.evaluation)}"]
     processes.call_module("experiments.evaluate", options, cell.folder / "evaluate.txt", deadline, cfg.threads, [lock])

@@ -42,6 +42,9 @@ NAMELESS = ""
 
 FORMATS = (".npz", ".npy", ".h5", ".mat", *vtk_files.SUFFIXES)
 
+#: Under this name files keep how their fields were made.
+_RECORD = "provenance"
+
 #: Names and units have at most so many characters, and an array of them so many bytes.
 _LONGEST_LABEL, _MOST_LABELS = 100, 1 << 16
 
@@ -330,7 +333,13 @@ def write_arrays(
         record: plain data stored with them as JSON when the block ends, in ``PATH.json`` beside a ``.npy`` file.
     Yields:
         Objects to whose slices of the first axis values are assigned.
+    Raises:
+        InputError: an array has the name under which the file holds the record.
     """
+    if _RECORD in shapes and path.suffix in (".npz", ".mat"):
+        raise InputError(
+            f"{path} cannot hold a field named {_RECORD}, which is the name of its record; write a .h5 file"
+        )
     write = _write_hdf5 if path.suffix in (".h5", ".mat") else _write_npy if path.suffix == ".npy" else _write_npz
     size = 4 * sum(map(prod, shapes.values()))
     require_space(path, 2 * size if path.suffix == ".npz" else size)
@@ -377,7 +386,7 @@ def _write_npz(
             array.flush()
         np.save(Path(folder) / "record.npy", np.array(json.dumps(record)))
         with zipfile.ZipFile(path, "w", allowZip64=True) as archive:
-            for name, place in {**places, "provenance": Path(folder) / "record.npy"}.items():
+            for name, place in {**places, _RECORD: Path(folder) / "record.npy"}.items():
                 archive.write(place, f"{name}.npy")
 
 
@@ -395,9 +404,9 @@ def _write_hdf5(
                 made[name].attrs["MATLAB_class"] = np.bytes_("single")
         yield {name: _Reversed(dataset) for name, dataset in made.items()} if matlab else made
         if matlab:
-            letters = file.create_dataset("provenance", data=np.array([[ord(c) for c in json.dumps(record)]], "u2").T)
+            letters = file.create_dataset(_RECORD, data=np.array([[ord(c) for c in json.dumps(record)]], "u2").T)
             letters.attrs["MATLAB_class"], letters.attrs["MATLAB_int_decode"] = np.bytes_("char"), np.int32(2)
-        file.attrs["provenance"] = json.dumps(record)
+        file.attrs[_RECORD] = json.dumps(record)
     if matlab:
         mark_as_matlab(path)
 

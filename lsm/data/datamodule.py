@@ -132,7 +132,7 @@ class FieldDataModule(pl.LightningDataModule):
         with Store(self.path, max_sample_bytes) as store:
             require_fields(store, reader.fields)
             self.spec: FieldSpec = reader.spec(store)
-            self.splits = _check_splits(splits, store)
+            self.splits = check_splits(splits, store.num_samples, store.path)
             made = {name: value for name, value in store.provenance.items() if name != "redrawn"}
             self.display = store.display
             self._description = {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
@@ -157,8 +157,10 @@ class FieldDataModule(pl.LightningDataModule):
         return max(map(self._decoded_bytes, self.splits)) <= self.memory_limit
 
     def _decoded_bytes(self, split: str) -> int:
+        """Of a split, whose clouds are counted as if all had as many points as the largest one."""
         first, end = self.splits[split]
         sample = StoredSamples(self.path, self.reader, (0, 1), False, self.max_sample_bytes)[0]
+        sample = sample.padded(self.spec.sites[0]) if self.spec.ragged else sample
         return (end - first) * sum(value.nbytes for value in vars(sample).values() if value is not None)
 
     @property
@@ -223,26 +225,30 @@ def _are_limits(limits: Any) -> bool:
     return pair and 0 <= limits[0] <= limits[1]
 
 
-def _check_splits(splits: Mapping[str, Sequence[int]], store: Store) -> dict[str, tuple[int, int]]:
-    """Check that splits lie in a store and share no sample.
+def check_splits(splits: Mapping[str, Sequence[int]], num_samples: int, path: Path) -> dict[str, tuple[int, int]]:
+    """Check that splits lie in a store, or in a file that becomes one, and share no sample.
 
+    Args:
+        splits: ``[first, end)`` of "train", "validation" and "test".
+        num_samples: of the store.
+        path: of the store, for messages.
     Returns:
         ``{"train": (first, end), "validation": ..., "test": ...}``.
     Raises:
         InputError: a split is missing, malformed, beyond the store, or overlaps another.
     """
-    if problem := _find_problem(splits, store):
+    if problem := _find_problem(splits, num_samples, path):
         raise InputError(f"split {problem}", options=("splits",))
     return {name: (splits[name][0], splits[name][1]) for name in get_args(Split)}
 
 
-def _find_problem(splits: Mapping[str, Sequence[int]], store: Store) -> str | None:
+def _find_problem(splits: Mapping[str, Sequence[int]], num_samples: int, path: Path) -> str | None:
     for name in get_args(Split):
         limits = splits.get(name)
         if limits is None or not _are_limits(limits):
             return f"{name} is {limits}, expected [first, end) such as [0,1000]"
-        if limits[1] > store.num_samples:
-            beyond = f"{name}=[{limits[0]},{limits[1]}] reaches beyond the {store.num_samples} samples of {store.path}"
+        if limits[1] > num_samples:
+            beyond = f"{name}=[{limits[0]},{limits[1]}] reaches beyond the {num_samples} samples of {path}"
             return f"{beyond}; generate more samples or choose smaller splits"
     if splits["train"][0] == splits["train"][1]:
         return "train is empty; give it at least one sample"

@@ -25,6 +25,9 @@ _FIRST_FRAMES = 10
 #: What to do with an axis of channels that follows that of the samples.
 _CHANNELS_TO_END = "move it to the end with np.moveaxis(a, 1, -1)"
 
+#: What an array without sites may be, and what to do then.
+_DESCRIBES_SAMPLE = "holds numbers that describe a whole sample, list it under parameters"
+
 #: Arguments that the remedies of this module change.
 _ARRAYS = ("arrays",)
 
@@ -68,11 +71,12 @@ class _Search:
         self.inputs, self.targets, self.coords, self.parameters = (
             self._arrays_of(role) for role in ("inputs", "targets", "coords", "parameters")
         )
-        codes = self._named("code", [roles.code] if roles.code else [name for name in ("code",) if name in shapes])
-        self.code = codes[0] if codes else None
+        others = {*self.inputs, *self.targets, *self.coords, *self.parameters}
+        codes = [roles.code] if roles.code else [name for name in ("code",) if name in shapes and name not in others]
+        self.code = next(iter(self._named("code", codes)), None)
         if not self.targets:
             raise InputError(
-                f"no array is called targets; the arrays are {', '.join(shapes)}: say which are inputs and targets",
+                f"no array is named targets; the arrays are {', '.join(shapes)}: say which are inputs and which are targets",
                 options=_ARRAYS,
             )
         self.num_samples = shapes[self.targets[0]][0] if shapes[self.targets[0]] else 0
@@ -93,8 +97,8 @@ class _Search:
         kind = self.roles.kind or self._kind()
         if self.roles.frames is not None and kind != "frames":
             raise InputError(
-                f"frames {list(self.roles.frames)} are those of a time series, but the arrays are taken as kind {kind}; "
-                "leave the frames out, or give targets alone",
+                f"frames {list(self.roles.frames)} apply only to a time series, but these arrays are read as kind {kind}; "
+                "remove the frames, or give targets without inputs and coordinates",
                 options=("frames",),
             )
         if kind == "frames":
@@ -112,7 +116,10 @@ class _Search:
             )
             reader["code"] = "code"
         elif self.code is not None:
-            raise InputError(f"{self.code} is a code, which only clouds take; make its numbers parameters")
+            raise InputError(
+                f"{self.code} is a code vector, which only point clouds can use; list it under parameters instead",
+                options=("parameters",),
+            )
         self._require_known(columns)
         hint = self._hint(sites) if kind == "grid" else ""
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)
@@ -137,11 +144,11 @@ class _Search:
 
     def _grid(self) -> tuple[Shape, list[Column], dict[str, Any]]:
         if not self.inputs:
-            raise InputError("a grid needs inputs; the arrays say only what the targets are", options=_ARRAYS)
+            raise InputError("a grid needs inputs, but only targets were found", options=_ARRAYS)
         if self.coords:
             raise InputError(
-                f"kind=grid takes no coordinates, found are {self._listed(*self.coords)}; leave out data.kind for a mesh or a "
-                "cloud, or give data.coords=[] for a regular grid"
+                f"kind=grid has no coordinates, but {self._listed(*self.coords)} was found; remove data.kind to read a mesh or a "
+                "cloud, or set data.coords=[] for a regular grid"
             )
         sites = self._lattice()
         inputs, targets = (self._fields(names, sites) for names in (self.inputs, self.targets))
@@ -161,38 +168,39 @@ class _Search:
                 return sites
         remedies = self._remedy_of_scalars() + self._remedy_of_channels()
         raise InputError(
-            f"inputs and targets share no grid of 1 to {len(AXES)} axes: {self._listed(*self.inputs, *self.targets)}; "
-            f"expected are (samples, *sites) or (samples, *sites, channels){remedies}",
+            f"inputs and targets do not lie on a common grid of 1 to {len(AXES)} axes: "
+            f"{self._listed(*self.inputs, *self.targets)}; expected shapes are (samples, *sites) or (samples, *sites, channels)"
+            f"{remedies}",
             options=_ARRAYS,
         )
 
     def _hint(self, sites: Shape) -> str:
-        """Which change gives another reading of a grid; equal axes, and planes, are taken as sites without a word."""
+        """Which change gives another reading of a grid; equal axes, and planes, are read as sites without a word."""
         whole = self._of_sample(self.targets[0])
         is_thin = len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:])
         if is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2]):
-            return f"the first axis of {sites[0]} is taken as sites; if it is one of channels, {_CHANNELS_TO_END}"
+            return f"the first axis (size {sites[0]}) is read as sites; if it holds channels, {_CHANNELS_TO_END}"
         taken, option, other = ("sites", "true", whole[:-1]) if sites == whole else ("channels", "false", whole)
         is_plane = len(sites) == len(whole) == 2 and sites[-1] > _MOST_CHANNELS
         if self.roles.channels_last is not None or is_plane or whole[-1:] == whole[-2:-1] or not self._all_fit(other):
             return ""
         instead = "channels" if taken == "sites" else "sites"
-        return f"the last axis of {whole[-1]} is taken as {taken}; data.channels_last={option} takes it as {instead}"
+        return f"the last axis (size {whole[-1]}) is read as {taken}; set data.channels_last={option} to read it as {instead}"
 
     def _remedy_of_scalars(self) -> str:
         """What to do if an input of a grid has no sites; empty if all have some."""
         scalars = [name for name in self.inputs if len(self._of_sample(name)) < 2]
         if not scalars:
             return ""
-        more = " and give coordinates of the sites" if scalars == self.inputs else ""
-        return f"; if {', '.join(scalars)} holds scalars of each sample, make it parameters{more}"
+        more = " and give the coordinates of the sites" if scalars == self.inputs else ""
+        return f"; if {', '.join(scalars)} {_DESCRIBES_SAMPLE}{more}"
 
     def _remedy_of_channels(self) -> str:
         """What to do if the arrays would share a grid without their first axes; empty if not."""
         whole, *others = (self._of_sample(name) for name in (*self.targets, *self.inputs))
         for sites in (whole[1:], whole):
             if sites and all(sites in (shape, shape[1:]) for shape in others):
-                return f"; if the first axis is one of channels, {_CHANNELS_TO_END}"
+                return f"; if the first axis holds channels, {_CHANNELS_TO_END}"
         return ""
 
     def _all_fit(self, sites: Shape) -> bool:
@@ -210,8 +218,8 @@ class _Search:
         positions = self._positions(lattice)
         if kind == "mesh" and (len(lattice) != len(positions) or len(lattice) < 2):
             raise InputError(
-                f"a structured mesh needs as many coordinates as axes of sites, found are {len(positions)} coordinates of "
-                f"{lattice} sites; take the sites as points",
+                f"a structured mesh has 2 or 3 axes and one coordinate for each, but there are {len(positions)} coordinates "
+                f"for {lattice} sites; read the sites as points instead",
                 options=("kind",),
             )
         self._require_channels_as_said(lattice)
@@ -236,10 +244,10 @@ class _Search:
         said = self.roles.channels_last
         if said is None or (len(self._of_sample(self.targets[0])) > len(sites)) == said:
             return
-        has = "no axis" if said else "an axis"
+        has = "no" if said else "a"
         raise InputError(
-            f"channels_last is {str(said).lower()}, but {self._listed(self.targets[0])} has {has} of channels beside the sites "
-            f"of {self._listed(*self.coords)}; leave channels_last out",
+            f"channels_last is {str(said).lower()}, but {self._listed(self.targets[0])} has {has} channel axis in addition to "
+            f"the sites of {self._listed(*self.coords)}; remove channels_last",
             options=("channels_last",),
         )
 
@@ -289,6 +297,11 @@ class _Search:
                 "give one array (samples, *sites, frames) for each field, and leave channels_last out",
                 options=("channels_last",),
             )
+        if any(self._of_sample(name) != whole for name in self.targets):
+            raise InputError(
+                f"the fields of a time series have different shapes: {self._listed(*self.targets)}; give arrays of one shape",
+                options=_ARRAYS,
+            )
         first, last = self.roles.frames or self._split_frames(whole[-1])
         if first + last > whole[-1]:
             raise InputError(
@@ -303,13 +316,15 @@ class _Search:
         """Numbers of frames from which is predicted, at least two, and that are predicted."""
         if stored < 2:
             raise InputError(
-                f"{stored} frame is no time series; expected are (samples, *sites, frames)", options=_ARRAYS
+                f"a time series (samples, *sites, frames) has two frames or more, but {self._listed(self.targets[0])} "
+                f"has {stored}",
+                options=_ARRAYS,
             )
         first = min(_FIRST_FRAMES, stored // 2)
         if first < 2:
             raise InputError(
-                f"{self._listed(self.targets[0])} has {stored} frames on its last axis, too few to predict from more than one; "
-                f"give an array (samples, *sites, frames) for each field, or ask for frames [1, {stored - 1}]",
+                f"{self._listed(self.targets[0])} has {stored} frames on its last axis, too few to start from more than one; "
+                f"give an array (samples, *sites, frames) for each field, or set frames to [1, {stored - 1}]",
                 options=("frames",),
             )
         return first, stored - first
@@ -330,13 +345,11 @@ class _Search:
             yield self._column(name, None, shape)
         elif len(shape) < 2:
             raise InputError(
-                f"{self._listed(name)} has no sites; if it holds scalars of each sample, make it parameters",
+                f"{self._listed(name)} has no sites; if it {_DESCRIBES_SAMPLE}",
                 options=("parameters",),
             )
         else:
-            raise InputError(
-                f"{self._listed(name)} is not known at the {lattice} sites of the targets", options=_ARRAYS
-            )
+            raise InputError(f"{self._listed(name)} does not have the {lattice} sites of the targets", options=_ARRAYS)
 
     def _column(self, name: str, channel: int | None, shape: Shape) -> Column:
         called = plain_name(self._name(name, channel))
@@ -363,8 +376,8 @@ class _Search:
         shape = self.shapes[name]
         if not shape or shape[0] != self.num_samples:
             raise InputError(
-                f"{self._listed(name, self.targets[0])}: the first axis is that of the samples, of which all arrays "
-                "have the same number"
+                f"{self._listed(name, self.targets[0])}: the first axis counts the samples and must have the same length "
+                "in all arrays"
             )
         return shape[1:]
 
@@ -398,5 +411,7 @@ def _each_once(columns: Sequence[Column]) -> Iterator[Column]:
         if column.name not in known:
             yield column
         elif known[column.name] != column:
-            raise InputError(f"two fields would be called {column.name}; name the channels", options=("names",))
+            raise InputError(
+                f"two fields would both be named {column.name}; give the channels different names", options=("names",)
+            )
         known[column.name] = column

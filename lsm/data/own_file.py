@@ -97,10 +97,10 @@ def open_own_file(path: Path, roles: Roles) -> Iterator[OwnFile]:
         InputError: it is damaged, of a format that does not hold arrays of many samples by name, or cannot be laid out.
     """
     if path.suffix not in SUFFIXES and not is_mesh_set(path):
-        single = " holds one sample" if path.suffix in vtk_files.SUFFIXES else ""
+        single = ", which holds one sample," if path.suffix in vtk_files.SUFFIXES else ""
         raise InputError(
-            f"{path}{single}; expected is a file {', '.join(SUFFIXES)} of arrays of many samples by name, or a folder or pattern "
-            "of VTK files"
+            f"{path}{single} cannot be used as training data; give a file {', '.join(SUFFIXES)} with named arrays of many "
+            "samples, or a folder or pattern of VTK files"
         )
     with open_samples(path) as arrays:
         yield lay_out(path, arrays, roles)
@@ -148,12 +148,10 @@ def _require_finite(file: OwnFile, start: int, columns: Mapping[str, np.ndarray]
     for name, values in columns.items():
         bad = first_not_finite(values)
         if bad is not None:
-            of_cloud = (
-                "; where a cloud has no point, its coordinates have to be NaN" if file.layout.kind == "points" else ""
-            )
+            of_cloud = "; to mark unused points of a cloud, set their coordinates to NaN"
             raise InputError(
-                f"{file.path} holds {name} of sample {start + bad} with a value that is NaN or infinite; fill it, or leave that "
-                f"sample out{of_cloud}"
+                f"{name} in {file.path} contains NaN or infinity in sample {start + bad}; replace the value or remove the sample"
+                f"{of_cloud if file.layout.kind == 'points' else ''}"
             )
 
 

@@ -116,11 +116,12 @@ def _axes_of_points(path: Path, counts: np.ndarray, first: tuple[int, ...], by_a
     if len(axes) != (1 if in_rows else 2) or not (in_rows or (axes[0] == len(counts) and axes[1] >= most)):
         last = "" if by_axis else ", d"
         raise InputError(
-            f"{path}: {NUM_POINTS} says {rows} points in {len(counts)} samples, at most {most} in one; coordinates of "
-            f"shape {first} are neither (rows{last}) of all of them nor padded, (samples, points{last})"
+            f"{path}: {NUM_POINTS} lists {rows} points in {len(counts)} samples, at most {most} each, but coordinates of shape "
+            f"{first} are neither stacked, (rows{last}), nor padded, (samples, points{last})"
         )
     if len(counts) * most > _MOST_PADDING * rows:
-        raise InputError(f"{path} holds a sample of {most} points, {rows / len(counts):.3g} on average; leave it out")
+        mean = rows / len(counts)
+        raise InputError(f"a sample in {path} has {most} points, the average is {mean:.3g}; remove that sample")
     return axes
 
 
@@ -131,7 +132,9 @@ def _stated(path: Path, arrays: Mapping[str, Any]) -> np.ndarray:
     counts = np.ravel(stated[:]) if is_vector else np.zeros(1)
     # A sum of integers might overflow.
     if counts.min() < 1 or (counts != np.floor(counts)).any() or counts.sum(dtype=float) > 1 << 40:
-        raise InputError(f"{path} holds {NUM_POINTS} {stated.shape}; expected are whole numbers from 1 on, (samples,)")
+        raise InputError(
+            f"{NUM_POINTS} {stated.shape} in {path} has to hold one whole number, at least 1, for each sample"
+        )
     return counts.astype(np.int64)
 
 
@@ -146,10 +149,10 @@ def _counted(path: Path, places: Sequence[Any], by_axis: bool) -> np.ndarray | N
         if (gaps := known != (np.arange(known.shape[1]) < counts[:, None])).any():
             sample = start + int(gaps.any(axis=1).argmax())
             raise InputError(
-                f"{path} holds NaN between the coordinates of sample {sample}; NaN may only follow its points"
+                f"{path} has NaN between the coordinates of sample {sample}; NaN may only follow its last point"
             )
         if not counts.all():
-            raise InputError(f"{path} holds no point of sample {start + int(counts.argmin())}; leave that sample out")
+            raise InputError(f"sample {start + int(counts.argmin())} in {path} has no points; remove it")
         found.append(counts)
     counts = np.concatenate(found)
     return None if (counts == places[0].shape[1]).all() else counts

@@ -15,13 +15,14 @@ from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLR
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
+from torch.utils.data import DistributedSampler
 
 from lsm.checkpoint import describe
 from lsm.data.augment import Augmentation, Unchanged
 from lsm.errors import InputError, explained
 from lsm.fields import FieldBatch, every_site
 from lsm.losses import Loss, loss_at_scales
-from lsm.metrics import describe_fault, scalar_metric
+from lsm.metrics import DIVERGED, find_fault, scalar_metric
 from lsm.solver import NeuralSolver
 from lsm.training.unrolling import FedBack, Unrolling
 
@@ -90,13 +91,17 @@ class SolverModule(pl.LightningModule):
         random = self._random(batch_index)
         batch = self.augment(batch, self.solver.spec, random)
         predictions = self.unroll(self.solver, batch, self._done, random)
-        weight = getattr(self.solver.model, "supervision", 0.0)
-        loss = loss_at_scales(self.loss, *self._weighed(predictions, batch), self.solver.spec, weight)
-        self._check_loss(loss.detach(), batch, batch_index)
+        loss = self._loss_of(predictions, batch)
+        self._check_loss(loss.detach(), batch, batch_index, len(predictions))
         for name, metric in self.metrics.items():
             error = metric(predictions[0].detach(), batch, self.solver.spec).mean()
             self.log(f"train/{name}", error, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
         return loss
+
+    def _loss_of(self, predictions: Sequence[Tensor], batch: FieldBatch) -> Tensor:
+        """Loss of predictions at several scales, finest first, a scalar."""
+        weight = getattr(self.solver.model, "supervision", 0.0)
+        return loss_at_scales(self.loss, *self._weighed(predictions, batch), self.solver.spec, weight)
 
     def _weighed(self, predictions: Sequence[Tensor], batch: FieldBatch) -> tuple[Sequence[Tensor], FieldBatch]:
         """What the loss compares: predictions and truth, if all fields are to count equally normalised where they exist."""
@@ -123,27 +128,42 @@ class SolverModule(pl.LightningModule):
         numbers = np.random.SeedSequence([self.seed, self.current_epoch, batch_index, self.global_rank])
         return torch.Generator().manual_seed(int(numbers.generate_state(1)[0]))
 
-    def _check_loss(self, loss: Tensor, batch: FieldBatch, batch_index: int) -> None:
+    def _check_loss(self, loss: Tensor, batch: FieldBatch, batch_index: int, num_scales: int = 1) -> None:
         """Note the first batch whose loss is not finite; on a GPU, read the note only now and then."""
         index = loss.new_full((), batch_index, dtype=torch.int64)
         before = torch.full_like(index, -1) if self._first_bad is None else self._first_bad
         self._first_bad = torch.where(torch.isfinite(loss) | (before >= 0), before, index)
         if loss.device.type == "cpu" or batch_index % CHECK_INTERVAL == CHECK_INTERVAL - 1:
-            self._refuse_bad_loss(batch if loss.device.type == "cpu" else None)
+            self._refuse_bad_loss(batch if loss.device.type == "cpu" else None, num_scales)
 
-    def _refuse_bad_loss(self, batch: FieldBatch | None) -> None:
+    def _refuse_bad_loss(self, batch: FieldBatch | None, num_scales: int = 1) -> None:
         if self._first_bad is None or (index := int(self._first_bad)) < 0:
             return
-        fault = "a field is not finite or zero everywhere, or the model diverged; check the data, or lower the learning rate"
-        self._stop(
-            f"the training loss became infinite or NaN in epoch {self.current_epoch + 1}, batch {index}: "
-            f"{fault if batch is None else describe_fault(batch.inputs, batch.targets)}"
-        )
+        problem = f"the training loss became infinite or NaN in epoch {self.current_epoch + 1}, batch {index}: "
+        if batch is None:
+            data = "a field is not finite, or zero or constant everywhere"
+            self._stop(f"{problem}{data}, or the model diverged; check the data, or lower the learning rate")
 
-    def _stop(self, problem: str) -> NoReturn:
+        def of_truth(samples: FieldBatch) -> Tensor:
+            return self._loss_of([every_site(samples.targets, 2**scale) for scale in range(num_scales)], samples)
+
+        fault = find_fault(batch, of_truth)
+        if fault is None:
+            self._stop(problem + DIVERGED)
+        self._stop(f"{problem}{self._sample_name(index, fault[0])}: {fault[1]}", options=())
+
+    def _sample_name(self, batch_index: int, position: int) -> str:
+        """A sample of a training batch in words: its place in the split, if the batches are those of a data module."""
+        sampler = None if self._trainer is None else getattr(self.trainer.train_dataloader, "sampler", None)
+        if not isinstance(sampler, DistributedSampler):
+            return f"sample {position} of the batch"
+        loader: Any = self.trainer.train_dataloader
+        return f"training sample {list(sampler)[batch_index * loader.batch_size + position]}"
+
+    def _stop(self, problem: str, options: Sequence[str] = ("learning_rate",)) -> NoReturn:
         """End a training that cannot go on, mostly because its steps are too long."""
         kept = "; checkpoints of earlier epochs are kept" if self.current_epoch else ""
-        raise InputError(problem + kept, options=("learning_rate",))
+        raise InputError(problem + kept, options)
 
     def validation_step(self, batch: FieldBatch, batch_index: int) -> None:
         """Keep the errors ``(b,)`` of the samples of a batch until the end of the epoch.
@@ -168,8 +188,8 @@ class SolverModule(pl.LightningModule):
             if len(bad):
                 self._stop(
                     f"{name} of validation sample {bad[0].item()} is {errors[bad[0]].item()} after epoch "
-                    f"{self.current_epoch + 1}: its true field is zero everywhere or not finite, or the model diverged; "
-                    "check the sample, or lower the learning rate"
+                    f"{self.current_epoch + 1}: its true field is zero everywhere, constant or not finite, or the model "
+                    "diverged; check the sample, or lower the learning rate"
                 )
             self.log(f"val/{name}", errors.mean(), sync_dist=True)
         self._errors.clear()

@@ -4,6 +4,7 @@ import torch
 
 from lsm.data.datamodule import FieldDataModule, StoredSamples
 from lsm.data.readers.base import Reader
+from lsm.data.readers.points import PointsReader
 from lsm.data.store import StoredField, StoreWriter
 from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
@@ -100,6 +101,19 @@ def test_the_memory_limit_decides(path, limit, held):
     """Seven samples of two fields, three sites, four bytes."""
     data = FieldDataModule(path, RampReader(), SPLITS, memory_limit=limit)
     assert (data.dataset("train")._held is not None) == held
+
+
+def test_the_memory_of_clouds_is_that_of_the_largest(tmp_path):
+    """The first sample has one point of 1000: two coordinates, an input of the two, a target and the mask."""
+    fields = {name: StoredField(shape, "1", "") for name, shape in (("p", (1000, 2)), ("u", (1000,)), ("n", ()))}
+    with StoreWriter(tmp_path / "clouds.h5", "toy", fields, 4, {}) as writer:
+        values = {"p": np.zeros((4, 1000, 2)), "u": np.ones((4, 1000)), "n": np.array([1.0, 1000, 1000, 1000])}
+        writer.write(slice(0, 4), values)
+    reader = PointsReader(points="p", targets=["u"], num_points="n")
+    splits, needed = {"train": [0, 4], "validation": [4, 4], "test": [4, 4]}, 4 * 1000 * (5 * 4 + 1)
+    for limit, held in ((needed, True), (needed - 1, False)):
+        data = FieldDataModule(tmp_path / "clouds.h5", reader, splits, memory_limit=limit)
+        assert (data.dataset("train")._held is not None) == held
 
 
 def test_the_order_of_training_depends_on_seed_and_epoch_alone(path):

@@ -11,6 +11,7 @@ from experiments.schema import SCHEMAS, schema_of
 from lsm.errors import InputError
 
 TRAIN = ("train", "benchmark=darcy", "preset=quick")
+OWN = ("train", "benchmark=custom", "data.file=x.npz")
 GENERATE = ("generate", "benchmark=darcy", "preset=quick")
 CONVERT = ("convert", "benchmark=darcy", "preset=quick")
 
@@ -81,6 +82,14 @@ def test_every_option_of_a_command_is_read(name):
         (("evaluate", "checkpoint=x", "+nonsense=1"), "has no effect on lsm-evaluate"),
         (("table", "table=tiny", "+nonsense=1"), "has no effect on lsm-table"),
         (("import", "checkpoint=x", "optimizer.lr=1"), "has no effect on lsm-import"),
+        (
+            (*OWN, "data.splits.train=[0,5]", "data.fractions=[0.5,0.25,0.25]"),
+            "with data.splits; leave one of them out",
+        ),
+        (
+            (*OWN, "data.split_seed=3", "data.splits.train=[0,5]"),
+            "has no effect on lsm-train with data.splits; leave one",
+        ),
     ],
 )
 def test_an_option_without_effect_is_refused(options, told, check):
@@ -96,6 +105,8 @@ def test_an_option_without_effect_is_refused(options, told, check):
         (*TRAIN, "benchmark.sets.quick.resolution=22", "benchmark.sets.quick.splits.test=[0,1]", "set=quick"),
         (*TRAIN, "benchmark.sets.quick.resolution=null", "benchmark.sets.quick.store=other"),
         (*TRAIN, "set=full", "benchmark.sets.full.resolution=141"),
+        (*OWN, "data.split_seed=3", "data.fractions=[0.5,0.25,0.25]"),
+        (*OWN, "data.splits={train:[0,5],validation:[5,6],test:[6,7]}"),
         (*TRAIN, "model=fno", "model.modes=4", "loss=relative_h1", "logger.csv.name=numbers", "~callbacks.progress"),
         (*TRAIN, "+trainer.fast_dev_run=true", "optimizer.lr=1", "data={batch_size: 3}", "augmentation=symmetry"),
         (*GENERATE, "benchmark.sets.quick.solver_resolution=25", "benchmark.generator.low=2", "data_dir=here"),

@@ -93,6 +93,16 @@ CASES = {
             "a structured mesh of 9 x 7 sites: x (mm), y (mm) -> target; with the scalar input_1, the scalar input_2 (K)",
         ),
     ),
+    "an array called code that has another role": (
+        {"inputs": (N, 16), "targets": (N, 16), "code": (N, 2)},
+        {"parameters": ["code"]},
+        ("grid", (16,), "a grid of 16 sites: input -> target; with the scalar code_1, the scalar code_2"),
+    ),
+    "parameters of a cloud that are called code": (
+        {"coords": (N, 30, 2), "targets": (N, 30), "code": (N,)},
+        {"parameters": ["code"]},
+        ("points", (30,), "clouds of 30 points in 2 dimensions: points -> target; with the scalar code"),
+    ),
     "a time series": (
         {"targets": (N, 16, 12, 30)},
         {},
@@ -115,25 +125,29 @@ def test_kind_and_sites_follow_from_the_shapes(name):
 
 
 REFUSED = {
-    "no targets": ({"a": (N, 4), "b": (N, 4)}, {}, "no array is called targets; the arrays are a, b"),
+    "no targets": (
+        {"a": (N, 4), "b": (N, 4)},
+        {},
+        "no array is named targets; the arrays are a, b: say which are inputs and which are targets",
+    ),
     "another number of samples": (
         {"inputs": (N, 4), "targets": (N - 1, 4)},
         {},
         r"inputs \(20, 4\), targets \(19, 4\)",
     ),
-    "other sites": ({"inputs": (N, 4, 5), "targets": (N, 6, 5)}, {}, "share no grid"),
+    "other sites": ({"inputs": (N, 4, 5), "targets": (N, 6, 5)}, {}, "do not lie on a common grid"),
     "an array that is not there": ({"targets": (N, 4)}, {"inputs": ["k"]}, "inputs: no array is called k"),
     "a surface": (
         {"coords": (N, 4, 5, 3), "targets": (N, 4, 5)},
         {},
-        "as many coordinates as axes of sites, found are 3",
+        r"one coordinate for each, but there are 3 coordinates for \(4, 5\) sites; read the sites as points",
     ),
     "too many coordinates": ({"coords": (N, 9, 4), "targets": (N, 9)}, {}, "4 coordinates in coords"),
     "coordinates elsewhere": ({"coords": (N, 9, 2), "targets": (N, 8)}, {}, "share no sites"),
     "two fields of one name": (
         {"coords": (N, 9, 8, 2), "targets": (N, 9, 8), "x": (N, 9, 8)},
         {"inputs": ["x"]},
-        "called x",
+        "both be named x; give the channels different names",
     ),
     "too few names": (
         {"inputs": (N, 9, 2), "targets": (N, 9)},
@@ -143,7 +157,7 @@ REFUSED = {
     "a code on a grid": (
         {"inputs": (N, 9), "targets": (N, 9), "code": (N, 3)},
         {},
-        "code is a code, which only clouds take",
+        "code is a code vector, which only point clouds can use; list it under parameters",
     ),
     "a field as a scalar": ({"inputs": (N, 9), "targets": (N, 9), "parameters": (N, 3, 3)}, {}, "expected are scalars"),
     "names of no array": (
@@ -159,12 +173,12 @@ REFUSED = {
     "frames of a mesh": (
         {"coords": (N, 9, 8, 2), "targets": (N, 9, 8)},
         {"frames": (5, 15)},
-        r"frames \[5, 15\] are those of a time series, but the arrays are taken as kind mesh",
+        r"frames \[5, 15\] apply only to a time series, but these arrays are read as kind mesh",
     ),
     "frames of a grid": (
         {"inputs": (N, 9, 8), "targets": (N, 9, 8)},
         {"frames": (4, 4), "kind": "grid"},
-        "taken as kind grid",
+        "read as kind grid",
     ),
     "more frames than there are": (
         {"targets": (N, 9, 12)},
@@ -174,7 +188,7 @@ REFUSED = {
     "scalars on a mesh": (
         {"coords": (N, 9, 8, 2), "inputs": (N,), "targets": (N, 9, 8)},
         {},
-        r"inputs \(20,\) has no sites; if it holds scalars of each sample, make it parameters",
+        r"inputs \(20,\) has no sites; if it holds numbers that describe a whole sample, list it under parameters",
     ),
     "scalars on a cloud": (
         {"coords": (9, 2), "inputs": (N, 3), "targets": (N, 9)},
@@ -184,13 +198,13 @@ REFUSED = {
     "scalars on a grid": (
         {"inputs": (N, 3), "targets": (N, 9, 8)},
         {},
-        "if inputs holds scalars of each sample, make it parameters and give coordinates of the sites",
+        "if inputs holds numbers that describe a whole sample, list it under parameters and give the coordinates of the sites",
     ),
-    "one frame": ({"targets": (N, 9, 1)}, {}, "1 frame is no time series"),
+    "one frame": ({"targets": (N, 9, 1)}, {}, r"has two frames or more, but targets \(20, 9, 1\) has 1"),
     "one frame to predict from": (
         {"targets": (N, 20, 16, 16, 2)},
         {},
-        r"has 2 frames on its last axis, too few to predict from more than one; .* or ask for frames \[1, 1\]",
+        r"has 2 frames on its last axis, too few to start from more than one; .* or set frames to \[1, 1\]",
     ),
     "channels of a time series": (
         {"targets": (N, 9, 8, 12)},
@@ -200,17 +214,27 @@ REFUSED = {
     "channels that the coordinates of a mesh rule out": (
         {"targets": (N, 9, 8), "coords": (9, 8, 2)},
         {"channels_last": True},
-        r"channels_last is true, but targets \(20, 9, 8\) has no axis of channels beside the sites of coords \(9, 8, 2\)",
+        r"channels_last is true, but targets \(20, 9, 8\) has no channel axis in addition to the sites of coords \(9, 8, 2\)",
     ),
     "coordinates of a grid": (
         {"inputs": (N, 9, 8), "targets": (N, 9, 8), "coords": (9, 8, 2)},
         {"kind": "grid"},
-        r"kind=grid takes no coordinates, found are coords \(9, 8, 2\); leave out data.kind .* data.coords=\[\]",
+        r"kind=grid has no coordinates, but coords \(9, 8, 2\) was found; remove data.kind .* data.coords=\[\]",
+    ),
+    "a field in time on other sites": (
+        {"u": (N, 64, 20), "v": (N, 32, 40)},
+        {"targets": ["u", "v"]},
+        r"the fields of a time series have different shapes: u \(20, 64, 20\), v \(20, 32, 40\)",
+    ),
+    "a field in time of fewer samples": (
+        {"u": (N, 8, 12), "v": (N - 1, 8, 12)},
+        {"targets": ["u", "v"]},
+        r"v \(19, 8, 12\), u \(20, 8, 12\): the first axis",
     ),
     "different numbers of channels on the first axis": (
         {"inputs": (N, 3, 32, 32), "targets": (N, 1, 32, 32)},
         {},
-        r"if the first axis is one of channels, move it to the end with np\.moveaxis\(a, 1, -1\)",
+        r"if the first axis holds channels, move it to the end with np\.moveaxis\(a, 1, -1\)",
     ),
 }
 
@@ -257,17 +281,27 @@ def test_names_and_units_that_the_file_says():
 
 
 HINTS = {
-    "channels first": ((1, 32, 32), (1, 32, 32), {}, r"first axis of 1 is taken as sites; .* np\.moveaxis\(a, 1, -1\)"),
-    "many channels first": ((8, 64, 64), (8, 64, 64), {}, "first axis of 8 is taken as sites"),
+    "channels first": (
+        (1, 32, 32),
+        (1, 32, 32),
+        {},
+        r"first axis \(size 1\) is read as sites; .* np\.moveaxis\(a, 1, -1\)",
+    ),
+    "many channels first": ((8, 64, 64), (8, 64, 64), {}, r"first axis \(size 8\) is read as sites"),
     "a plane of other sides": ((9, 8), (9, 8), {}, "^$"),
     "frames on the last axis": (
         (64, 64, 10),
         (64, 64, 10),
         {},
-        "^the last axis of 10 is taken as sites; data.channels_last=true takes it as channels$",
+        r"^the last axis \(size 10\) is read as sites; set data.channels_last=true to read it as channels$",
     ),
-    "channels of the targets": ((32, 32), (32, 32, 5), {}, "last axis of 5 is taken as sites"),
-    "channels": ((32, 32, 2), (32, 32, 2), {}, "2 is taken as channels; data.channels_last=false takes it as sites"),
+    "channels of the targets": ((32, 32), (32, 32, 5), {}, r"last axis \(size 5\) is read as sites"),
+    "channels": (
+        (32, 32, 2),
+        (32, 32, 2),
+        {},
+        r"\(size 2\) is read as channels; set data.channels_last=false to read it as sites",
+    ),
     "channels as asked for": ((64, 64, 10), (64, 64, 10), {"channels_last": True}, "^$"),
     "a plane": ((32, 32), (32, 32), {}, "^$"),
     "other numbers of channels": ((64, 64, 10), (64, 64, 6), {}, "^$"),

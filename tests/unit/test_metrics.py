@@ -6,7 +6,7 @@ from tiny import batch, moving, spec
 
 from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
-from lsm.metrics import METRICS, describe_fault, gradient, parts_of, relative_l2
+from lsm.metrics import METRICS, find_fault, gradient, parts_of, relative_l2
 
 pytestmark = pytest.mark.numerics
 
@@ -298,14 +298,46 @@ def test_an_unknown_metric_lists_the_known_ones():
         METRICS["mse"]
 
 
+def truth_with(values):
+    """A true field of three samples on 4 x 4 sites, the second of which has these values."""
+    fields = spec(sites=(4, 4))
+    truth = batch(fields, size=3).targets
+    truth[1] = torch.as_tensor(values, dtype=truth.dtype).expand_as(truth[1])
+    return fields, truth
+
+
 @pytest.mark.parametrize(
-    ("inputs", "truth", "named"),
+    ("name", "values", "named"),
     [
-        (torch.ones(2, 3, 1), torch.tensor([1.0, math.nan]).reshape(2, 1, 1), "a field is not finite"),
-        (torch.full((2, 3, 1), math.inf), torch.ones(2, 1, 1), "a field is not finite"),
-        (torch.ones(2, 3, 1), torch.tensor([1.0, 0.0]).reshape(2, 1, 1), "a true field is zero everywhere"),
-        (torch.ones(2, 3, 1), torch.ones(2, 1, 1), "the model diverged; lower the learning rate"),
+        ("relative_l2", math.nan, "a field is not finite"),
+        ("relative_l2", 0.0, "a true field is zero everywhere"),
+        ("relative_h1", 20.0, "a true field is constant, so its gradient has no relative error"),
+        (
+            "relative_l2",
+            1e-30 * torch.arange(1.0, 17.0).reshape(4, 4, 1),
+            "the norm of a true field or of its gradient is zero or infinite",
+        ),
     ],
 )
-def test_why_an_error_is_not_finite(inputs, truth, named):
-    assert named in describe_fault(inputs, truth)
+def test_the_sample_for_which_an_error_is_undefined_is_named(name, values, named):
+    fields, truth = truth_with(values)
+    index, why = find_fault(FieldBatch(truth, truth), lambda one: METRICS[name](one.targets, one, fields))
+    assert index == 1
+    assert named in why
+
+
+def test_a_frame_that_is_at_rest_is_named():
+    fields = moving()
+    samples = batch(fields, size=3)
+    samples.targets[2, ..., : len(fields.targets)] = 0.0
+    found = find_fault(samples, lambda one: METRICS["relative_l2_by_frame"](one.targets, one, fields))
+    assert found[0] == 2
+    assert "one true field or frame is zero everywhere" in found[1]
+
+
+def test_data_for_which_an_error_is_defined_are_no_fault():
+    fields, truth = truth_with(20.0)
+    samples = FieldBatch(truth, truth)
+    assert find_fault(samples, lambda one: METRICS["relative_l2"](one.targets, one, fields)) is None
+    samples.inputs[0, 0, 0] = math.inf
+    assert find_fault(samples, lambda one: METRICS["relative_l2"](one.targets, one, fields))[0] == 0

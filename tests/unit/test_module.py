@@ -219,9 +219,9 @@ def broken(where):
 @pytest.mark.parametrize(
     ("where", "fault"),
     [
-        ("inputs", "a field is not finite, so the data are damaged"),
-        ("targets", "a field is not finite, so the data are damaged"),
-        ("zero", "a true field is zero everywhere"),
+        ("inputs", "sample 1 of the batch: a field is not finite, so the data are damaged"),
+        ("targets", "sample 1 of the batch: a field is not finite, so the data are damaged"),
+        ("zero", "sample 1 of the batch: a true field is zero everywhere"),
     ],
 )
 def test_a_loss_that_is_not_finite_stops_at_once_on_a_cpu(where, fault):
@@ -229,8 +229,21 @@ def test_a_loss_that_is_not_finite_stops_at_once_on_a_cpu(where, fault):
     module.training_step(batch(FIELDS), 0)
     with pytest.raises(InputError, match=rf"became infinite or NaN in epoch 1, batch 1: {fault}") as caught:
         module.training_step(broken(where), 1)
-    assert caught.value.options == ("learning_rate",)
+    assert caught.value.options == (), "the learning rate is no remedy"
     assert "checkpoints" not in str(caught.value)
+
+
+def test_a_constant_field_is_no_reason_to_lower_the_learning_rate():
+    """It has no relative error of the gradient; nor has one that is constant at the sites of a coarse scale alone."""
+    samples = batch(FIELDS)
+    samples.targets[2] = 20.0
+    fault = r"sample 2 of the batch: a true field is constant.*; leave that sample out, or choose another loss$"
+    with pytest.raises(InputError, match=fault):
+        make(loss=LOSSES.make({"name": "sobolev"})).training_step(samples, 0)
+    samples.targets[2, 1::2] = 21.0
+    module = make(loss=LOSSES.make({"name": "sobolev"}))
+    with pytest.raises(InputError, match="sample 2 of the batch: the norm of a true field or of its gradient is zero"):
+        module._check_loss(torch.tensor(torch.inf), samples, 0, num_scales=2)
 
 
 def test_a_model_that_diverged_stops_at_once_and_earlier_checkpoints_are_named():
@@ -257,7 +270,7 @@ def test_on_a_gpu_the_first_bad_batch_is_named_when_the_device_is_asked_next():
     module = make(at(1))
     for index in range(CHECK_INTERVAL - 1):
         check(module, index, torch.nan if index in (3, 4, 20) else 1.0)
-    told = "epoch 2, batch 3: a field is not finite or zero everywhere, or the model diverged; check the data, or lower"
+    told = "batch 3: a field is not finite, or zero or constant everywhere, or the model diverged; check the data, or lower"
     with pytest.raises(InputError, match=told) as caught:
         check(module, CHECK_INTERVAL - 1, 1.0)
     assert caught.value.options == ("learning_rate",)

@@ -13,7 +13,7 @@ import scipy.io
 import torch
 from tiny import batch, make_solver, moving, scalars, spec
 
-from lsm.data.array_files import open_arrays
+from lsm.data.array_files import open_arrays, write_arrays
 from lsm.data.input_file import expected_arrays, open_inputs
 from lsm.data.layout import Roles
 from lsm.data.own_file import open_own_file
@@ -173,6 +173,18 @@ def test_predictions_carry_units_and_provenance(tmp_path):
     assert record["input"] == "in.npz"
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".mat"])
+def test_a_field_called_as_the_record_is_refused(suffix, tmp_path):
+    path = tmp_path / f"out{suffix}"
+    told = "cannot hold a field named provenance, .*; write a .h5 file"
+    with pytest.raises(InputError, match=told), write_arrays(path, {"provenance": (2, 3)}, {"provenance": "1"}, {}):
+        pass
+    assert not path.exists()
+    with write_arrays(tmp_path / "out.h5", {"provenance": (2, 3)}, {"provenance": "1"}, {"a": 1}) as arrays:
+        arrays["provenance"][:] = 7.0
+    assert (read(tmp_path / "out.h5")["provenance"] == 7).all()
+
+
 @pytest.mark.parametrize("name", FIELDS)
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_template_is_a_file_of_inputs(name, suffix, tmp_path):
@@ -183,6 +195,13 @@ def test_a_template_is_a_file_of_inputs(name, suffix, tmp_path):
     assert {field: values.shape for field, values in read(template).items()} == made
     assert predict_file(solver, template, tmp_path / f"out{suffix}", {}).warnings() == []
     assert all(np.isfinite(values).all() for values in read(tmp_path / f"out{suffix}").values())
+
+
+def test_a_template_leaves_the_solver_on_its_device(tmp_path, monkeypatch):
+    solver, moved, cpu = solver_of("points"), [], torch.nn.Module.cpu
+    monkeypatch.setattr(torch.nn.Module, "cpu", lambda module: [moved.append(module), cpu(module)][1])
+    write_template(solver, tmp_path / "template.npz")
+    assert not {*map(id, moved)} & {*map(id, solver.modules())}
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -44,7 +44,7 @@ def clouds():
 def longer(batch, factor=2):
     """The batch with more padding, which holds numbers that must not matter."""
     count = factor * batch.inputs.shape[1]
-    wide = FieldBatch.stack([sample._padded(count) for sample in map(batch.sample, range(len(batch)))])
+    wide = FieldBatch.stack([sample.padded(count) for sample in map(batch.sample, range(len(batch)))])
     noise = torch.rand(wide.inputs.shape, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
     padding = ~wide.mask.unsqueeze(-1)
     return replace(wide, inputs=wide.inputs + padding * noise, coords=wide.coords + padding * noise[..., :2])

@@ -139,25 +139,28 @@ def holed(sample, point, name="coords"):
 
 
 MISTAKES = {
-    "NaN between points": (holed(2, 1), "NaN between the coordinates of sample 2; NaN may only follow"),
-    "a sample without points": (holed(1, 0), "no point of sample 1"),
+    "NaN between points": (holed(2, 1), "NaN between the coordinates of sample 2; NaN may only follow its last point"),
+    "a sample without points": (holed(1, 0), "sample 1 in .* has no points; remove it"),
     "NaN in a field": (
         holed(3, 1, "targets"),
-        "target of sample 3 with a value that is NaN .* coordinates have to be NaN",
+        "target in .* contains NaN or infinity in sample 3; .*; to mark unused points of a cloud, set their coordinates to NaN",
     ),
     "too many rows": (
         arrays_of("rows") | {"num_points": COUNTS + 1},
-        "num_points says 17 points in 4 samples, at most 6",
+        "num_points lists 17 points in 4 samples, at most 6 each, but coordinates of shape",
     ),
     "no point": (
         arrays_of("rows") | {"num_points": COUNTS - 1},
-        r"num_points \(4,\); expected are whole numbers from 1",
+        r"num_points \(4,\) in .* has to hold one whole number, at least 1, for each sample",
     ),
     "a large sample among many": (
         {"coords": np.ones((6000, 2)), "targets": np.ones(6000), "num_points": np.append(np.ones(3000, int), 3000)},
-        "a sample of 3000 points, 2 on average",
+        "a sample in .* has 3000 points, the average is 2; remove that sample",
     ),
-    "half a point": (arrays_of("rows") | {"num_points": COUNTS + 0.5}, "expected are whole numbers"),
+    "half a point": (
+        arrays_of("rows") | {"num_points": COUNTS + 0.5},
+        "has to hold one whole number, at least 1, for each sample",
+    ),
 }
 
 

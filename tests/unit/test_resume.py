@@ -429,7 +429,7 @@ def test_a_sample_without_an_error_is_named(train, darcy_store, tmp_path):
     """A true field that is zero everywhere, in the validation or in the training split."""
     for sample, named in (
         (6, r"relative_l2 of validation sample 1 is inf after epoch 1"),
-        (2, "is zero everywhere, for which no"),
+        (2, "training sample 2: a true field is zero everywhere, for which no"),
     ):
         store = tmp_path / f"{sample}.h5"
         store.write_bytes(darcy_store.read_bytes())

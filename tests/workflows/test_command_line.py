@@ -153,9 +153,15 @@ MISTAKES = {
         ("benchmark.reader.inputs is permeability, expected a list, each item a text",),
     ),
     "no checkpoint": (("evaluate",), ("checkpoint= is missing; --help describes it",)),
-    "empty folder of data": (("generate", "data_dir=", "num_samples=1"), ("data_dir= is no path", "LSM_DATA_DIR")),
-    "empty folder of a run": (("train", *TINY, "run_dir="), ("run_dir= is no path",)),
-    "quoted home folder": (("train", *TINY, "run_dir='~/run'"), ("run_dir=~/run is no path", "write it in full")),
+    "empty folder of data": (
+        ("generate", "data_dir=", "num_samples=1"),
+        ("data_dir= is not a usable path", "LSM_DATA_DIR"),
+    ),
+    "empty folder of a run": (("train", *TINY, "run_dir="), ("run_dir= is not a usable path",)),
+    "quoted home folder": (
+        ("train", *TINY, "run_dir='~/run'"),
+        ("run_dir=~/run is not a usable path", "write it out in full"),
+    ),
     "model switch that is neither on nor off": (
         ("train", *TINY, "model.block.latent=no", "run_dir=switch"),
         ("model.block.latent is no, expected true or false",),
@@ -207,7 +213,10 @@ MISTAKES = {
         ("generate", *TINY_DARCY, "store='no[/permission]:smile:/a_file/store.h5'", "check=true"),
         ("no[/permission]:smile:/a_file/store.h5 does not exist",),
     ),
-    "home folder that no shell wrote out": (("convert", "source=~/darcy"), ("source=~/darcy", "write ~ in full")),
+    "home folder that no shell wrote out": (
+        ("convert", "source=~/darcy"),
+        ("source=~/darcy", "write ~ as a full path"),
+    ),
     "no direction": (("convert",), ("source=FOLDER", "export=FOLDER")),
     "missing published files": (
         ("convert", "source=."),

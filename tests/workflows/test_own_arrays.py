@@ -70,7 +70,7 @@ def test_from_a_file_to_predictions(kind, place, command, capsys):
     file = "data.file='my data.npz'"
     result = command("train", *QUICK, file, *SMALL[kind], "run_dir=run")
     told = capsys.readouterr().out
-    assert "my data.npz is taken as " in told
+    assert "my data.npz is read as " in told
     assert "data.splits={train:[0,16],validation:[16,18],test:[18,20]}" in told
     config = torch.load(result.last, weights_only=True)["lsm"]["run"]["config"]
     assert (config["preset"], config["benchmark"]["name"], config["trainer"]["max_epochs"]) == ("own", "my_data", 1)
@@ -112,6 +112,19 @@ def test_samples_are_drawn_into_splits_by_seed(place, compose):
     assert len(list((place / "data").glob("my_*.h5"))) == 3
 
 
+def test_files_and_fields_have_any_names(place, compose):
+    """Those in other alphabets, and words that Hydra reads as a truth value or a number."""
+    names = {"inputs": ["true", "température"], "targets": ["null"]}
+    arrays = arrays_of("grid")
+    for file in ("Wärme.npz", "nan.npz"):
+        np.savez(file, true=arrays["inputs"], température=arrays["inputs"], null=arrays["targets"])
+        options = ("benchmark=custom", f"data.file='{file}'")
+        options += ('data.inputs=["true","température"]', 'data.targets=["null"]')
+        cfg, *_ = complete(compose("train", *options), options)
+        assert cfg.benchmark.name == file.removesuffix(".npz")
+        assert {role: cfg.benchmark.reader[role] for role in names} == names
+
+
 def test_several_fields_count_equally(place, compose):
     arrays = arrays_of("grid")
     for targets, several in (([arrays["targets"]], False), ([arrays["targets"], 1e-6 * arrays["targets"]], True)):
@@ -137,6 +150,24 @@ def test_batches_are_those_of_the_recipe_as_far_as_they_suit(place, compose):
     assert batch_and_loss() == (4, "sobolev")
     assert batch_and_loss("recipe=quick") == (16, "weighted_sum")
     assert batch_and_loss("data.batch_size=7") == (7, "sobolev")
+
+
+def test_sizes_follow_the_splits_that_are_typed(place, compose):
+    np.savez("my.npz", inputs=np.zeros((4000, 4, 4)), targets=np.ones((4000, 4, 4)))
+
+    def found(*more):
+        options = ("benchmark=custom", "data.file=my.npz", *more)
+        return complete(compose("train", *options), options)[0]
+
+    few = "data.splits={train:[0,50],validation:[50,60],test:[60,70]}"
+    drawn = found("data.fractions=[0.0125,0.5,0.4875]").trainer.max_epochs
+    assert found(few).trainer.max_epochs == drawn > found().trainer.max_epochs, "50 samples take more epochs than 3200"
+    with pytest.raises(InputError, match=r"test=\[60,5000\] reaches beyond the 4000 samples of my.npz"):
+        found(few, "data.splits.test=[60,5000]")
+    with pytest.raises(InputError, match=r"train is 5, expected \[first, end\)"):
+        found(few, "data.splits.train=5")
+    np.savez("my.npz", inputs=np.zeros((2, 4, 4)), targets=np.ones((2, 4, 4)))
+    assert found("data.splits={train:[0,1],validation:[1,1],test:[1,2]}").data.splits.test == [1, 2]
 
 
 def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeypatch, capsys):
@@ -167,11 +198,11 @@ def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeyp
 REFUSED = {
     "no file": ((), "benchmark=custom takes a file of arrays: add data.file=FILE"),
     "a file that is not there": (("data.file=gone.npz",), "gone.npz does not exist"),
-    "one array": (("data.file=one.npy",), "expected is a file .npz, .h5, .mat"),
-    "other names": (("data.file=other.npz",), "other.npz: no array is called targets; the arrays are a"),
+    "one array": (("data.file=one.npy",), "one.npy cannot be used as training data; give a file .npz, .h5, .mat"),
+    "other names": (("data.file=other.npz",), "other.npz: no array is named targets; the arrays are a"),
     "a value that is missing": (
         ("data.file=hole.npz",),
-        "hole.npz holds target of sample 7 with a value that is NaN or infinite; fill it, or leave that sample out$",
+        "target in hole.npz contains NaN or infinity in sample 7; replace the value or remove the sample$",
     ),
     "no samples": (("data.file=empty.npz",), r"empty.npz holds no samples: its targets have shape \(0, 16, 12\)"),
     "fractions": (("data.file=my.npz", "data.fractions=[0.5,0.1]"), "expected three that sum to 1"),
@@ -200,7 +231,8 @@ def test_mistakes_are_named(name, place, command):
 
 def test_the_file_is_the_word_that_is_no_option():
     words = ["--config-dir", "my_conf", "my.npz", "sample=3"]
-    assert with_file(words) == ["--config-dir", "my_conf", 'file="my.npz"', "sample=3"]
+    assert with_file(words) == ["--config-dir", "my_conf", "file=my.npz", "sample=3"]
+    assert with_file(["Messungen_März"]) == ['file="Messungen_März"']
 
 
 def test_a_file_is_inspected(place, command, capsys):
@@ -209,9 +241,9 @@ def test_a_file_is_inspected(place, command, capsys):
     np.savez("my.npz", **arrays)
     assert command("inspect", "file=my.npz").read_bytes()[1:4] == b"PNG"
     told = capsys.readouterr().out
-    assert "20 samples, taken as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
+    assert "20 samples, read as a structured mesh of 12 x 10 sites: x, y, input -> target" in told
     command("inspect", "file=my.npz", "data.coords=[]", "picture=null")
-    assert "taken as a grid of 12 x 10 sites: input -> target\n" in capsys.readouterr().out
+    assert "read as a grid of 12 x 10 sites: input -> target\n" in capsys.readouterr().out
     (line,) = [line for line in told.splitlines() if line.startswith("inputs")]
     assert line.split()[1:6] == ["20", "x", "12", "x", "10"]
     assert line.endswith("3 NaN in 1 sample")

@@ -79,8 +79,8 @@ def test_from_two_arrays_to_a_drawn_prediction(tmp_path, monkeypatch):
     finished = dict(zip(TUTORIAL, call_forked(tmp_path, commands), strict=True))
     for done in finished.values():
         assert done.code == 0, done.errors
-    assert "20 samples, taken as a grid of 32 x 32 sites: input -> target" in finished["inspect"].output
-    assert "heat.npz is taken as a grid of 32 x 32 sites" in finished["train"].output
+    assert "20 samples, read as a grid of 32 x 32 sites: input -> target" in finished["inspect"].output
+    assert "heat.npz is read as a grid of 32 x 32 sites" in finished["train"].output
     assert (tmp_path / "heat.png").is_file()
     assert (tmp_path / "runs/heat/figures/test_0000.png").is_file()
     assert np.load(tmp_path / "predictions.npz")["target"].shape == (20, 32, 32)

@@ -20,6 +20,7 @@ from conftest import ROOT, run_command
 
 from experiments import processes, profile, table
 from experiments.app import compose_config
+from experiments.options import as_option
 from experiments.processes import CommandFailed, Deadline, OutOfTime
 from experiments.tables import cells, costs
 from experiments.tables.plan import make_plan
@@ -71,7 +72,8 @@ def _forget_calls(commands: Commands) -> None:
 
 
 def options_of(folder: Path, *more: str) -> list[str]:
-    return ["table=tiny", f"run_dir={folder / 'runs'}", f"data_dir={folder / 'data'}", "device=cpu", *more]
+    folders = f"run_dir={as_option(folder / 'runs')}", f"data_dir={as_option(folder / 'data')}"
+    return ["table=tiny", *folders, "device=cpu", *more]
 
 
 def run_table(folder: Path, *more: str) -> Table:
@@ -80,8 +82,8 @@ def run_table(folder: Path, *more: str) -> Table:
 
 @pytest.fixture(scope="module")
 def whole(commands: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a finished table of two models and two seeds; not to be written to."""
-    folder = tmp_path_factory.mktemp("table")
+    """Folder of a finished table of two models and two seeds; not to be written to. Its name has signs of Hydra's grammar."""
+    folder = tmp_path_factory.mktemp("Jörg's table (1), a=b")
     code, _ = run_table(folder, "seeds=2", "generate=true")
     assert code == table.DONE
     assert commands.names == ["generate", "profile", "profile", *["train", "evaluate"] * 4]
@@ -128,7 +130,7 @@ def test_a_table_is_made_of_ordinary_runs_and_holds_what_they_hold(whole):
         assert course["seconds"][0] == pytest.approx(course["seconds"][1] / 2)
     files = sorted(path.name for path in (whole / "runs").glob("*.*"))
     assert files == [
-        *("efficiency.pdf", "efficiency.png", "learning.pdf", "learning.png"),
+        *("efficiency.pdf", "efficiency.png", "learning.pdf", "learning.png", "pace.json", "pace.lock"),
         *("table.csv", "table.html", "table.json", "table.md", "table.tex"),
     ]
     with (whole / "runs/table.csv").open(newline="") as file:

@@ -177,7 +177,7 @@ def test_calls_in_turn_meet_the_same_conditions(monkeypatch):
 
 
 def test_the_slowest_operations_come_first(capfd):
-    left = torch.ones(300, 300)
+    left = torch.ones(800, 800)
     found = slowest_operations(lambda: (left @ left @ left).add(1.0), CPU, count=2)
     assert found[0]["name"] == "aten::mm"
     assert found[0]["calls"] == 2

@@ -356,7 +356,9 @@ class TestNotANumber:
             return original(self, batch, batch_index)
 
         monkeypatch.setattr(SolverModule, "training_step", spoil)
-        with pytest.raises(InputError, match=r"NaN in epoch 2, batch 2: .*: a field is not finite.*; checkpoints .* kept"):
+        with pytest.raises(
+            InputError, match=r"NaN in epoch 2, batch 2: .*: a field is not finite.*; checkpoints .* kept"
+        ):
             train(*options_of(darcy_store, tmp_path / "run", "data.in_memory=false"))
         kept = content(tmp_path / "run/checkpoints/last.ckpt")
         assert kept["epoch"] == 0

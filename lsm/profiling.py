@@ -136,15 +136,11 @@ def training_step(module: SolverModule, batch: FieldBatch, precision: str = "32-
     return step
 
 
-def reference_step(device: torch.device) -> Call:
-    """A training step of a small network that is the same everywhere: its time tells how fast a machine is at the moment.
-
-    Args:
-        device: where it computes.
-    """
+def reference_step() -> Call:
+    """A training step of a small network on the CPU, the same everywhere: its time tells how fast a machine is at the moment."""
     fine, coarse, last = nn.Conv2d(16, 32, 3), nn.Conv2d(32, 64, 3, stride=2), nn.Conv2d(64, 64, 3)
-    network = nn.Sequential(fine, nn.GELU(), coarse, nn.GELU(), last).to(device)
-    fields = torch.ones(4, 16, 48, 48, device=device)
+    network = nn.Sequential(fine, nn.GELU(), coarse, nn.GELU(), last)
+    fields = torch.ones(4, 16, 48, 48)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3)
 
     def step() -> None:
@@ -283,7 +279,7 @@ def _beside_reference(step: Call, device: torch.device, warmup: int, repeats: in
     """Time a step, on a CPU in turn with the reference step, whose seconds are returned, too."""
     if device.type != "cpu":
         return time_calls(step, device, warmup, repeats), None
-    timed, reference = time_in_turn([step, reference_step(device)], device, warmup, repeats)
+    timed, reference = time_in_turn([step, reference_step()], device, warmup, repeats)
     return timed, reference.device_seconds
 
 

@@ -419,6 +419,18 @@ class TestGenerator:
         expected = trajectory(initial, forcing, FlowOptions(1e-3, num_frames=2)).frames.movedim(0, -1)
         assert np.abs(sample.fields["vorticity"] - expected.numpy()).max() < 1e-5
 
+    def test_the_coarsest_grid_allowed_holds_the_forcing(self):
+        forcing = generator_module._forcing(7)
+        torus = Torus(7, forcing)
+        assert relative(torus.evaluate(torus.transform(forcing[None]))[0] - forcing, forcing) < 1e-14
+
+    def test_the_largest_viscosity_of_a_time_step_is_balanced_with_the_forcing(self):
+        """At t = 2 the flow is steady, ``w = f / (8 pi^2 nu)``: a shear, which is not advected. Single precision adds 2e-5."""
+        viscosity = 0.999 * generator_module.LARGEST_DECAY / (8 * math.pi**2 * 4e-2)
+        frame = solve_small(0, stored_resolution=32, viscosity=viscosity).fields["vorticity"][..., -1]
+        steady = generator_module._forcing(32) / (8 * math.pi**2 * viscosity)
+        assert relative(torch.from_numpy(frame) - steady, steady) < 5e-5
+
     def test_a_seed_is_one_flow_at_every_resolution(self):
         coarse, fine = (solve_small(5, resolution=n, viscosity=1e-3) for n in (32, 64))
         for name in ("initial_vorticity", "vorticity"):
@@ -461,6 +473,11 @@ class TestGenerator:
             NavierStokesGenerator(stored_resolution=0)
         with pytest.raises(InputError, match="batch_size is 0"):
             NavierStokesGenerator(batch_size=0)
+        with pytest.raises(InputError, match=r"time_step is 0\.04, expected at most 0\.0125 with viscosity 0\.5"):
+            NavierStokesGenerator(viscosity=0.5)
+        NavierStokesGenerator(viscosity=0.5, time_step=0.0125)
+        with pytest.raises(InputError, match="resolution is 6, expected a whole number of at least 7"):
+            NavierStokesGenerator(resolution=6, stored_resolution=6)
         never = {"viscosity": (-1.0, float("nan")), "time_step": (0.0, 2.0), "num_frames": (0, 2.0)}
         for name, values in never.items():
             for value in values:

@@ -243,6 +243,15 @@ class TestGenerator:
         with pytest.raises(SolverFailure, match="after 5 iterations"):
             self.generator.solve(np.random.default_rng(0))
 
+    def test_a_contrast_too_large_for_double_precision_is_told_and_half_of_the_stated_one_is_solved(self) -> None:
+        contrast = 5e7 / 41**2
+        assert (
+            DarcyGenerator(resolution=41, low=1.0, high=contrast / 2).solve(np.random.default_rng(0)).residual
+            < TOLERANCE
+        )
+        with pytest.raises(SolverFailure, match="choose a smaller contrast of low and high, or a smaller resolution"):
+            DarcyGenerator(resolution=41, low=1.0, high=100 * contrast).solve(np.random.default_rng(0))
+
     def test_statistics_are_the_known_ones(self) -> None:
         samples = [self.generator.solve(np.random.default_rng((0, i))).fields for i in range(24)]
         fields = {name: np.stack([sample[name] for sample in samples]) for name in self.generator.fields}

@@ -93,7 +93,7 @@ class DarcyGenerator(BatchGenerator):
     def coarsenings(self) -> tuple[float, ...]:
         """As far as 8 cells along each axis; see :attr:`Generator.coarsenings`."""
         ratios = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
-        return tuple(ratio for ratio in ratios if self.resolution / ratio >= 8)
+        return tuple(ratio for ratio in ratios if ratio == 1 or self.resolution / ratio >= 8)
 
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0

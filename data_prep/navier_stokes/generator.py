@@ -123,7 +123,7 @@ class NavierStokesGenerator(BatchGenerator):
     @property
     def coarsenings(self) -> tuple[float, ...]:
         """As far as 16 points along each axis; see :attr:`Generator.coarsenings`."""
-        return tuple(ratio for ratio in (1.0, 2.0, 4.0, 8.0, 16.0) if self.resolution / ratio >= 16)
+        return tuple(ratio for ratio in (1.0, 2.0, 4.0, 8.0, 16.0) if ratio == 1 or self.resolution / ratio >= 16)
 
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0

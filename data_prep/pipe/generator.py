@@ -126,7 +126,7 @@ class PipeGenerator(Generator):
     def coarsenings(self) -> tuple[float, ...]:
         """As far as 8 intervals along each axis; see :attr:`Generator.coarsenings`."""
         ratios = (1.0, 16 / 15, 8 / 7, 4 / 3, 2.0, 8 / 3, 4.0, 16 / 3, 8.0)
-        return tuple(ratio for ratio in ratios if (self.resolution - 1) / ratio >= 8)
+        return tuple(ratio for ratio in ratios if ratio == 1 or (self.resolution - 1) / ratio >= 8)
 
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0

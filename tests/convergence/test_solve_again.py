@@ -50,6 +50,21 @@ def test_a_stored_sample_is_solved_again(name: str) -> None:
     assert low < difference(coarse, stored[field]) < high
 
 
+@pytest.mark.parametrize(
+    ("generator", "field"),
+    [
+        (DarcyGenerator(resolution=5), "pressure"),
+        (NavierStokesGenerator(resolution=8, stored_resolution=8, num_frames=1, viscosity=1e-3), "vorticity"),
+        (PipeGenerator(resolution=5), "velocity_x"),
+    ],
+    ids=["darcy", "navier_stokes", "pipe"],
+)
+def test_data_on_few_sites_are_solved_again_on_their_own_grid(generator: Generator, field: str) -> None:
+    assert generator.coarsenings == (1.0,)
+    stored = generator.solve(np.random.default_rng(0)).fields
+    assert difference(generator.solve_again(stored)[field], stored[field]) < 1e-5
+
+
 def test_the_error_of_a_coarser_grid_is_larger() -> None:
     for name in ("darcy", "pipe"):
         generator, field, _ = CASES[name]

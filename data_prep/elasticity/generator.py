@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 
 from data_prep.elasticity.mesh import NUM_MODES, edge_distance, rim, solid_mask, void_radius
 from data_prep.elasticity.solver import UnitCell, solve, to_lattice
@@ -30,6 +31,10 @@ EXTREMES = {"mean": (148.0, 255.0), "largest": (454.0, 1443.0)}
 
 EXTREMES_TOLERANCE = 0.1
 """Relative amount by which the extremes over another 2000 samples may exceed the published ones."""
+
+GRID_CORRELATION = 0.99
+"""Smallest correlation of the stress at the points and on the grid. Over 12 samples of this generator it is 0.9995, with
+exchanged axes, mirrored grids, or grids of other samples below 0.8."""
 
 FIELDS = {
     "points": StoredField((972, 2), "1", "sites of the point cloud: Gauss points of 108 elements, undeformed"),
@@ -117,7 +122,7 @@ class ElasticityGenerator(Generator):
         return {name: values[name] for name in ("stress", "grid_stress")}
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Statistics of stress and radius with those of all 2000 published samples.
+        """Statistics of stress and radius with those of all 2000 published samples; whether points and grid hold the same stress.
 
         Extremes depend on the number of samples, so for fewer samples they are bounded on the outer side only; the lower
         tail shows in the share of low means. Mean and share are allowed three standard errors.
@@ -130,7 +135,7 @@ class ElasticityGenerator(Generator):
         low_margin = 0.01 + 3.0 * (LOW_SHARE * (1.0 - LOW_SHARE) / len(mean)) ** 0.5
         # The radius is stored in single precision, where 0.2 and 0.4 are rounded.
         within = (0.2 - 1e-7, 0.4 + 1e-7)
-        return [
+        figures = [
             Statistic("mean stress over samples, Pa", float(mean.mean()), 186.0 - margin, 186.0 + margin),
             Statistic(
                 f"share of samples with a mean stress below {LOW_MEAN:g} Pa",
@@ -143,6 +148,10 @@ class ElasticityGenerator(Generator):
             Statistic("smallest radius of a void", float(radius.min()), *within),
             Statistic("largest radius of a void", float(radius.max()), *within),
         ]
+        if {"points", "grid_mask", "grid_stress"} <= set(fields):
+            name = "correlation of the stress at the points and on the grid"
+            figures.append(Statistic(name, _grid_correlation(fields), GRID_CORRELATION, 1.0))
+        return figures
 
 
 def _extremes(name: str, values: np.ndarray) -> list[Statistic]:
@@ -153,3 +162,17 @@ def _extremes(name: str, values: np.ndarray) -> list[Statistic]:
         Statistic(f"{extreme} {name} stress of a sample, Pa", float(value), *outer)
         for extreme, value in (("lowest", values.min()), ("highest", values.max()))
     ]
+
+
+def _grid_correlation(fields: Mapping[str, np.ndarray]) -> float:
+    """Correlation over samples and points of the stress there and that between the four nodes around it, where all are solid."""
+    pairs = []
+    for points, stress, mask, lattice in zip(
+        *(np.asarray(fields[name], dtype=float) for name in ("points", "stress", "grid_mask", "grid_stress")),
+        strict=True,
+    ):
+        at = points.T * (len(mask) - 1)
+        solid = map_coordinates(mask, at, order=1) > 1.0 - 1e-6
+        pairs.append(np.stack([stress[solid], map_coordinates(lattice, at[:, solid], order=1)]))
+    both = np.concatenate(pairs, axis=1)
+    return float(np.corrcoef(both)[0, 1]) if both.shape[1] > 1 else 0.0

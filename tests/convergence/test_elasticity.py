@@ -529,8 +529,29 @@ class TestGenerator:
         samples = [generator.solve(np.random.default_rng([SEED, index])).fields for index in range(30)]
         stacked = {name: np.stack([fields[name] for fields in samples]) for name in generator.fields}
         statistics = generator.statistics(stacked)
-        assert len(statistics) == 8
+        assert len(statistics) == 9
         assert [figure.name for figure in statistics if not figure.expected] == []
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda grid: grid.swapaxes(1, 2),
+            lambda grid: grid[:, ::-1],
+            lambda grid: grid[:, :, ::-1],
+            lambda grid: grid[::-1],
+            lambda grid: 0 * grid,
+        ],
+        ids=["axes exchanged", "mirrored in x", "mirrored in y", "other samples", "no solid"],
+    )
+    def test_statistics_notice_a_grid_with_another_stress_than_the_points(
+        self, spoil: Callable[[Array], Array]
+    ) -> None:
+        generator = ElasticityGenerator()
+        samples = [generator.solve(np.random.default_rng([SEED, index])).fields for index in range(2)]
+        fields = {name: np.stack([sample[name] for sample in samples]) for name in generator.fields}
+        fields |= {name: spoil(fields[name]) for name in ("grid_mask", "grid_stress")}
+        (told,) = (figure for figure in generator.statistics(fields) if "grid" in figure.name)
+        assert not told.expected
 
     def test_statistics_notice_a_wrong_load(self) -> None:
         generator = ElasticityGenerator()

@@ -150,7 +150,7 @@ class AirfoilGenerator(Generator):
         return dict(zip(solved, np.moveaxis(values.astype(np.float32), -1, 0), strict=True))
 
     def statistics(self, fields: Mapping[str, np.ndarray]) -> list[Statistic]:
-        """Range and levels of the Mach number, and for at least ten samples its correlation with camber.
+        """Range and levels of the Mach number, and for at least ten samples of different sections its correlation with camber.
 
         Needs only ``y`` and ``mach``, ``(samples, ni, nj)``. The range of the correlation allows for three standard errors.
         """
@@ -167,7 +167,7 @@ class AirfoilGenerator(Generator):
             Statistic("Mach number at the leading edge, mean", stagnation.mean(), *NOSE_MACH[self.coarsening]),
             Statistic("Mach number, mean over all nodes", mach.mean(), 0.7, 0.85),
         ]
-        if len(mach) >= FEW:
+        if len(mach) >= FEW and np.ptp(y, axis=0).any():
             margin = 3 * CORRELATION_DEVIATION / len(mach) ** 0.5
             correlation = self._camber_correlation(mach[:, :, 0], y[:, :, 0])
             figures.append(Statistic("correlation of camber and Mach numbers", correlation, 0.4 - margin, 0.9))

@@ -654,3 +654,12 @@ def test_statistics_match_the_published_data(coarsening: int, num_samples: int) 
     assert not any(statistic.expected for statistic in wrong)
     inside_out = generator.statistics({**stacked, "mach": stacked["mach"][:, :, ::-1]})
     assert [statistic.name for statistic in inside_out if "leading edge" in statistic.name and statistic.expected] == []
+
+
+def test_equal_sections_have_no_correlation_of_camber() -> None:
+    """Without displacements all samples are equal."""
+    mach, y = np.random.default_rng(0).random((2, 12, *HALF.shape))
+    generator = AirfoilGenerator(coarsening=2, largest_displacement=0.0)
+    equal, different = ({"mach": mach[chosen], "y": y[chosen]} for chosen in ([0] * 12, list(range(12))))
+    names = [[figure.name for figure in generator.statistics(fields)] for fields in (equal, different)]
+    assert names[1] == [*names[0], "correlation of camber and Mach numbers"]

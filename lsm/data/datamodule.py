@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lsm.data.readers.base import Reader
 from lsm.data.store import MAX_SAMPLE_BYTES, Store, require_fields
+from lsm.device import numbers_on
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.registry import Count, Index, Positive
@@ -84,7 +85,7 @@ class _ResidentSamples(Dataset[FieldBatch]):
         return len(self._all)
 
     def __getitems__(self, positions: list[int]) -> FieldBatch:
-        return self._all.select(torch.tensor(positions, device=self._all.inputs.device))
+        return self._all.select(numbers_on(self._all.inputs.device, positions))
 
 
 def _unchanged(batch: Any) -> Any:

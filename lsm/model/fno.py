@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsm.device import numbers_on
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.fourier import (
@@ -75,8 +76,8 @@ class SpectralConvolution(nn.Module):
         *first, last = zip(self.modes, sizes, strict=True)
         for axis, (modes, size) in enumerate(first, start=2):
             if size < 2 * modes:
-                kept = torch.tensor(signed_wave_numbers(modes, size), device=weights.device) % (2 * modes)
-                weights = weights.index_select(axis, kept)
+                kept = [number % (2 * modes) for number in signed_wave_numbers(modes, size)]
+                weights = weights.index_select(axis, numbers_on(weights.device, kept))
         return weights[..., : len(nonnegative_wave_numbers(*last))]
 
 

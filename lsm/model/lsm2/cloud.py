@@ -13,6 +13,7 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from lsm.device import numbers_on
 from lsm.model.grid import FeedForward
 from lsm.model.lsm2.pyramid import Pyramid
 
@@ -49,13 +50,13 @@ def corners(positions: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
         >>> corners(torch.tensor([[[0.25]]]), [3])
         (tensor([[[0, 1]]]), tensor([[[0.5000, 0.5000]]]))
     """
-    last = positions.new_tensor([size - 1 for size in sizes])
+    last = numbers_on(positions.device, [size - 1 for size in sizes], positions.dtype)
     scaled = positions.clamp(0, 1) * last
     lower = torch.minimum(scaled.floor(), last - 1)
     share = scaled - lower
     indices, weights = [], []
     for corner in product((0, 1), repeat=len(sizes)):
-        offset = positions.new_tensor(corner)
+        offset = numbers_on(positions.device, corner, positions.dtype)
         weights.append((offset * share + (1 - offset) * (1 - share)).prod(dim=-1))
         flat = torch.zeros_like(lower[..., 0])
         for axis, size in enumerate(sizes):

@@ -1,0 +1,62 @@
+"""Nothing that a training does in every step waits for a GPU; a CPU shows which calls would."""
+
+import pytest
+import torch
+from tiny import batch, moving, spec
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lsm.data.symmetry import Symmetry
+from lsm.device import numbers_on
+from lsm.solver import build_solver
+
+GRID, CLOUD = spec(sites=(9, 8)), spec("points", sites=(20,), inputs=2)
+SMALL = {"width": 8, "num_layers": 1, "heads": 2}
+
+#: Calls that wait until a GPU has finished all earlier work.
+WAITING = {Tensor.new_tensor, Tensor.item, Tensor.tolist, Tensor.cpu, Tensor.numpy, Tensor.__bool__, Tensor.__int__}
+
+
+class NoWaiting(TorchFunctionMode):
+    """Within this context no call waits for a device."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        assert function not in WAITING
+        assert function is not torch.tensor or (kwargs or {}).get("device") is None
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("fields", "model"),
+    [
+        (GRID, {"name": "lsm", "width": 8, "num_scales": 2}),
+        (CLOUD, {"name": "lsm", "width": 8, "num_scales": 1, "projection": {"resolution": 8, "modes": 3}}),
+        (GRID, {"name": "lsm2", "width": 8, "modes": 2, "periodic": True}),
+        (CLOUD, {"name": "lsm2", "width": 8}),
+        (GRID, {"name": "fno", "width": 8, "modes": 6, "padding": 0}),
+        (GRID, {"name": "ffno", "width": 8, "modes": 3, "num_layers": 1}),
+        (moving(), {"name": "unet", "width": 8, "num_scales": 2}),
+        (CLOUD, {"name": "vit", **SMALL}),
+        (CLOUD, {"name": "transolver", **SMALL}),
+        (CLOUD, {"name": "flare", "width": 8, "num_blocks": 1, "heads": 2}),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else value.geometry,
+)
+def test_predictions_and_gradients_wait_for_nothing(fields, model):
+    solver, samples = build_solver({"model": model}, fields), batch(fields)
+    with NoWaiting():
+        sum(prediction.sum() for prediction in solver.at_scales(samples)).backward()
+
+
+def test_symmetries_wait_for_nothing():
+    with NoWaiting():
+        Symmetry(flip=["x"], reflect={"out0": 1.0}).apply(batch(GRID), GRID)
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_numbers_are_those_of_a_tensor(dtype):
+    for numbers in ([1, 2, 3], [0.1, 0.7]):
+        found, expected = numbers_on(torch.device("cpu"), numbers, dtype), torch.tensor(numbers, dtype=dtype)
+        assert found.dtype == expected.dtype
+        assert torch.equal(found, expected)
+    assert numbers_on(torch.device("meta"), [1.0]).is_meta

@@ -6,8 +6,10 @@ from tiny import batch, moving, spec
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from lsm.data.datamodule import FieldDataModule
 from lsm.data.symmetry import Symmetry
 from lsm.device import numbers_on
+from lsm.fields import FieldBatch
 from lsm.solver import build_solver
 
 GRID, CLOUD = spec(sites=(9, 8)), spec("points", sites=(20,), inputs=2)
@@ -60,3 +62,12 @@ def test_numbers_are_those_of_a_tensor(dtype):
         assert found.dtype == expected.dtype
         assert torch.equal(found, expected)
     assert numbers_on(torch.device("meta"), [1.0]).is_meta
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cuda", True), ("cpu", False), ("mps", False)])
+def test_batches_move_to_a_gpu_while_it_computes(device, expected, monkeypatch):
+    """Lightning would wait for the copy of whatever is no tensor."""
+    moves = []
+    monkeypatch.setattr(FieldBatch, "to", lambda self, *where, **how: moves.append((*where, how)))
+    FieldDataModule.transfer_batch_to_device(None, batch(GRID), torch.device(device), 0)
+    assert moves == [(torch.device(device), {"non_blocking": expected})]

@@ -1,6 +1,9 @@
 """Nothing that a training does in every step waits for a GPU; a CPU shows which calls would."""
 
+from types import SimpleNamespace
+
 import pytest
+import pytorch_lightning as pl
 import torch
 from tiny import batch, moving, spec
 from torch import Tensor
@@ -11,6 +14,7 @@ from lsm.data.symmetry import Symmetry
 from lsm.device import numbers_on
 from lsm.fields import FieldBatch
 from lsm.solver import build_solver
+from lsm.training.averaging import ExponentialAverage
 
 GRID, CLOUD = spec(sites=(9, 8)), spec("points", sites=(20,), inputs=2)
 SMALL = {"width": 8, "num_layers": 1, "heads": 2}
@@ -71,3 +75,13 @@ def test_batches_move_to_a_gpu_while_it_computes(device, expected, monkeypatch):
     monkeypatch.setattr(FieldBatch, "to", lambda self, *where, **how: moves.append((*where, how)))
     FieldDataModule.transfer_batch_to_device(None, batch(GRID), torch.device(device), 0)
     assert moves == [(torch.device(device), {"non_blocking": expected})]
+
+
+def test_the_average_lies_on_the_device_of_the_training():
+    """Lightning makes it before the module moves there."""
+    average = ExponentialAverage()
+    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    module = pl.LightningModule()
+    module.line = torch.nn.Linear(1, 1)
+    average.setup(trainer, module, "fit")
+    assert average._average_model.module.line.weight.is_meta

@@ -15,6 +15,7 @@ from lsm.device import numbers_on
 from lsm.fields import FieldBatch
 from lsm.solver import build_solver
 from lsm.training.averaging import ExponentialAverage
+from lsm.training.progress import TrainingProgress
 
 GRID, CLOUD = spec(sites=(9, 8)), spec("points", sites=(20,), inputs=2)
 SMALL = {"width": 8, "num_layers": 1, "heads": 2}
@@ -85,3 +86,27 @@ def test_the_average_lies_on_the_device_of_the_training():
     module.line = torch.nn.Linear(1, 1)
     average.setup(trainer, module, "fit")
     assert average._average_model.module.line.weight.is_meta
+
+
+def test_the_bar_reads_errors_once_in_an_epoch():
+    reads = []
+
+    class Trainer(SimpleNamespace):
+        @property
+        def callback_metrics(self):
+            reads.append("callback_metrics")
+            return {"val/rmse": torch.tensor(0.5)}
+
+    module = SimpleNamespace(monitor="rmse")
+    trainer = Trainer(
+        max_epochs=2, current_epoch=1, num_training_batches=5, is_global_zero=True, lightning_module=module
+    )
+    bar = TrainingProgress()
+    bar.on_train_start(trainer, module)
+    bar.on_train_epoch_start(trainer, module)
+    so_far = len(reads)
+    for _ in range(5):
+        bar.on_train_batch_end(trainer)
+    assert len(reads) == so_far
+    (task,) = bar._bar.tasks
+    assert (task.completed, task.description) == (10, "epoch 2/2  val 0.5000")

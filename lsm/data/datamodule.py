@@ -73,19 +73,24 @@ class StoredSamples(Dataset[FieldBatch]):
 class _ResidentSamples(Dataset[FieldBatch]):
     """Samples held on a device as one batch, from which a list of positions selects a smaller one ``(b, *sites, c)``.
 
+    Ragged clouds are padded to the largest one of those that are selected.
+
     Args:
         samples: the samples; each is decoded once, now.
         device: the device.
     """
 
     def __init__(self, samples: StoredSamples, device: torch.device) -> None:
-        self._all = FieldBatch.stack([samples[position] for position in range(len(samples))]).to(device)
+        each = [samples[position] for position in range(len(samples))]
+        self._num_points = [len(sample.inputs) for sample in each]
+        self._all = FieldBatch.stack(each).to(device)
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __getitems__(self, positions: list[int]) -> FieldBatch:
-        return self._all.select(numbers_on(self._all.inputs.device, positions))
+        batch = self._all.select(numbers_on(self._all.inputs.device, positions))
+        return batch.cropped(max(self._num_points[position] for position in positions))
 
 
 def _unchanged(batch: Any) -> Any:

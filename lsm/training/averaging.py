@@ -35,9 +35,11 @@ class ExponentialAverage(WeightAveraging):
         super().__init__(use_buffers=False, multi_avg_fn=average)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Keep the average on the trainer's device: Lightning calls this before the module moves there."""
+        """Keep the average on the trainer's device, in its precision: Lightning calls this before the module has either."""
         self._device = trainer.strategy.root_device
         super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.module = trainer.precision_plugin.convert_module(self._average_model.module)
 
     @contextmanager
     def in_place(self, module: pl.LightningModule) -> Iterator[None]:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import DoublePrecision, HalfPrecision, MixedPrecision
 from tiny import batch, moving, spec
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -78,14 +79,25 @@ def test_batches_move_to_a_gpu_while_it_computes(device, expected, monkeypatch):
     assert moves == [(torch.device(device), {"non_blocking": expected})]
 
 
-def test_the_average_lies_on_the_device_of_the_training():
-    """Lightning makes it before the module moves there."""
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        (DoublePrecision(), torch.float64),
+        (MixedPrecision("bf16-mixed", "cpu"), torch.float32),
+        (HalfPrecision("bf16-true"), torch.bfloat16),
+    ],
+)
+def test_the_average_has_device_and_precision_of_the_training(precision, dtype):
+    """Lightning makes it before the module has either."""
     average = ExponentialAverage()
-    trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    strategy = SimpleNamespace(root_device=torch.device("meta"))
+    trainer = SimpleNamespace(strategy=strategy, precision_plugin=precision)
     module = pl.LightningModule()
     module.line = torch.nn.Linear(1, 1)
     average.setup(trainer, module, "fit")
-    assert average._average_model.module.line.weight.is_meta
+    averaged = average._average_model.module.line.weight
+    assert (averaged.device.type, averaged.dtype) == ("meta", dtype)
+    assert module.line.weight.dtype == torch.float32
 
 
 def test_the_bar_reads_errors_once_in_an_epoch():

@@ -20,6 +20,7 @@ from lsm.model.fourier import (
     Complex,
     Padding,
     analyse,
+    as_weights,
     at_least_single,
     full_precision,
     mix_channels,
@@ -58,12 +59,12 @@ class SpectralConvolution(nn.Module):
         self.weights = nn.Parameter(weights)
 
     def forward(self, field: Tensor) -> Tensor:
-        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
+        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision; the result has the type of half-precision weights."""
         sizes = field.shape[2:]
         with full_precision(field):
             field = at_least_single(field)
             mixed = mix_channels(analyse(field, self.modes), self._weights(sizes, field))
-            return synthesise(mixed, sizes, self.modes)
+            return as_weights(synthesise(mixed, sizes, self.modes), self.weights)
 
     def _weights(self, sizes: Sequence[int], like: Tensor) -> Complex:
         """Weights ``(c, c, *k)`` of the kept wave numbers; a coarse lattice has fewer of them."""

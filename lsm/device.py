@@ -1,8 +1,11 @@
-"""The device on which to compute, and the precision that suits it."""
+"""The device on which to compute, the precision that suits it, and how numbers get there."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+from torch import Tensor
 
 
 def best_device() -> torch.device:
@@ -24,3 +27,11 @@ def suitable_precision(device: str) -> str:
         checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
         fast = any(getattr(torch.cpu, check, bool)() for check in checks)
     return "bf16-mixed" if fast else "32-true"
+
+
+def numbers_on(device: torch.device, numbers: Sequence[float], dtype: torch.dtype | None = None) -> Tensor:
+    """Numbers of Python as a tensor ``(n,)`` on a device.
+
+    ``torch.tensor(numbers, device=device)`` waits until a GPU has finished all earlier work; this copy does not.
+    """
+    return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=device.type == "cuda")

@@ -289,6 +289,15 @@ class FieldBatch:
         padded: dict[str, Any] = {name: longer(field) for name, field in self._at_points().items()}
         return replace(self, **padded)
 
+    def cropped(self, count: int) -> FieldBatch:
+        """Ragged clouds ``(b, n, c)`` as ``(b, count, c)``, without padding behind the largest one; other batches stay."""
+        if self.mask is None:
+            return self
+        points: dict[str, Any] = {
+            name: None if field is None else field[:, :count].contiguous() for name, field in self._at_points().items()
+        }
+        return replace(self, **points)
+
     def check(self, spec: FieldSpec) -> None:
         """Compare one sample with its specification.
 

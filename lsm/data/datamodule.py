@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from lsm.data.readers.base import Reader
 from lsm.data.store import MAX_SAMPLE_BYTES, Store, require_fields
+from lsm.device import numbers_on
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
 from lsm.registry import Count, Index, Positive
@@ -72,19 +73,24 @@ class StoredSamples(Dataset[FieldBatch]):
 class _ResidentSamples(Dataset[FieldBatch]):
     """Samples held on a device as one batch, from which a list of positions selects a smaller one ``(b, *sites, c)``.
 
+    Ragged clouds are padded to the largest one of those that are selected.
+
     Args:
         samples: the samples; each is decoded once, now.
         device: the device.
     """
 
     def __init__(self, samples: StoredSamples, device: torch.device) -> None:
-        self._all = FieldBatch.stack([samples[position] for position in range(len(samples))]).to(device)
+        each = [samples[position] for position in range(len(samples))]
+        self._num_points = [len(sample.inputs) for sample in each]
+        self._all = FieldBatch.stack(each).to(device)
 
     def __len__(self) -> int:
         return len(self._all)
 
     def __getitems__(self, positions: list[int]) -> FieldBatch:
-        return self._all.select(torch.tensor(positions, device=self._all.inputs.device))
+        batch = self._all.select(numbers_on(self._all.inputs.device, positions))
+        return batch.cropped(max(self._num_points[position] for position in positions))
 
 
 def _unchanged(batch: Any) -> Any:
@@ -181,7 +187,6 @@ class FieldDataModule(pl.LightningDataModule):
         return self.splits["validation"][0] < self.splits["validation"][1]
 
     def _loader(self, split: Split, **kwargs: Any) -> DataLoader[FieldBatch]:
-        # Lightning moves a batch by its own `to`; from pinned memory the copy overlaps with computation.
         return DataLoader(
             self.dataset(split),
             batch_size=self.batch_size,
@@ -191,6 +196,10 @@ class FieldDataModule(pl.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             **kwargs,
         )
+
+    def transfer_batch_to_device(self, batch: FieldBatch, device: torch.device, dataloader_idx: int) -> FieldBatch:
+        """A batch ``(b, *sites, c)`` on a device; the copy from pinned memory to a GPU overlaps with computation."""
+        return batch.to(device, non_blocking=device.type == "cuda")
 
     def batches(self, split: Split) -> Iterator[FieldBatch]:
         """Every sample of a split once, in order, as batches ``(b, *sites, c)`` in physical units."""

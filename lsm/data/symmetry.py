@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lsm.device import numbers_on
 from lsm.errors import InputError
 from lsm.fields import Channel, FieldBatch, FieldSpec
 from lsm.registry import Count, Options, check_options
@@ -148,8 +149,9 @@ class Symmetry(Options):
         names = [channel.name for channel in fields] * (values.shape[-1] // len(fields))
         if not set(names) & set(self.reflect):
             return values
-        sign = values.new_tensor([-1.0 if name in self.reflect else 1.0 for name in names])
-        return values.new_tensor([self.reflect.get(name, 0.0) for name in names]) + sign * values
+        sign = numbers_on(values.device, [-1.0 if name in self.reflect else 1.0 for name in names], values.dtype)
+        constant = numbers_on(values.device, [self.reflect.get(name, 0.0) for name in names], values.dtype)
+        return constant + sign * values
 
     def _axis(self, name: str, spec: FieldSpec) -> int:
         return 1 + spec.axes.index(name)

@@ -14,7 +14,16 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
-from lsm.model.fourier import Complex, Padding, analyse, at_least_single, full_precision, mix_channels, synthesise
+from lsm.model.fourier import (
+    Complex,
+    Padding,
+    analyse,
+    as_weights,
+    at_least_single,
+    full_precision,
+    mix_channels,
+    synthesise,
+)
 from lsm.model.grid import append_coordinates, crop, pad_ends, per_axis
 from lsm.registry import Count
 
@@ -37,10 +46,11 @@ class AxisConvolutions(nn.Module):
             nn.init.xavier_normal_(weights)
 
     def forward(self, field: Tensor) -> Tensor:
-        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
+        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision; the result has the type of half-precision weights."""
         with full_precision(field):
             field = at_least_single(field)
-            return reduce(torch.add, (self._along(axis, field) for axis in range(len(self.modes))))
+            whole = reduce(torch.add, (self._along(axis, field) for axis in range(len(self.modes))))
+            return as_weights(whole, self.weights[0])
 
     def _along(self, axis: int, field: Tensor) -> Tensor:
         """Convolution along one axis of ``(b, c, *n)``."""

@@ -13,12 +13,14 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsm.device import numbers_on
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.fourier import (
     Complex,
     Padding,
     analyse,
+    as_weights,
     at_least_single,
     full_precision,
     mix_channels,
@@ -57,12 +59,12 @@ class SpectralConvolution(nn.Module):
         self.weights = nn.Parameter(weights)
 
     def forward(self, field: Tensor) -> Tensor:
-        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision."""
+        """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision; the result has the type of half-precision weights."""
         sizes = field.shape[2:]
         with full_precision(field):
             field = at_least_single(field)
             mixed = mix_channels(analyse(field, self.modes), self._weights(sizes, field))
-            return synthesise(mixed, sizes, self.modes)
+            return as_weights(synthesise(mixed, sizes, self.modes), self.weights)
 
     def _weights(self, sizes: Sequence[int], like: Tensor) -> Complex:
         """Weights ``(c, c, *k)`` of the kept wave numbers; a coarse lattice has fewer of them."""
@@ -75,8 +77,8 @@ class SpectralConvolution(nn.Module):
         *first, last = zip(self.modes, sizes, strict=True)
         for axis, (modes, size) in enumerate(first, start=2):
             if size < 2 * modes:
-                kept = torch.tensor(signed_wave_numbers(modes, size), device=weights.device) % (2 * modes)
-                weights = weights.index_select(axis, kept)
+                kept = [number % (2 * modes) for number in signed_wave_numbers(modes, size)]
+                weights = weights.index_select(axis, numbers_on(weights.device, kept))
         return weights[..., : len(nonnegative_wave_numbers(*last))]
 
 

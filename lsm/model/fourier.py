@@ -13,6 +13,8 @@ import torch
 from annotated_types import Interval
 from torch import Tensor
 
+from lsm.device import numbers_on
+
 #: Sites that are added at the end of each axis.
 Padding = Annotated[int, Interval(ge=0, le=64)]
 
@@ -50,6 +52,11 @@ def at_least_single(field: Tensor) -> Tensor:
     return field.float() if field.dtype.itemsize < 4 else field
 
 
+def as_weights(field: Tensor, weights: Tensor) -> Tensor:
+    """A field ``(b, ...)`` in the half precision of a layer's weights, which the next layer has, too; else in its own."""
+    return field.to(weights.dtype) if weights.dtype.itemsize < 4 else field
+
+
 def signed_wave_numbers(modes: int, size: int) -> list[int]:
     """Kept wave numbers ``0..m-1, -m..-1`` of ``(size,)`` sites, in the order of an FFT; at most as many as these resolve."""
     kept = min(modes, size // 2)
@@ -73,7 +80,7 @@ def _lattice_waves(wave_numbers: Sequence[int], size: int, like: Tensor) -> Comp
     ``k j`` is reduced modulo ``n`` in integers, so that no phase loses digits.
     """
     sites = torch.arange(size, device=like.device)
-    turns = sites.unsqueeze(-1) * torch.tensor(wave_numbers, device=like.device) % size
+    turns = sites.unsqueeze(-1) * numbers_on(like.device, wave_numbers) % size
     phases = turns.to(like.dtype) * (2 * torch.pi / size)
     return Complex(phases.cos(), phases.sin())
 
@@ -115,7 +122,7 @@ def synthesise(spectrum: Complex, sizes: Sequence[int], modes: Sequence[int]) ->
     kept = nonnegative_wave_numbers(modes[-1], last)
     waves = _lattice_waves(kept, last, like)
     # A real field's wave at -k is the conjugate of that at k; only 0 and n / 2 are their own mirror image.
-    shares = torch.tensor([(1 if k in (0, last / 2) else 2) / last for k in kept], dtype=like.dtype, device=like.device)
+    shares = numbers_on(like.device, [(1 if k in (0, last / 2) else 2) / last for k in kept], like.dtype)
     return torch.cat(spectrum, dim=-1) @ torch.cat([waves.real * shares, -waves.imag * shares], dim=-1).T
 
 

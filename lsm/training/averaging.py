@@ -34,6 +34,13 @@ class ExponentialAverage(WeightAveraging):
 
         super().__init__(use_buffers=False, multi_avg_fn=average)
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Keep the average on the trainer's device, in its precision: Lightning calls this before the module has either."""
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+        if self._average_model is not None:
+            self._average_model.module = trainer.precision_plugin.convert_module(self._average_model.module)
+
     @contextmanager
     def in_place(self, module: pl.LightningModule) -> Iterator[None]:
         """Let the module have the averaged weights for a while; what changes meanwhile is kept with them."""

@@ -215,14 +215,25 @@ class SolverModule(pl.LightningModule):
         """The optimiser and its schedule.
 
         Raises:
-            InputError: they refuse an option.
+            InputError: they refuse an option, or gradients of complex weights would have to be scaled.
         """
+        self._refuse_scaled_complex_gradients()
         refused, options = "the optimiser or the schedule refuses an option", ("optimizer", "scheduler")
         with explained(refused, (TypeError, ValueError), options=options):
             optimizer = self.make_optimizer(self.named_parameters())
             schedule = self.make_scheduler(optimizer)
         settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
         return {"optimizer": optimizer, "lr_scheduler": settings}
+
+    def _refuse_scaled_complex_gradients(self) -> None:
+        """PyTorch scales gradients of float16 numbers, but of real ones alone."""
+        plugin = None if self._trainer is None else self.trainer.precision_plugin
+        if getattr(plugin, "scaler", None) is not None and any(value.is_complex() for value in self.parameters()):
+            raise InputError(
+                "precision is 16-mixed, which scales gradients, and those of this model's complex weights cannot be scaled; "
+                "choose bf16-mixed or 32-true",
+                options=("precision",),
+            )
 
     def configure_gradient_clipping(
         self,

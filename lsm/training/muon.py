@@ -56,7 +56,7 @@ class Muon(Optimizer):
     """Orthogonalised momentum for weights of two or more axes, Adam for all other parameters; decoupled weight decay.
 
     A weight ``(out, in, *kernel)`` is taken as a matrix ``(out, in * kernel)``. Both kinds of steps have about the same size, so
-    that one learning rate serves both.
+    that one learning rate serves both. A complex number is taken as two real ones.
 
     Args:
         named_parameters: names and parameters; matrices are those whose name ends with ``weight``.
@@ -76,7 +76,7 @@ class Muon(Optimizer):
     ) -> None:
         kinds: dict[bool, list[nn.Parameter]] = {True: [], False: []}
         for name, parameter in named_parameters:
-            kinds[name.endswith("weight") and parameter.dim() >= 2].append(parameter)
+            kinds[name.endswith("weight") and parameter.dim() >= 2 and not parameter.is_complex()].append(parameter)
         groups = [{"params": found, "orthogonal": kind} for kind, found in kinds.items() if found]
         super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": weight_decay, "eps": eps})
 
@@ -90,8 +90,9 @@ class Muon(Optimizer):
             if parameters:
                 find_updates = self._orthogonal_updates if group["orthogonal"] else self._adam_updates
                 updates = find_updates(parameters, group)
-                torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(parameters, updates, alpha=-group["lr"])
+                values = _in_real_numbers(parameters)
+                torch._foreach_mul_(values, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(values, updates, alpha=-group["lr"])
         return loss
 
     def _kept(self, name: str, parameters: Sequence[nn.Parameter]) -> list[Tensor]:
@@ -119,13 +120,18 @@ class Muon(Optimizer):
         ]
 
     def _adam_updates(self, parameters: Sequence[nn.Parameter], group: dict[str, Any]) -> list[Tensor]:
-        (first, second), gradients = group["betas"], _gradients(parameters)
-        means, squares = self._kept("momentum", parameters), self._kept("squares", parameters)
+        (first, second), gradients = group["betas"], _in_real_numbers(_gradients(parameters))
+        means, squares = (_in_real_numbers(self._kept(name, parameters)) for name in ("momentum", "squares"))
         torch._foreach_lerp_(means, gradients, 1 - first)
         torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
         sizes = torch._foreach_sqrt(torch._foreach_div(squares, self._share("square_share", parameters, second)))
         torch._foreach_add_(sizes, group["eps"])
         return list(torch._foreach_div(torch._foreach_div(means, self._share("share", parameters, first)), sizes))
+
+
+def _in_real_numbers(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Views of complex tensors ``(...)`` as their real and imaginary parts ``(..., 2)``; real tensors as they are."""
+    return [torch.view_as_real(tensor) if tensor.is_complex() else tensor for tensor in tensors]
 
 
 def _gradients(parameters: Sequence[nn.Parameter]) -> list[Tensor]:

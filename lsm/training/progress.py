@@ -31,11 +31,12 @@ class TrainingProgress(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Advance the bar."""
-        self._bar.update(self._task, advance=1, description=_describe_epoch(trainer))
+        self._bar.update(self._task, advance=1)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Start timing the epoch."""
+        """Start timing the epoch; show it beside the bar, once, since reading an error waits for the device."""
         self._started = time.perf_counter()
+        self._bar.update(self._task, description=_describe_epoch(trainer))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Print the line of the epoch if there is no bar."""

@@ -73,8 +73,9 @@ def _without_running_statistics(layer: nn.Module) -> Iterator[None]:
     """Norms of the layer leave their running statistics as they are: the first computation has updated them."""
     norms = batch_norms(layer)
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
-    for norm in norms:
-        norm.momentum, norm.num_batches_tracked = 0.0, None
+    for norm, (_, count) in zip(norms, kept, strict=True):
+        # Another count, not none: synchronised norms refuse to be without one.
+        norm.momentum, norm.num_batches_tracked = 0.0, None if count is None else count.clone()
     try:
         yield
     finally:

@@ -204,6 +204,33 @@ def test_batches_on_the_device_are_those_of_the_loader(path, in_memory):
     assert len(loaders[1]) == len(loaders[0]) == 3
 
 
+class CloudReader(RampReader):
+    """Sample ``i`` has one to three points."""
+
+    def describe(self, store):
+        line = {"axes": ("point",), "space": 1, "ragged": True}
+        return FieldSpec("points", (3,), inputs=(Channel("x"),), targets=(Channel("square"),), **line)
+
+    def decode(self, arrays):
+        values = torch.from_numpy(arrays["ramp"][: 1 + int(arrays["ramp"][0]) % 3, None])
+        return FieldBatch(values, values**2, values, mask=torch.ones(len(values), dtype=torch.bool))
+
+
+def test_ragged_clouds_on_the_device_are_padded_as_by_the_loader(path):
+    """To the largest of a batch, not of all samples."""
+    loaders = [
+        FieldDataModule(path, CloudReader(), SPLITS, batch_size=2, on_device=on_device).train_dataloader()
+        for on_device in (False, True)
+    ]
+    widths = []
+    for expected, found in zip(*loaders, strict=True):
+        for name in ("inputs", "targets", "coords", "mask"):
+            assert torch.equal(getattr(found, name), getattr(expected, name))
+            assert getattr(found, name).is_contiguous()
+        widths.append(found.inputs.shape[1])
+    assert min(widths) < max(widths) == 3
+
+
 def test_samples_on_the_device_are_decoded_once(path):
     reader = RampReader()
     data = FieldDataModule(path, reader, SPLITS, batch_size=3, in_memory=False, on_device=True)

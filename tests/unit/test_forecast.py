@@ -52,6 +52,7 @@ def test_the_bar_counts_batches_of_trainings_with_and_without_an_end(epochs, tot
     trainer.lightning_module = SimpleNamespace(monitor="relative_l2")
     bar = progress.TrainingProgress()
     bar.on_train_start(trainer, None)
+    bar.on_train_epoch_start(trainer, None)
     for _ in range(3):
         bar.on_train_batch_end(trainer)
     (task,) = bar._bar.tasks

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from tiny import spec
 
+from lsm.model import MODELS
 from lsm.model.fourier import Complex, analyse, mix_channels, signed_wave_numbers, synthesise
 
 SIZES = [((3,), (8,)), ((3,), (7,)), ((3, 2), (8, 6)), ((2, 3), (5, 7)), ((9, 9), (8, 6)), ((2, 2, 3), (6, 5, 4))]
@@ -44,3 +46,17 @@ def test_channels_are_mixed_as_complex_numbers():
     found = mix_channels(*(Complex(value.real, value.imag) for value in (coefficients, weights)))
     expected = torch.einsum("bikl,iokl->bokl", coefficients, weights)
     torch.testing.assert_close(torch.complex(*found), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [("fno", {"modes": 3}), ("ffno", {"modes": 3, "num_layers": 2}), ("lsm2", {"modes": 2})]
+)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
+def test_weights_of_half_precision_give_fields_of_it(name, options, dtype, tolerance):
+    """The transforms compute in full precision; the layers that follow take half precision alone."""
+    torch.manual_seed(0)
+    model, inputs = MODELS.make({"name": name, "width": 8, **options}, spec(sites=(12, 9))), torch.randn(2, 12, 9, 1)
+    expected = model(inputs)
+    found = model.to(dtype)(inputs.to(dtype))
+    assert found.dtype == dtype
+    assert (found - expected).norm() < tolerance * expected.norm()

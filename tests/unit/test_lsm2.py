@@ -312,6 +312,26 @@ def test_a_linear_field_is_interpolated_exactly(sizes):
     assert all(map(torch.equal, outside, corners(torch.ones_like(positions), sizes)))
 
 
+@pytest.mark.parametrize(
+    ("sizes", "dtype"),
+    [
+        ((300, 300, 300), torch.float32),
+        ((39, 39), torch.bfloat16),
+        ((1000,), torch.bfloat16),
+        ((100, 100), torch.float16),
+    ],
+)
+def test_sites_of_large_lattices_have_exact_numbers(sizes, dtype):
+    """A floating-point number holds only some of the numbers of so many sites."""
+    indices, weights = corners(torch.full((1, 1, len(sizes)), 0.999, dtype=dtype), sizes)
+    assert weights.dtype == dtype
+    along = torch.stack(torch.unravel_index(indices.flatten(), sizes))
+    last = torch.tensor(sizes)[:, None] - 1
+    assert (along >= last - 1).all()
+    assert (along <= last).all()
+    assert len(indices.unique()) == 2 ** len(sizes)
+
+
 def test_a_lattice_sees_the_mean_of_the_points_around_each_site():
     """Three points at one site and one halfway between two sites."""
     part = OnPoints(1, (3,), Pyramid(1, 2, 1, 1, nn.Identity, 0, False, 0)).double()

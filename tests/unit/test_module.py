@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.plugins.precision import MixedPrecision
 from tiny import batch, make_solver, moving, spec
 from torch.utils.data import DataLoader
 
@@ -150,6 +151,18 @@ def test_gradients_are_clipped_in_every_precision(precision, fused):
     trainer.fit(module, DataLoader([batch(FIELDS)], batch_size=None))
     moved = torch.cat([(new - old).flatten() for new, old in zip(module.solver.parameters(), before, strict=True)])
     assert moved.norm().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_gradients_of_complex_weights_cannot_be_scaled():
+    """Neither on a GPU nor here; a point cloud's Fourier projection has complex weights."""
+    module = make()
+    module.solver.model.register_parameter("waves", torch.nn.Parameter(torch.zeros(2, dtype=torch.complex64)))
+    module.__dict__["_trainer"] = SimpleNamespace(precision_plugin=MixedPrecision("16-mixed", "cpu"))
+    with pytest.raises(InputError, match="precision is 16-mixed.*choose bf16-mixed or 32-true") as caught:
+        module.configure_optimizers()
+    assert caught.value.options == ("precision",)
+    module.__dict__["_trainer"] = SimpleNamespace(precision_plugin=MixedPrecision("bf16-mixed", "cpu"))
+    assert "optimizer" in module.configure_optimizers()
 
 
 class Recording:

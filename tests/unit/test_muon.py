@@ -58,6 +58,22 @@ def test_other_parameters_follow_adam():
         torch.testing.assert_close(parameter, theirs[name])
 
 
+def test_complex_parameters_follow_adam():
+    """As two real numbers each; those of a point cloud's Fourier projection are complex."""
+    generator = torch.Generator().manual_seed(0)
+    start, aim = (torch.randn(4, 3, dtype=torch.complex128, generator=generator) for _ in range(2))
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    options = {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.02}
+    for parameter, optimizer in (
+        (ours, Muon([("projection.weight", ours)], **options)),
+        (theirs, torch.optim.AdamW([theirs], **options)),
+    ):
+        for _ in range(4):
+            parameter.grad = parameter.detach() - aim
+            optimizer.step()
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_momentum_is_carried_by_the_state():
     first, second = named(a_weight=(3, 4)), named(a_weight=(3, 4))
     one, other = Muon(first.items()), Muon(second.items())

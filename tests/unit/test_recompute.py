@@ -69,6 +69,16 @@ def test_gradients_and_statistics_stay_the_same_and_less_is_kept(family):
     assert_equal(trained_step(recomputed, fields)[0], trained_step(plain, fields)[0])
 
 
+def test_norms_that_are_synchronised_keep_their_statistics():
+    """They refuse to be without a count of batches."""
+    fields = spec(sites=(16, 16))
+    plain = MODELS.make({"name": "unet", **FAMILIES["unet"]}, fields).train()
+    recomputed = torch.nn.SyncBatchNorm.convert_sync_batchnorm(copy.deepcopy(plain))
+    recompute_layers(recomputed)
+    (expected, _), (found, _) = trained_step(plain, fields), trained_step(recomputed, fields)
+    assert_equal(found, expected)
+
+
 def test_a_copy_computes_with_its_own_weights():
     """As the average of the weights does."""
     fields = spec(sites=(16, 16))

@@ -13,6 +13,7 @@ from annotated_types import Interval
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lsm.device import numbers_on
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldSpec
 from lsm.model.fourier import Complex, analyse, full_precision, mix_channels, synthesise, waves_at
@@ -202,7 +203,7 @@ class FourierProjection(nn.Module):
         first, second = self.waves(points)
         if self.rows == "symmetric":
             # A real field's wave at -k is the conjugate of that at k: count every k2 > 0 twice and take the real part.
-            shares = coefficients.real.new_tensor([1.0] + [2.0] * (self.modes - 1))
+            shares = numbers_on(second.device, [1.0] + [2.0] * (self.modes - 1), coefficients.real.dtype)
             values = _real_series(coefficients, first, second * shares)
         else:
             # The partner of (k1, k2 > 0) lies at -k1 - 1: conjugated, its wave is that of k1 + 1.

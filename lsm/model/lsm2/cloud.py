@@ -13,6 +13,8 @@ from math import prod
 import torch
 from torch import Tensor, nn
 
+from lsm.device import numbers_on
+from lsm.model.fourier import at_least_single
 from lsm.model.grid import FeedForward
 from lsm.model.lsm2.pyramid import Pyramid
 
@@ -49,19 +51,20 @@ def corners(positions: Tensor, sizes: Sequence[int]) -> tuple[Tensor, Tensor]:
         >>> corners(torch.tensor([[[0.25]]]), [3])
         (tensor([[[0, 1]]]), tensor([[[0.5000, 0.5000]]]))
     """
-    last = positions.new_tensor([size - 1 for size in sizes])
-    scaled = positions.clamp(0, 1) * last
+    exact = at_least_single(positions)  # half precision has too few digits for the number of a site
+    last = numbers_on(exact.device, [size - 1 for size in sizes], exact.dtype)
+    scaled = exact.clamp(0, 1) * last
     lower = torch.minimum(scaled.floor(), last - 1)
-    share = scaled - lower
+    share, first = scaled - lower, lower.long()
     indices, weights = [], []
     for corner in product((0, 1), repeat=len(sizes)):
-        offset = positions.new_tensor(corner)
+        offset = numbers_on(exact.device, corner, exact.dtype)
         weights.append((offset * share + (1 - offset) * (1 - share)).prod(dim=-1))
-        flat = torch.zeros_like(lower[..., 0])
+        flat = torch.zeros_like(first[..., 0])
         for axis, size in enumerate(sizes):
-            flat = flat * size + lower[..., axis] + corner[axis]
-        indices.append(flat.long())
-    return torch.stack(indices, dim=-1), torch.stack(weights, dim=-1)
+            flat = flat * size + first[..., axis] + corner[axis]
+        indices.append(flat)
+    return torch.stack(indices, dim=-1), torch.stack(weights, dim=-1).to(positions.dtype)
 
 
 class OnPoints(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lsm.device import numbers_on
 from lsm.errors import InputError, OptionError, option_group
 from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
@@ -183,7 +184,7 @@ class LatentSpectralModel2(nn.Module):
         sizes = tuple(inputs.shape[1:-1])
         if not self.periodic:
             return unit_coordinates(sizes, inputs)
-        last = inputs.new_tensor([(size - 1) / size for size in sizes])
+        last = numbers_on(inputs.device, [(size - 1) / size for size in sizes], inputs.dtype)
         return waves_of(2 * last * unit_coordinates(sizes, inputs), 1)
 
     def _read_out(self, scale: int, features: Tensor, inputs: Tensor) -> Tensor:

@@ -276,7 +276,12 @@ def _open_hdf5(path: Path) -> Iterator[_Found]:
         arrays, others = {}, _no_numbers(path, names)
         for name in names:
             try:
-                if _holds_numbers(group, name):
+                if isinstance(group.get(name, getlink=True), h5py.HardLink) and isinstance(group[name], h5py.Group):
+                    others[name] = (
+                        f"{name} in {path} is a group (in MATLAB a struct, cell or sparse array); "
+                        "give its arrays names of their own, outside groups"
+                    )
+                elif _holds_numbers(group, name):
                     dataset = open_dataset(path, group, name, MAX_SAMPLE_BYTES)
                     require_true_sizes(path, dataset, MAX_SAMPLE_BYTES)
                     arrays[name] = dataset

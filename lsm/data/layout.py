@@ -97,10 +97,10 @@ class Column:
     unit: str = "1"
 
     def values(self, blocks: Mapping[str, np.ndarray], count: int) -> np.ndarray:
-        """``(count, *shape)`` in single precision, from blocks of the file's arrays by name."""
+        """``(count, *shape)``, as precise as in the file, from blocks of the file's arrays by name."""
         parts = [part.of(blocks, count) for part in self.parts]
         whole = parts[0] if len(parts) == 1 else np.stack(parts, axis=-1)
-        return whole.reshape(count, *self.shape).astype(np.float32)
+        return whole.reshape(count, *self.shape)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,12 @@ from lsm.errors import InputError
 #: Bytes of the file that are read at once.
 _BLOCK_BYTES = 5e7
 
+#: A field whose values single precision rounds by more than this part of its range is refused.
+_MOST_ROUNDING = 1e-3
+
+#: Least and greatest magnitude of a target field: errors are sums of squares in single precision, over up to millions of sites.
+_MAGNITUDES = (1e-15, 1e15)
+
 #: Formats that hold arrays of many samples by name.
 SUFFIXES = (".npz", ".h5", ".mat")
 
@@ -45,14 +51,20 @@ class OwnFile:
     layout: Layout
 
     def blocks(self) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """The samples in the order of the file: the first sample of each block, and the columns ``(b, ...)`` by name."""
+        """The samples in the order of the file: the first sample of each block, and the columns ``(b, ...)`` by name.
+
+        They are as precise as in the file.
+        """
         sample_bytes = sum(8 * prod(column.shape) for column in self.layout.columns)
         step = max(1, int(_BLOCK_BYTES) // max(sample_bytes, 1))
         for start in range(0, self.layout.num_samples, step):
-            yield start, self.columns(start, min(start + step, self.layout.num_samples))
+            yield start, self._exact(start, min(start + step, self.layout.num_samples))
 
     def columns(self, start: int, stop: int) -> dict[str, np.ndarray]:
-        """The columns ``(stop - start, ...)`` of some samples, by name."""
+        """The columns ``(stop - start, ...)`` of some samples in single precision, by name."""
+        return {name: values.astype(np.float32) for name, values in self._exact(start, stop).items()}
+
+    def _exact(self, start: int, stop: int) -> dict[str, np.ndarray]:
         parts = {part.array: part for column in self.layout.columns for part in column.parts}
         read = {
             name: self.arrays[name][slice(None) if part.shared else slice(start, stop)] for name, part in parts.items()
@@ -127,16 +139,67 @@ def write_store(
         provenance: plain data.
         track: wraps the blocks, to show progress.
     Raises:
-        InputError: a value is not finite; the message names field and sample.
+        InputError: a value is not finite (the message names field and sample), or single precision does not suffice.
     """
     fields = {column.name: StoredField(column.shape, column.unit, _origin(column)) for column in file.layout.columns}
-    name = file.path.stem
+    name, points = file.path.stem, file.layout.reader.get("points")
+    ranges = {name: _Range(field.shape[-1] if name == points else 1) for name, field in fields.items()}
     with StoreWriter(store, name, fields, len(order), provenance, bookkeeping={"sample": "int64"}) as writer:
         for start, columns in track(file.blocks()):
             _require_finite(file, start, columns)
             for position in range(len(next(iter(columns.values())))):
                 sample = {column: values[position] for column, values in columns.items()}
                 writer.write(order[start + position], sample, {"sample": start + position})
+            for column, values in columns.items():
+                ranges[column].add(values)
+        _require_precision(file, ranges)
+
+
+class _Range:
+    """Range of a field, or of each coordinate of points, and the greatest error of its values in single precision.
+
+    Args:
+        components: 1, or the number of coordinates.
+    """
+
+    def __init__(self, components: int) -> None:
+        self.low, self.high, self.rounding = (
+            np.full(components, np.inf),
+            np.full(components, -np.inf),
+            np.zeros(components),
+        )
+
+    def add(self, values: np.ndarray) -> None:
+        rows = values.astype(np.float64, copy=False).reshape(-1, len(self.low))
+        self.low, self.high = np.minimum(self.low, rows.min(axis=0)), np.maximum(self.high, rows.max(axis=0))
+        self.rounding = np.maximum(self.rounding, np.abs(rows.astype(np.float32) - rows).max(axis=0))
+
+    @property
+    def magnitude(self) -> np.ndarray:
+        return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    def is_lost(self) -> np.ndarray:
+        """Whether single precision loses what varies, unless this is noise of double precision, ``(components,)``."""
+        span = self.high - self.low
+        return (self.rounding > _MOST_ROUNDING * span) & (span > 1e-12 * self.magnitude)
+
+
+def _require_precision(file: OwnFile, ranges: Mapping[str, _Range]) -> None:
+    for name, found in ranges.items():
+        for index in np.flatnonzero(found.is_lost()):
+            low, high = found.low[index], found.high[index]
+            raise InputError(
+                f"{name} in {file.path} lies between {low:.10g} and {high:.10g}, which single precision rounds by up to "
+                f"{found.rounding[index]:.2g}; subtract a constant from it, such as {low:.10g}, or change its unit"
+            )
+    least, greatest = _MAGNITUDES
+    for name in file.layout.reader["targets"]:
+        magnitude = ranges[name].magnitude.max()
+        if magnitude and not least <= magnitude <= greatest:
+            raise InputError(
+                f"{name} in {file.path} has magnitudes of up to {magnitude:.3g}, whose squares single precision cannot hold; "
+                f"give it in a unit in which they lie between {least:g} and {greatest:g}"
+            )
 
 
 def _origin(column: Column) -> str:
@@ -147,6 +210,11 @@ def _origin(column: Column) -> str:
 def _require_finite(file: OwnFile, start: int, columns: Mapping[str, np.ndarray]) -> None:
     for name, values in columns.items():
         bad = first_not_finite(values)
+        if bad is not None and np.isfinite(values[bad]).all():
+            raise InputError(
+                f"{name} in {file.path} exceeds {np.finfo(np.float32).max:.3g}, the greatest number of single precision, "
+                f"in sample {start + bad}; give it in another unit"
+            )
         if bad is not None:
             of_cloud = "; to mark unused points of a cloud, set their coordinates to NaN"
             raise InputError(

@@ -22,8 +22,8 @@ _MOST_CHANNELS = 4
 #: Frames from which a time series is predicted, unless they are given.
 _FIRST_FRAMES = 10
 
-#: What to do with an axis of channels that follows that of the samples.
-_CHANNELS_TO_END = "move it to the end with np.moveaxis(a, 1, -1)"
+#: What to do with an axis of channels, or of time, that follows that of the samples.
+_TO_END = "move it to the end with np.moveaxis(a, 1, -1)"
 
 #: What an array without sites may be, and what to do then.
 _DESCRIBES_SAMPLE = "holds numbers that describe a whole sample, list it under parameters"
@@ -121,7 +121,7 @@ class _Search:
                 options=("parameters",),
             )
         self._require_known(columns)
-        hint = self._hint(sites) if kind == "grid" else ""
+        hint = self._hint(sites) if kind == "grid" else self._hint_about_time(sites) if kind == "frames" else ""
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)
 
     def _require_known(self, columns: Sequence[Column]) -> None:
@@ -174,12 +174,19 @@ class _Search:
             options=_ARRAYS,
         )
 
+    def _hint_about_time(self, sites: Shape) -> str:
+        """How to store a series whose first axis is time, unless the sites are those of a square or a cube."""
+        if len(set(sites)) == 1:
+            return ""
+        frames = self._of_sample(self.targets[0])[-1]
+        return f"the last axis (size {frames}) is read as time; if the first axis is time, {_TO_END}"
+
     def _hint(self, sites: Shape) -> str:
         """Which change gives another reading of a grid; equal axes, and planes, are read as sites without a word."""
         whole = self._of_sample(self.targets[0])
         is_thin = len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:])
         if is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2]):
-            return f"the first axis (size {sites[0]}) is read as sites; if it holds channels, {_CHANNELS_TO_END}"
+            return f"the first axis (size {sites[0]}) is read as sites; if it holds channels, {_TO_END}"
         taken, option, other = ("sites", "true", whole[:-1]) if sites == whole else ("channels", "false", whole)
         is_plane = len(sites) == len(whole) == 2 and sites[-1] > _MOST_CHANNELS
         if self.roles.channels_last is not None or is_plane or whole[-1:] == whole[-2:-1] or not self._all_fit(other):
@@ -200,7 +207,7 @@ class _Search:
         whole, *others = (self._of_sample(name) for name in (*self.targets, *self.inputs))
         for sites in (whole[1:], whole):
             if sites and all(sites in (shape, shape[1:]) for shape in others):
-                return f"; if the first axis holds channels, {_CHANNELS_TO_END}"
+                return f"; if the first axis holds channels, {_TO_END}"
         return ""
 
     def _all_fit(self, sites: Shape) -> bool:

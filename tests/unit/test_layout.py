@@ -250,10 +250,10 @@ def test_columns_are_cut_out_of_their_arrays():
     inputs, coords = np.random.default_rng(0).random((3, 4, 5, 2)), np.random.default_rng(1).random((4, 5, 2))
     blocks = {"inputs": inputs, "coords": coords}
     second = Column("v", (4, 5), (Part("inputs", 1),)).values(blocks, 3)
-    assert second.dtype == np.float32
-    assert np.array_equal(second, inputs[..., 1].astype("f4"))
+    assert second.dtype == inputs.dtype
+    assert np.array_equal(second, inputs[..., 1])
     points = Column("points", (20, 2), tuple(Part("coords", axis, shared=True) for axis in range(2))).values(blocks, 3)
-    assert np.array_equal(points, np.tile(coords.reshape(1, 20, 2), (3, 1, 1)).astype("f4"))
+    assert np.array_equal(points, np.tile(coords.reshape(1, 20, 2), (3, 1, 1)))
 
 
 def test_names_that_no_store_can_hold_are_changed():
@@ -312,6 +312,18 @@ HINTS = {
 def test_the_option_that_gives_another_reading_is_named(name):
     inputs, targets, roles, words = HINTS[name]
     assert re.search(words, layout(roles, inputs=(N, *inputs), targets=(N, *targets)).hint)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((20, 24, 48), r"^the last axis \(size 48\) is read as time; if the first axis is time, move it to the end"),
+        ((24, 24, 20), "^$"),
+        ((64, 20), "^$"),
+    ],
+)
+def test_a_series_whose_first_axis_may_be_time_says_so(shape, words):
+    assert re.search(words, layout({}, targets=(N, *shape)).hint)
 
 
 def test_one_frame_predicts_the_next_if_it_is_asked_for():

@@ -163,11 +163,9 @@ class _Range:
     """
 
     def __init__(self, components: int) -> None:
-        self.low, self.high, self.rounding = (
-            np.full(components, np.inf),
-            np.full(components, -np.inf),
-            np.zeros(components),
-        )
+        self.low = np.full(components, np.inf)
+        self.high = np.full(components, -np.inf)
+        self.rounding = np.zeros(components)
 
     def add(self, values: np.ndarray) -> None:
         rows = values.astype(np.float64, copy=False).reshape(-1, len(self.low))

@@ -143,7 +143,7 @@ def write_store(
     """
     fields = {column.name: StoredField(column.shape, column.unit, _origin(column)) for column in file.layout.columns}
     name, points = file.path.stem, file.layout.reader.get("points")
-    ranges = {name: _Range(field.shape[-1] if name == points else 1) for name, field in fields.items()}
+    ranges = {column: _Range(field.shape[-1] if column == points else 1) for column, field in fields.items()}
     with StoreWriter(store, name, fields, len(order), provenance, bookkeeping={"sample": "int64"}) as writer:
         for start, columns in track(file.blocks()):
             _require_finite(file, start, columns)

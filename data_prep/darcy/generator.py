@@ -16,7 +16,7 @@ from annotated_types import Ge
 
 from data_prep.darcy import solver
 from data_prep.generation.failure import SolverFailure
-from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
+from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField, coarser
 from data_prep.random_fields import neumann_field
 from data_prep.resampling import between_centres, cell_means
 from lsm.registry import Count, Positive
@@ -92,8 +92,7 @@ class DarcyGenerator(BatchGenerator):
     @property
     def coarsenings(self) -> tuple[float, ...]:
         """As far as 8 cells along each axis; see :attr:`Generator.coarsenings`."""
-        ratios = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0)
-        return tuple(ratio for ratio in ratios if ratio == 1 or self.resolution / ratio >= 8)
+        return coarser((1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0), self.resolution, 8)
 
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0

@@ -166,3 +166,8 @@ class BatchGenerator(Generator):
         Returns:
             For each random generator its sample, or the failure of the solver.
         """
+
+
+def coarser(ratios: Sequence[float], count: int, least: int) -> tuple[float, ...]:
+    """Ratios of spacing: 1, the grid itself, and those that leave at least ``least`` of its ``count`` cells along an axis."""
+    return (1.0, *(ratio for ratio in ratios if count / ratio >= least))

@@ -17,7 +17,7 @@ from annotated_types import Ge, Interval
 from torch import Tensor
 
 from data_prep.generation.failure import SolverFailure
-from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField
+from data_prep.generation.generator import BatchGenerator, Sample, Statistic, StoredField, coarser
 from data_prep.navier_stokes.solver import FlowOptions, Trajectory, solve
 from data_prep.random_fields import periodic_field
 from data_prep.resampling import on_torus
@@ -123,7 +123,7 @@ class NavierStokesGenerator(BatchGenerator):
     @property
     def coarsenings(self) -> tuple[float, ...]:
         """As far as 16 points along each axis; see :attr:`Generator.coarsenings`."""
-        return tuple(ratio for ratio in (1.0, 2.0, 4.0, 8.0, 16.0) if ratio == 1 or self.resolution / ratio >= 16)
+        return coarser((2.0, 4.0, 8.0, 16.0), self.resolution, 16)
 
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0

@@ -14,7 +14,7 @@ import numpy as np
 from annotated_types import Ge
 from scipy.integrate import simpson
 
-from data_prep.generation.generator import Generator, Sample, Statistic, StoredField
+from data_prep.generation.generator import Generator, Sample, Statistic, StoredField, coarser
 from data_prep.pipe.mesh import NUM_CENTRE_NODES, pipe_mesh
 from data_prep.pipe.solver import FlowOptions, PipeFlow, solve_pipe
 from data_prep.resampling import between_nodes
@@ -125,8 +125,7 @@ class PipeGenerator(Generator):
     @property
     def coarsenings(self) -> tuple[float, ...]:
         """As far as 8 intervals along each axis; see :attr:`Generator.coarsenings`."""
-        ratios = (1.0, 16 / 15, 8 / 7, 4 / 3, 2.0, 8 / 3, 4.0, 16 / 3, 8.0)
-        return tuple(ratio for ratio in ratios if ratio == 1 or (self.resolution - 1) / ratio >= 8)
+        return coarser((16 / 15, 8 / 7, 4 / 3, 2.0, 8 / 3, 4.0, 16 / 3, 8.0), self.resolution - 1, 8)
 
     def solve_again(
         self, fields: Mapping[str, np.ndarray], coarsening: float = 1.0, known_frames: int = 0

@@ -121,7 +121,8 @@ class _Search:
                 options=("parameters",),
             )
         self._require_known(columns)
-        hint = self._hint(sites) if kind == "grid" else self._hint_about_time(sites) if kind == "frames" else ""
+        hints = {"grid": self._hint_about_channels, "frames": self._hint_about_time}
+        hint = hints[kind](sites) if kind in hints else ""
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)
 
     def _require_known(self, columns: Sequence[Column]) -> None:
@@ -181,7 +182,7 @@ class _Search:
         frames = self._of_sample(self.targets[0])[-1]
         return f"the last axis (size {frames}) is read as time; if the first axis is time, {_TO_END}"
 
-    def _hint(self, sites: Shape) -> str:
+    def _hint_about_channels(self, sites: Shape) -> str:
         """Which change gives another reading of a grid; equal axes, and planes, are read as sites without a word."""
         whole = self._of_sample(self.targets[0])
         is_thin = len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:])

@@ -400,6 +400,17 @@ def test_mixed_precision_trains_every_kind(kind):
     assert all(torch.isfinite(value.grad).all() for value in model.parameters() if value.grad is not None)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_does_not_round_the_predictions(kind):
+    """Neighbouring values differ by less than a bfloat16 number resolves."""
+    fields = KINDS[kind]
+    model, inputs = lively(make(fields)), torch.rand(3, *fields.sites, fields.in_channels)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        predictions = model.at_scales(inputs)
+    assert {found.dtype for found in predictions} == {torch.float32}
+    assert not any(torch.equal(found, found.bfloat16().float()) for found in predictions)
+
+
 def test_a_lattice_has_two_sites_or_more():
     with pytest.raises(OptionError, match="lattice is 1, expected at least 2 sites"):
         make(spec("points", (9,), inputs=2), lattice=1)

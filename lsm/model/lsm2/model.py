@@ -13,6 +13,7 @@ from lsm.device import numbers_on
 from lsm.errors import InputError, OptionError, option_group
 from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
+from lsm.model.fourier import as_weights, at_least_single, full_precision
 from lsm.model.grid import FeedForward, unit_coordinates
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.lsm2.cloud import CloudBody, fitting_lattice
@@ -188,8 +189,13 @@ class LatentSpectralModel2(nn.Module):
         return waves_of(2 * last * unit_coordinates(sizes, inputs), 1)
 
     def _read_out(self, scale: int, features: Tensor, inputs: Tensor) -> Tensor:
-        """Prediction of one scale: ``(b, c, *n)`` to ``(b, *n, c_out)``, with an axis of time if there is one."""
-        outputs = self.heads[scale](features.movedim(1, -1))
+        """Prediction of one scale: ``(b, c, *n)`` to ``(b, *n, c_out)``, with an axis of time if there is one.
+
+        The head does not compute in bfloat16, which would round normalised fields to about 0.001 of their values.
+        """
+        with full_precision(features):
+            exact = as_weights(at_least_single(features), self.lift.weight)
+            outputs = self.heads[scale](exact.movedim(1, -1))
         if self.times is not None:
             outputs = outputs.unflatten(-1, (self.times, -1))[..., :: 2**scale, :]
         return outputs + every_site(self._last_frame(inputs), 2**scale) if self.from_last_frame else outputs

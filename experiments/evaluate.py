@@ -23,7 +23,6 @@ from lsm.provenance import describe_environment
 
 if TYPE_CHECKING:
     from lsm.comparison import Model, Pair
-    from lsm.evaluation import Evaluation
 
 
 def run(cfg: DictConfig) -> dict[str, Any]:
@@ -31,19 +30,19 @@ def run(cfg: DictConfig) -> dict[str, Any]:
     evaluated, folder = evaluate_all(cfg), Path(cfg.run_dir)
     if len(evaluated) == 1:
         (one,) = evaluated.values()
-        _write(one.metrics, one.evaluation, folder)
+        _write(one, folder)
         _report(one, folder)
         return one.metrics
     for label, one in evaluated.items():
-        _write(one.metrics, one.evaluation, folder / label)
+        _write(one, folder / label)
     return _compare(evaluated, cfg.split, folder)
 
 
-def _write(metrics: dict[str, Any], errors: Evaluation, folder: Path) -> None:
-    write_whole(folder / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    columns = errors.columns()
-    rows = ([index, *row] for index, row in enumerate(zip(*columns.values(), strict=True)))
-    write_whole(folder / "samples.csv", _csv(["sample", *columns], rows))
+def _write(one: Evaluated, folder: Path) -> None:
+    write_whole(folder / "metrics.json", json.dumps(one.metrics, indent=2) + "\n")
+    errors, (_, numbers) = one.evaluation.columns(), one.data.origins(one.metrics["split"])
+    columns = {"sample": range(len(numbers)), "file_sample": numbers, **errors}
+    write_whole(folder / "samples.csv", _csv(list(columns), zip(*columns.values(), strict=True)))
 
 
 def _csv(header: Sequence[str], rows: Any) -> str:
@@ -66,8 +65,18 @@ def _report(one: Evaluated, folder: Path) -> None:
     for name, parts in one.evaluation.parts.items():
         means = (f"{part} {_mean(one.metrics[name][part])}" for part in parts)
         console.print(f"{name}: {', '.join(means)}", soft_wrap=True)
+    _report_worst(one)
     _report_bands(one)
     console.print(f"metrics: {folder / 'metrics.json'}\nsamples: {folder / 'samples.csv'}", soft_wrap=True)
+
+
+def _report_worst(one: Evaluated) -> None:
+    """Where to find the sample with the largest error."""
+    split, name = one.metrics["split"], next(iter(one.evaluation.scalars), None)
+    if name is not None:
+        worst, (file, numbers) = one.metrics[name]["worst_sample"], one.data.origins(split)
+        where = f"is sample {numbers[worst]} of {file}, counted from 0"
+        console.print(f"sample {worst} of the {split} split, the worst by {name}, {where}", soft_wrap=True)
 
 
 def _report_bands(one: Evaluated) -> None:

@@ -141,7 +141,11 @@ class FieldDataModule(pl.LightningDataModule):
             self.splits = check_splits(splits, store.num_samples, store.path)
             made = {name: value for name, value in store.provenance.items() if name != "redrawn"}
             self.display = store.display
-            self._description = {"store": str(self.path), "num_samples": store.num_samples, "provenance": made}
+            self._description: dict[str, Any] = {
+                "store": str(self.path),
+                "num_samples": store.num_samples,
+                "provenance": made,
+            }
 
     def dataset(self, split: Split) -> StoredSamples:
         """The samples ``(*sites, c)`` of one split; read on first use, so that training does not touch the test split."""
@@ -153,6 +157,18 @@ class FieldDataModule(pl.LightningDataModule):
                 dataset[0].check(self.spec)
             self._datasets[split] = dataset
         return self._datasets[split]
+
+    def origins(self, split: Split) -> tuple[str, list[int]]:
+        """The file that holds the samples of a split, and the number of each in it, counted from 0.
+
+        It is the file of one's own data from which the store was made, else the store.
+        """
+        first, end = self.splits[split]
+        with Store(self.path, self.max_sample_bytes) as store:
+            numbers = store.bookkeeping().get("sample")
+        if numbers is None:
+            return self.path.name, list(range(first, end))
+        return self._description["provenance"].get("file", self.path.name), numbers[first:end].tolist()
 
     def describe(self) -> dict[str, Any]:
         """Which data these are: path, number of samples, and provenance."""

@@ -56,7 +56,8 @@ def test_errors_are_those_of_each_sample_by_hand(run, command, tmp_path):
     solver, data = load(run / "checkpoints/last.ckpt").solver, data_of(run)
     rows = rows_of(tmp_path)
     assert [row["sample"] for row in rows] == [str(index) for index in range(6)]
-    assert list(rows[0]) == ["sample", "relative_l2", "rmse", "max_error", "relative_h1", *PARTS]
+    assert [row["file_sample"] for row in rows] == [str(index) for index in range(3, 9)], "the split begins at sample 3"
+    assert list(rows[0]) == ["sample", "file_sample", "relative_l2", "rmse", "max_error", "relative_h1", *PARTS]
     for index, row in enumerate(rows):
         sample = data.dataset("test")[index]
         with torch.no_grad():

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from experiments.app import plain
 from experiments.inspect import with_file
 from experiments.own_data import complete
+from lsm.data.datamodule import FieldDataModule
+from lsm.data.readers.base import make_reader
 from lsm.data.store import Store
 from lsm.errors import InputError
 from lsm.training import callbacks
@@ -80,6 +83,7 @@ def test_from_a_file_to_predictions(kind, place, command, capsys):
     errors = command("evaluate", "checkpoint=run", "device=cpu", "metrics=[relative_l2]")
     assert errors["relative_l2"]["num_samples"] == 2
     assert np.isfinite(errors["relative_l2"]["mean"])
+    assert " of my data.npz, counted from 0" in capsys.readouterr().out
     if kind == "frames":
         arrays = {"target": arrays["targets"][..., :2]}
     np.savez("new.npz", **{name: values for name, values in arrays.items() if name != "targets"})
@@ -105,6 +109,8 @@ def test_samples_are_drawn_into_splits_by_seed(place, compose):
             order = store.bookkeeping()["sample"].tolist()
             assert np.array_equal(store.field("input")[3], arrays_of("grid")["inputs"][order[3]].astype("f4"))
             orders.append(order)
+        data = FieldDataModule(cfg.data.path, make_reader(cfg.benchmark.reader), plain(cfg.data.splits))
+        assert data.origins("test") == ("my.npz", order[slice(*data.splits["test"])])
     assert sorted(orders[0]) == list(range(20)) != orders[0]
     assert orders[0] == orders[1] != orders[2]
     assert orders[3] == list(range(20)), "typed splits are those of the file"

@@ -35,3 +35,13 @@ def numbers_on(device: torch.device, numbers: Sequence[float], dtype: torch.dtyp
     ``torch.tensor(numbers, device=device)`` waits until a GPU has finished all earlier work; this copy does not.
     """
     return torch.tensor(numbers, dtype=dtype).to(device, non_blocking=device.type == "cuda")
+
+
+def generator_on(device: torch.device, random: torch.Generator) -> torch.Generator:
+    """Random numbers on a device that follow from those of a generator on the CPU: itself there, else one that it seeds.
+
+    As many numbers as a batch has would take longer to draw on the CPU and to copy than a GPU takes for a training step.
+    """
+    if device.type == random.device.type:
+        return random
+    return torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=random)))

@@ -14,6 +14,7 @@ from annotated_types import Ge
 from einops import rearrange
 from torch import Tensor
 
+from lsm.device import generator_on
 from lsm.fields import FieldBatch
 from lsm.model.batch_norm import batch_norms
 from lsm.registry import Registry, Share
@@ -65,7 +66,12 @@ class TeacherForcing:
         count = solver.spec.frames.targets
         windows = true_windows(batch, count)
         if self.noise:
-            draw = torch.randn(windows.shape, generator=random, dtype=windows.dtype).to(windows.device)
+            draw = torch.randn(
+                windows.shape,
+                generator=generator_on(windows.device, random),
+                dtype=windows.dtype,
+                device=windows.device,
+            )
             windows = windows + self.noise * solver.input_normalizer.deviation * draw
         # Each sample's code and parameters go with all of its windows.
         rest = batch.map(lambda tensor: tensor.repeat_interleave(count, dim=0))

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.symmetry import Symmetry
-from lsm.device import numbers_on
+from lsm.device import generator_on, numbers_on
 from lsm.fields import FieldBatch
 from lsm.solver import build_solver
 from lsm.training.averaging import ExponentialAverage
@@ -68,6 +68,22 @@ def test_numbers_are_those_of_a_tensor(dtype):
         assert found.dtype == expected.dtype
         assert torch.equal(found, expected)
     assert numbers_on(torch.device("meta"), [1.0]).is_meta
+
+
+def test_random_numbers_of_a_gpu_follow_from_those_of_the_cpu(monkeypatch):
+    made, seeds = torch.Generator, []
+
+    def elsewhere(device):
+        assert device == torch.device("cuda", 1)
+        return SimpleNamespace(manual_seed=lambda seed: seeds.append(seed) or device)
+
+    for seed in (0, 0, 1):
+        random = made().manual_seed(seed)
+        assert generator_on(torch.device("cpu"), random) is random
+        monkeypatch.setattr(torch, "Generator", elsewhere)
+        assert generator_on(torch.device("cuda", 1), random) == torch.device("cuda", 1)
+        monkeypatch.undo()
+    assert seeds[0] == seeds[1] != seeds[2]
 
 
 @pytest.mark.parametrize(("device", "expected"), [("cuda", True), ("cpu", False), ("mps", False)])

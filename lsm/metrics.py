@@ -300,8 +300,10 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
         return slopes
     jacobian = torch.stack(torch.gradient(coords, spacing=spacing, dim=axes, edge_order=2), dim=-1)
     # Chain rule: df/ds = (df/dx) J with J = dx/ds, so df/dx solves  x J = s.
-    # A cell without an area makes the result infinite or NaN; `solve` would raise an error that names no sample.
-    return torch.linalg.solve_ex(jacobian, slopes, left=False).result
+    # A cell without an area makes the result infinite or NaN; `solve` would raise an error that names no sample. Systems of half
+    # precision cannot be solved.
+    precision = torch.promote_types(field.dtype, torch.float32)
+    return torch.linalg.solve_ex(jacobian.to(precision), slopes.to(precision), left=False).result.to(field.dtype)
 
 
 #: What is wrong where the data are not.

@@ -262,6 +262,14 @@ def test_gradient_on_a_linearly_mapped_mesh_is_that_in_space():
     assert flat.item() != pytest.approx(expected.item(), rel=0.1), "the mesh does not matter"
 
 
+def test_gradient_on_a_mesh_in_half_precision():
+    """A field and a mesh whose differences half precision has exactly."""
+    u, v = torch.meshgrid(torch.arange(5.0), torch.arange(4.0), indexing="ij")
+    coords, fields = torch.stack([2 * u, 4 * v], dim=-1)[None], torch.stack([u + v], dim=-1)[None]
+    found = gradient(fields.bfloat16(), coords.bfloat16(), spec("mesh", sites=(5, 4), inputs=2))
+    assert torch.equal(found, torch.tensor([0.5, 0.25], dtype=torch.bfloat16).expand(1, 5, 4, 1, 2))
+
+
 def test_gradient_of_a_linear_field_on_a_curved_mesh_is_constant():
     """Differences of the coordinates are those of the field: exact on any mesh whose cells have an area."""
     index = lattice(9, 7)

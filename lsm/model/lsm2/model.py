@@ -166,7 +166,8 @@ class LatentSpectralModel2(nn.Module):
             parts.append(self._lattice_positions(parts[0]).expand(*parts[0].shape[:-1], -1))
         if self.position_waves:
             parts.append(self._at_sites(waves_of(positions, self.position_waves)))
-        features = self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
+        with full_precision(inputs):  # what tells one sample from another may be less than bfloat16 resolves
+            features = self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
         return self.body(features, positions, mask) if self.on_cloud else self.body(features)
 
     def _at_sites(self, fields: Tensor) -> Tensor:

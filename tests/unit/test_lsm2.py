@@ -401,6 +401,17 @@ def test_mixed_precision_trains_every_kind(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_mixed_precision_does_not_round_the_inputs(kind):
+    """A training on rounded inputs fits another function than that of the inputs."""
+    fields = KINDS[kind]
+    model, inputs = lively(make(fields)), torch.rand(3, *fields.sites, fields.in_channels).bfloat16().float()
+    close_by = inputs * (1 + 2**-10)
+    assert torch.equal(close_by.bfloat16().float(), inputs)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not torch.equal(model(inputs), model(close_by))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_mixed_precision_does_not_round_the_predictions(kind):
     """Neighbouring values differ by less than a bfloat16 number resolves."""
     fields = KINDS[kind]

@@ -18,13 +18,11 @@ from lsm.model.fourier import (
     Complex,
     Padding,
     analyse,
-    as_weights,
-    at_least_single,
-    full_precision,
     mix_channels,
     synthesise,
 )
 from lsm.model.grid import append_coordinates, crop, pad_ends, per_axis
+from lsm.model.precision import InputLinear, as_weights, at_least_single, full_precision
 from lsm.registry import Count
 
 
@@ -103,7 +101,7 @@ class FactorisedFourierOperator(nn.Module):
         require_geometry(self.geometries, spec, "model ffno")
         kept = per_axis("modes", modes, len(spec.sites))
         self.padding = padding
-        self.lift = weight_norm(nn.Linear(spec.in_channels + len(kept), width))
+        self.lift = weight_norm(InputLinear(spec.in_channels + len(kept), width))
         self.spectral = nn.ModuleList(AxisConvolutions(width, kept) for _ in range(num_layers))
         self.feedforward = nn.ModuleList(
             nn.Sequential(

@@ -13,6 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import append_coordinates, takes_coordinates
+from lsm.model.precision import InputLinear
 from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
@@ -27,6 +28,7 @@ class _ResidualMLP(nn.Module):
         num_layers: number of layers inside.
         residual_in: whether the first layer has a residual connection, too, if its widths agree.
         residual_out: the same of the last layer.
+        first: kind of the first layer.
     """
 
     def __init__(
@@ -37,9 +39,10 @@ class _ResidualMLP(nn.Module):
         num_layers: int,
         residual_in: bool = True,
         residual_out: bool = True,
+        first: type[nn.Linear] = nn.Linear,
     ) -> None:
         super().__init__()
-        self.first, self.last = nn.Linear(in_width, width), nn.Linear(width, out_width)
+        self.first, self.last = first(in_width, width), nn.Linear(width, out_width)
         self.inside = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
         self.activation = nn.GELU(approximate="tanh")
         self.residual_in, self.residual_out = residual_in and in_width == width, residual_out and width == out_width
@@ -128,7 +131,7 @@ class FLARE(nn.Module):
         require_heads(heads, width)
         self.positions = takes_coordinates(spec, lattice_coordinates)
         in_channels = spec.in_channels + (len(spec.sites) if self.positions else 0)
-        self.lift = _ResidualMLP(in_channels, width, width, outer_depth, residual_in=False)
+        self.lift = _ResidualMLP(in_channels, width, width, outer_depth, residual_in=False, first=InputLinear)
 
         def make_block() -> nn.Module:
             routing = LatentRouting(width, heads, num_latents, depth)

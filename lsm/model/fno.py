@@ -20,15 +20,13 @@ from lsm.model.fourier import (
     Complex,
     Padding,
     analyse,
-    as_weights,
-    at_least_single,
-    full_precision,
     mix_channels,
     nonnegative_wave_numbers,
     signed_wave_numbers,
     synthesise,
 )
 from lsm.model.grid import FeedForward, append_coordinates, crop, pad_ends, per_axis
+from lsm.model.precision import InputLinear, as_weights, at_least_single, full_precision
 from lsm.registry import Count
 
 
@@ -129,7 +127,7 @@ class FourierNeuralOperator(nn.Module):
         rank = len(spec.sites)
         kept = per_axis("modes", modes, rank)
         self.padding = padding
-        self.lift = nn.Linear(spec.in_channels + rank, width)
+        self.lift = InputLinear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
         self.head = FeedForward(width, head_width, spec.out_channels)

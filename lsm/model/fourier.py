@@ -42,21 +42,6 @@ class Complex(NamedTuple):
         return Complex(self.real, -self.imag)
 
 
-def full_precision(like: Tensor) -> torch.autocast:
-    """No mixed precision: a phase ``2 pi k x`` does not survive eight bits."""
-    return torch.autocast(like.device.type, enabled=False)
-
-
-def at_least_single(field: Tensor) -> Tensor:
-    """A field ``(b, ...)`` in single precision, or in its own if that is finer."""
-    return field.float() if field.dtype.itemsize < 4 else field
-
-
-def as_weights(field: Tensor, weights: Tensor) -> Tensor:
-    """A field ``(b, ...)`` in the half precision of a layer's weights, which the next layer has, too; else in its own."""
-    return field.to(weights.dtype) if weights.dtype.itemsize < 4 else field
-
-
 def signed_wave_numbers(modes: int, size: int) -> list[int]:
     """Kept wave numbers ``0..m-1, -m..-1`` of ``(size,)`` sites, in the order of an FFT; at most as many as these resolve."""
     kept = min(modes, size // 2)

@@ -88,10 +88,10 @@ def crop(field: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 class FeedForward(nn.Sequential):
-    """Linear, GELU, linear on the last axis: ``(..., in_width)`` to ``(..., out_width)``."""
+    """Linear (of the kind ``first``), GELU, linear on the last axis: ``(..., in_width)`` to ``(..., out_width)``."""
 
-    def __init__(self, in_width: int, inner_width: int, out_width: int) -> None:
-        super().__init__(nn.Linear(in_width, inner_width), nn.GELU(), nn.Linear(inner_width, out_width))
+    def __init__(self, in_width: int, inner_width: int, out_width: int, first: type[nn.Linear] = nn.Linear) -> None:
+        super().__init__(first(in_width, inner_width), nn.GELU(), nn.Linear(inner_width, out_width))
 
     def forward(self, features: Tensor) -> Tensor:
         """Map ``(..., in_width)`` to ``(..., out_width)``."""

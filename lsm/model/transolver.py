@@ -12,6 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
 from lsm.model.grid import CONVOLUTIONS, FeedForward, takes_coordinates, unit_coordinates
+from lsm.model.precision import InputLinear
 from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
@@ -120,7 +121,7 @@ class Transolver(nn.Module):
         self.positions = takes_coordinates(spec, lattice_coordinates)
         rank = len(spec.sites) if spec.geometry in GRIDS else 0
         described = (reference**rank if reference else rank) if self.positions else 0
-        self.lift = FeedForward(spec.in_channels + described, 2 * width, width)
+        self.lift = FeedForward(spec.in_channels + described, 2 * width, width, first=InputLinear)
 
         def make_block() -> nn.Module:
             attention = PhysicsAttention(width, heads, num_slices, rank)

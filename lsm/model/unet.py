@@ -13,6 +13,7 @@ from lsm.model import GRIDS, MODELS, require_geometry
 from lsm.model.grid import FeedForward, append_coordinates
 from lsm.model.latent_spectral.spectral_block import IdentityBlock
 from lsm.model.latent_spectral.trunk import MultiscaleTrunk
+from lsm.model.precision import InputLinear
 from lsm.registry import Count, Scales
 
 
@@ -42,7 +43,7 @@ class UNet(nn.Module):
         super().__init__()
         require_geometry(self.geometries, spec, "model unet")
         rank = len(spec.sites)
-        self.lift = nn.Linear(spec.in_channels + rank, width)
+        self.lift = InputLinear(spec.in_channels + rank, width)
         self.trunk = MultiscaleTrunk(rank, width, (1,) * rank, IdentityBlock, num_scales)
         self.head = FeedForward(width, head_width, spec.out_channels)
 

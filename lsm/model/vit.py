@@ -17,6 +17,7 @@ from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
 from lsm.model.grid import FeedForward, append_coordinates, crop, missing_sites, pad_ends, per_axis
 from lsm.model.latent_spectral.patches import PATCH, from_patches, to_patches
+from lsm.model.precision import InputLinear
 from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count
 
@@ -87,7 +88,7 @@ class VisionTransformer(nn.Module):
         self.patch = tuple(per_axis("patch", patch or PATCH, rank)) if self.on_lattice else (1,)
         points = prod(self.patch)
         in_channels = spec.in_channels + (rank if self.on_lattice else 0)
-        self.embed = nn.Linear(points * in_channels, width)
+        self.embed = InputLinear(points * in_channels, width)
 
         def make_block() -> nn.Module:
             return PreNormBlock(width, SelfAttention(width, heads), FeedForward(width, mlp_ratio * width, width))

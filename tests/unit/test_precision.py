@@ -1,16 +1,18 @@
-"""``trainer.precision=auto``: chosen by the hardware, recorded as what was chosen, kept when the run continues."""
+"""``trainer.precision``: chosen by the hardware, recorded as what was chosen, kept when the run continues; inputs keep theirs."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 from omegaconf import OmegaConf
+from tiny import spec
 
 from experiments.app import compose_config, plain
 from experiments.runs import record_of
 from experiments.tables.plan import make_plan
 from lsm import device
 from lsm.device import suitable_precision
+from lsm.model import MODELS
 
 ON_CPU = "trainer.accelerator=cpu"
 
@@ -88,3 +90,29 @@ def test_tables_that_ship_are_in_float32_on_every_machine(monkeypatch):
         assert "trainer.precision=32-true" in OmegaConf.to_container(
             compose_config("table", f"table={name}").table.options
         )
+
+
+#: Options of each family for small fields.
+SMALL = {
+    "ffno": {"width": 8, "modes": 3, "num_layers": 2},
+    "flare": {"width": 8, "num_blocks": 2, "heads": 2},
+    "fno": {"width": 8, "modes": 3},
+    "lsm": {"width": 8, "num_scales": 2},
+    "lsm2": {"width": 8},
+    "transolver": {"width": 8, "num_layers": 2, "heads": 2},
+    "unet": {"width": 8, "num_scales": 2},
+    "vit": {"width": 8, "num_layers": 2, "heads": 2},
+}
+
+
+@pytest.mark.parametrize("family", MODELS.names())
+def test_mixed_precision_does_not_round_the_inputs(family):
+    """A training on rounded inputs fits another function than the one that is evaluated in single precision."""
+    fields = spec(sites=(12, 10), inputs=2)
+    torch.manual_seed(0)
+    model = MODELS.make({"name": family, **SMALL[family]}, fields).eval()
+    inputs = torch.rand(3, *fields.sites, 2).bfloat16().float()
+    close_by = inputs * (1 + 2**-10)
+    assert torch.equal(close_by.bfloat16().float(), inputs)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert not torch.equal(model(inputs), model(close_by))

@@ -11,6 +11,7 @@ from lsm.model import GRIDS
 from lsm.model.cheap import cheap
 from lsm.model.grid import append_coordinates
 from lsm.model.latent_spectral.parts import PROJECTIONS
+from lsm.model.precision import InputLinear
 
 
 @PROJECTIONS.register("grid")
@@ -28,7 +29,7 @@ class GridProjection(nn.Module):
 
     def __init__(self, spec: FieldSpec, width: int) -> None:
         super().__init__()
-        self.lift = nn.Linear(spec.in_channels + len(spec.sites), width)
+        self.lift = InputLinear(spec.in_channels + len(spec.sites), width)
 
     def project(self, inputs: Tensor, coords: Tensor | None, code: Tensor | None) -> tuple[Tensor, Any]:
         """Map inputs ``(b, *sites, c_in)`` to features ``(b, w, *sites)``."""

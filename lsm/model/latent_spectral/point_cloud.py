@@ -16,9 +16,10 @@ from torch.nn import functional
 from lsm.device import numbers_on
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldSpec
-from lsm.model.fourier import Complex, analyse, full_precision, mix_channels, synthesise, waves_at
+from lsm.model.fourier import Complex, analyse, mix_channels, synthesise, waves_at
 from lsm.model.grid import unit_coordinates
 from lsm.model.latent_spectral.parts import PROJECTIONS
+from lsm.model.precision import full_precision
 from lsm.registry import Count
 
 Rows = Literal["symmetric", "reference"]

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lsm.device import numbers_on
-from lsm.model.fourier import at_least_single
 from lsm.model.grid import FeedForward
 from lsm.model.lsm2.pyramid import Pyramid
+from lsm.model.precision import at_least_single
 
 #: Added to the weight of the points at a lattice site before the mean of their features is taken.
 _EMPTY = 1e-2

@@ -13,11 +13,11 @@ from lsm.device import numbers_on
 from lsm.errors import InputError, OptionError, option_group
 from lsm.fields import FieldSpec, every_site
 from lsm.model import ANY_GEOMETRY, MODELS
-from lsm.model.fourier import as_weights, at_least_single, full_precision
 from lsm.model.grid import FeedForward, unit_coordinates
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.lsm2.cloud import CloudBody, fitting_lattice
 from lsm.model.lsm2.pyramid import Pyramid
+from lsm.model.precision import InputLinear, as_weights, at_least_single, full_precision
 from lsm.registry import Config, Count, Index, Scales, Share
 
 #: Channels that are chosen for a lattice of each rank, and for a cloud.
@@ -139,7 +139,8 @@ class LatentSpectralModel2(nn.Module):
         else:
             width = width or _WIDTHS[len(sites)]
             self.body = make_pyramid(len(sites), width, sites, depth)
-        self.lift = nn.Linear(at_site * (spec.in_channels + self._num_waves(spec)) + self._num_positions(sites), width)
+        lifted = at_site * (spec.in_channels + self._num_waves(spec)) + self._num_positions(sites)
+        self.lift = InputLinear(lifted, width, rounded=False)
         channels = self.body.channels[: None if supervision else 1]
         self.heads = nn.ModuleList(
             FeedForward(count, head_width, at_site * spec.out_channels)
@@ -166,8 +167,7 @@ class LatentSpectralModel2(nn.Module):
             parts.append(self._lattice_positions(parts[0]).expand(*parts[0].shape[:-1], -1))
         if self.position_waves:
             parts.append(self._at_sites(waves_of(positions, self.position_waves)))
-        with full_precision(inputs):  # what tells one sample from another may be less than bfloat16 resolves
-            features = self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
+        features = self.lift(torch.cat(parts, dim=-1)).movedim(-1, 1)
         return self.body(features, positions, mask) if self.on_cloud else self.body(features)
 
     def _at_sites(self, fields: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -294,11 +295,12 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_results_of_an_evaluation_are_kept_when_the_disk_is_full(tmp_path: Path) -> None:
     from experiments.evaluate import _write
 
-    errors = Evaluation({"relative_l2": np.ones(2)})
+    errors, data = Evaluation({"relative_l2": np.ones(2)}), SimpleNamespace(origins=lambda split: ("heat.npz", [5, 3]))
+    evaluated = SimpleNamespace(metrics={"split": "test"}, evaluation=errors, data=data)
     for name in ("metrics.json", "samples.csv"):
         (tmp_path / name).write_text("good")
     with pytest.raises(OSError, match=r"metrics\.json"):
-        _write({"seed": 1}, errors, tmp_path)
+        _write(evaluated, tmp_path)
     assert {entry.name: entry.read_text() for entry in tmp_path.iterdir()} == dict.fromkeys(
         ("metrics.json", "samples.csv"), "good"
     )

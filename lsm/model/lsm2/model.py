@@ -17,7 +17,7 @@ from lsm.model.grid import FeedForward, unit_coordinates
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.lsm2.cloud import CloudBody, fitting_lattice
 from lsm.model.lsm2.pyramid import Pyramid
-from lsm.model.precision import InputLinear, as_weights, at_least_single, full_precision
+from lsm.model.precision import InputLinear, full_precision
 from lsm.registry import Config, Count, Index, Scales, Share
 
 #: Channels that are chosen for a lattice of each rank, and for a cloud.
@@ -195,8 +195,7 @@ class LatentSpectralModel2(nn.Module):
         The head does not compute in bfloat16, which would round normalised fields to about 0.001 of their values.
         """
         with full_precision(features):
-            exact = as_weights(at_least_single(features), self.lift.weight)
-            outputs = self.heads[scale](exact.movedim(1, -1))
+            outputs = self.heads[scale](features.movedim(1, -1).to(self.lift.weight.dtype))
         if self.times is not None:
             outputs = outputs.unflatten(-1, (self.times, -1))[..., :: 2**scale, :]
         return outputs + every_site(self._last_frame(inputs), 2**scale) if self.from_last_frame else outputs

@@ -40,7 +40,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
 
 def _write(one: Evaluated, folder: Path) -> None:
     write_whole(folder / "metrics.json", json.dumps(one.metrics, indent=2) + "\n")
-    errors, (_, numbers) = one.evaluation.columns(), one.data.origins(one.metrics["split"])
+    errors, (_, numbers) = one.evaluation.columns(), one.origins
     columns = {"sample": range(len(numbers)), "file_sample": numbers, **errors}
     write_whole(folder / "samples.csv", _csv(list(columns), zip(*columns.values(), strict=True)))
 
@@ -74,7 +74,7 @@ def _report_worst(one: Evaluated) -> None:
     """Where to find the sample with the largest error."""
     split, name = one.metrics["split"], next(iter(one.evaluation.scalars), None)
     if name is not None:
-        worst, (file, numbers) = one.metrics[name]["worst_sample"], one.data.origins(split)
+        worst, (file, numbers) = one.metrics[name]["worst_sample"], one.origins
         where = f"is sample {numbers[worst]} of {file}, counted from 0"
         console.print(f"sample {worst} of the {split} split, the worst by {name}, {where}", soft_wrap=True)
 

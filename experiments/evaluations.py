@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,11 @@ class Evaluated:
     def config(self) -> Mapping[str, Any]:
         """The recorded configuration."""
         return self.checkpoint.run["config"]
+
+    @cached_property
+    def origins(self) -> tuple[str, list[int]]:
+        """The file that holds the samples, and the number of each in it."""
+        return self.data.origins(self.metrics["split"])
 
 
 def predictor_of(cfg: DictConfig, checkpoint: Checkpoint) -> Predictor:

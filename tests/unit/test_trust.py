@@ -295,8 +295,8 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_results_of_an_evaluation_are_kept_when_the_disk_is_full(tmp_path: Path) -> None:
     from experiments.evaluate import _write
 
-    errors, data = Evaluation({"relative_l2": np.ones(2)}), SimpleNamespace(origins=lambda split: ("heat.npz", [5, 3]))
-    evaluated = SimpleNamespace(metrics={"split": "test"}, evaluation=errors, data=data)
+    errors = Evaluation({"relative_l2": np.ones(2)})
+    evaluated = SimpleNamespace(metrics={"split": "test"}, evaluation=errors, origins=("heat.npz", [5, 3]))
     for name in ("metrics.json", "samples.csv"):
         (tmp_path / name).write_text("good")
     with pytest.raises(OSError, match=r"metrics\.json"):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lsm.model.ffno import AxisConvolutions
-from lsm.model.grid import CONVOLUTIONS, INTERPOLATIONS, crop
+from lsm.model.grid import CONVOLUTIONS, INTERPOLATIONS
 
 #: A scale has at most so many times the channels of the finest one.
 _WIDEST = 4
@@ -32,13 +32,14 @@ def convolution(channels: int, out: int, rank: int, periodic: bool, stride: int 
 def _wrap(convolution: nn.Module, arguments: tuple[Tensor]) -> tuple[Tensor]:
     """Add a site at both ends of each axis of ``(b, c, *n)``, with the value of the other end.
 
-    The gradient of the padding inside PyTorch's convolutions takes as long as the convolution itself.
+    The gradient of the padding inside PyTorch's convolutions takes as long as the convolution itself. Here the field is split,
+    since the gradient of each slice would be as large as the whole field; channels come last, as in :func:`refine`.
     """
-    (field,) = arguments
-    for axis in range(2, field.dim()):
-        size = field.shape[axis]
-        field = torch.cat([field.narrow(axis, size - 1, 1), field, field.narrow(axis, 0, 1)], dim=axis)
-    return (field,)
+    field = arguments[0].movedim(1, -1)
+    for axis, size in enumerate(field.shape[1:-1], start=1):
+        parts = field.tensor_split([1, size - 1], dim=axis) if size > 1 else [field]
+        field = torch.cat([parts[-1], *parts, parts[0]], dim=axis)
+    return (field.movedim(-1, 1),)
 
 
 class ResidualConvolution(nn.Module):
@@ -89,15 +90,24 @@ def refine(field: Tensor, sizes: torch.Size, periodic: bool) -> Tensor:
     Along an axis with an even number of sites the last one lies beyond the coarse sites: it takes the value of its neighbour, on
     a periodic axis the mean of its neighbours.
 
+    Channels come last in memory, as in the convolutions before and after, and so they do in the gradients: PyTorch lays out the
+    gradient of a part of an axis in the order of the axes that it is given.
+
     Example:
         >>> refine(torch.tensor([[[0.0, 2.0]]]), torch.Size([3]), periodic=False)
         tensor([[[0., 1., 2.]]])
     """
-    ends = [amount for size in reversed(sizes) for amount in (0, 1 - size % 2)]
-    field = functional.pad(field, ends, mode="circular" if periodic else "replicate")
-    doubled = [2 * size - 1 for size in field.shape[2:]]
+    rows = field.movedim(1, -1)
+    for axis, size in enumerate(sizes, start=1):
+        if size % 2 == 0:
+            neighbour = rows.narrow(axis, 0 if periodic else rows.shape[axis] - 1, 1)
+            rows = torch.cat([rows, neighbour], dim=axis)
+    doubled = [2 * size - 1 for size in rows.shape[1:-1]]
     mode = INTERPOLATIONS[len(sizes)]
-    return crop(functional.interpolate(field, size=doubled, mode=mode, align_corners=True), sizes)
+    rows = functional.interpolate(rows.movedim(-1, 1), size=doubled, mode=mode, align_corners=True).movedim(1, -1)
+    for axis, size in enumerate(sizes, start=1):
+        rows = rows.narrow(axis, 0, size) if size < rows.shape[axis] else rows
+    return rows.movedim(-1, 1)
 
 
 class Pyramid(nn.Module):

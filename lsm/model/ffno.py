@@ -14,13 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
-from lsm.model.fourier import (
-    Complex,
-    Padding,
-    analyse,
-    mix_channels,
-    synthesise,
-)
+from lsm.model.fourier import Complex, Padding, analysis_matrix, real_product, synthesis_matrix
 from lsm.model.grid import append_coordinates, crop, pad_ends, per_axis
 from lsm.model.precision import InputLinear, as_weights, at_least_single, full_precision
 from lsm.registry import Count
@@ -46,19 +40,20 @@ class AxisConvolutions(nn.Module):
     def forward(self, field: Tensor) -> Tensor:
         """Map ``(b, c, *n)`` to ``(b, c, *n)``, in full precision; the result has the type of half-precision weights."""
         with full_precision(field):
-            field = at_least_single(field)
+            field = at_least_single(field).movedim(1, -1).contiguous()
             whole = reduce(torch.add, (self._along(axis, field) for axis in range(len(self.modes))))
-            return as_weights(whole, self.weights[0])
+            return as_weights(whole, self.weights[0]).movedim(-1, 1)
 
     def _along(self, axis: int, field: Tensor) -> Tensor:
-        """Convolution along one axis of ``(b, c, *n)``."""
-        field, modes = field.movedim(axis + 2, -1), (self.modes[axis],)
-        spectrum = analyse(field, modes)
-        weights = self.weights[axis][:, :, : spectrum.real.shape[-1]].to(field.dtype)
-        # The same for every line of sites: an axis of length 1 for each of the other axes of the lattice.
-        weights = weights.reshape(*weights.shape[:2], *[1] * (len(self.modes) - 1), -1, 2)
-        mixed = mix_channels(spectrum, Complex(weights[..., 0], weights[..., 1]))
-        return synthesise(mixed, field.shape[-1:], modes).movedim(-1, axis + 2)
+        """Convolution along one axis of ``(b, *n, c)``, by products with matrices from the left, which move no axis."""
+        modes, size = self.modes[axis], field.shape[axis + 1]
+        lines = field.flatten(axis + 2).flatten(0, axis)  # (sites before, n, sites after * c)
+        spectrum = analysis_matrix(modes, size, field).T @ lines
+        spectrum = spectrum.reshape(len(lines), 2, spectrum.shape[1] // 2, -1, field.shape[-1])
+        weights = self.weights[axis][:, :, : spectrum.shape[2]].to(field.dtype)
+        mixing = real_product(Complex(weights[..., 0], weights[..., 1]))
+        mixed = torch.einsum("xpkyi,pqiok->xqkyo", spectrum, mixing).flatten(1, 2).flatten(2)
+        return (synthesis_matrix(modes, size, field).T @ mixed).reshape(field.shape)
 
 
 @MODELS.register("ffno")

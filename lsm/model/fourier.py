@@ -70,6 +70,20 @@ def _lattice_waves(wave_numbers: Sequence[int], size: int, like: Tensor) -> Comp
     return Complex(phases.cos(), phases.sin())
 
 
+def analysis_matrix(modes: int, size: int, like: Tensor) -> Tensor:
+    """From a real line of ``n`` sites to its kept coefficients, ``(n, 2 k)``: first the real parts, then the imaginary parts."""
+    return torch.cat(_lattice_waves(nonnegative_wave_numbers(modes, size), size, like).conj(), dim=-1)
+
+
+def synthesis_matrix(modes: int, size: int, like: Tensor) -> Tensor:
+    """From kept coefficients to the real line of ``n`` sites, ``(2 k, n)``: the inverse of :func:`analysis_matrix`."""
+    kept = nonnegative_wave_numbers(modes, size)
+    waves = _lattice_waves(kept, size, like)
+    # A real field's wave at -k is the conjugate of that at k; only 0 and n / 2 are their own mirror image.
+    shares = numbers_on(like.device, [(1 if k in (0, size / 2) else 2) / size for k in kept], like.dtype)
+    return torch.cat([waves.real * shares, -waves.imag * shares], dim=-1).T
+
+
 def analyse(field: Tensor, modes: Sequence[int]) -> Complex:
     """Kept coefficients ``sum_j f_j exp(-2 pi i <k, j / n>)`` of a real field.
 
@@ -80,9 +94,8 @@ def analyse(field: Tensor, modes: Sequence[int]) -> Complex:
         ``(..., *k)``: wave numbers of both signs along all axes but the last one, see :func:`signed_wave_numbers`.
     """
     *sizes, last = field.shape[-len(modes) :]
-    waves = _lattice_waves(nonnegative_wave_numbers(modes[-1], last), last, field).conj()
     # A contiguous copy makes this one matrix product; PyTorch is several times slower on a field with permuted axes.
-    spectrum = Complex(*(field.contiguous() @ torch.cat(waves, dim=-1)).chunk(2, dim=-1))
+    spectrum = Complex(*(field.contiguous() @ analysis_matrix(modes[-1], last, field)).chunk(2, dim=-1))
     for axis, (size, mode) in enumerate(zip(sizes, modes, strict=False), start=-len(modes)):
         waves = _lattice_waves(signed_wave_numbers(mode, size), size, field).conj()
         spectrum = _along(axis, spectrum, waves)
@@ -103,12 +116,7 @@ def synthesise(spectrum: Complex, sizes: Sequence[int], modes: Sequence[int]) ->
     for axis, (size, mode) in enumerate(zip(sizes[:-1], modes, strict=False), start=-len(sizes)):
         waves = _lattice_waves(signed_wave_numbers(mode, size), size, like)
         spectrum = _along(axis, spectrum, Complex(waves.real.T / size, waves.imag.T / size))
-    last = sizes[-1]
-    kept = nonnegative_wave_numbers(modes[-1], last)
-    waves = _lattice_waves(kept, last, like)
-    # A real field's wave at -k is the conjugate of that at k; only 0 and n / 2 are their own mirror image.
-    shares = numbers_on(like.device, [(1 if k in (0, last / 2) else 2) / last for k in kept], like.dtype)
-    return torch.cat(spectrum, dim=-1) @ torch.cat([waves.real * shares, -waves.imag * shares], dim=-1).T
+    return torch.cat(spectrum, dim=-1) @ synthesis_matrix(modes[-1], sizes[-1], like)
 
 
 def _along(axis: int, values: Complex, matrix: Complex) -> Complex:
@@ -123,7 +131,10 @@ def mix_channels(coefficients: Complex, weights: Complex) -> Complex:
 
     Axes of length 1 of the weights serve every index.
     """
-    real, imag = weights
-    # One real product: the rows are real and imaginary part of the coefficients, the columns those of the result.
-    matrix = torch.stack([torch.stack([real, imag]), torch.stack([-imag, real])])
-    return Complex(*torch.einsum("pbi...,pqio...->qbo...", torch.stack(coefficients), matrix))
+    return Complex(*torch.einsum("pbi...,pqio...->qbo...", torch.stack(coefficients), real_product(weights)))
+
+
+def real_product(factor: Complex) -> Tensor:
+    """What multiplies real and imaginary part (first axis) to give those of the product (second axis): ``(2, 2, *n)``."""
+    real, imag = factor
+    return torch.stack([torch.stack([real, imag]), torch.stack([-imag, real])])

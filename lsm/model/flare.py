@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import append_coordinates, takes_coordinates
 from lsm.model.precision import InputLinear
-from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
+from lsm.model.stream import PreNormBlock, attention, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
 
@@ -85,8 +84,8 @@ class LatentRouting(nn.Module):
         keys, sites = split_heads(self.keys(field), self.heads)
         values, _ = split_heads(self.values(field), self.heads)
         queries = self.queries.expand(keys.shape[0], -1, -1, -1)
-        latents = scaled_dot_product_attention(queries, keys, values, key_mask(mask), scale=1.0)
-        return self.out(join_heads(scaled_dot_product_attention(keys, queries, latents, scale=1.0), sites))
+        latents = attention(queries, keys, values, mask, scale=1.0)
+        return self.out(join_heads(attention(keys, queries, latents, scale=1.0), sites))
 
 
 @MODELS.register("flare")

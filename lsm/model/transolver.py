@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
 from lsm.model.grid import CONVOLUTIONS, FeedForward, takes_coordinates, unit_coordinates
 from lsm.model.precision import InputLinear
-from lsm.model.stream import PreNormBlock, join_heads, repeat, require_heads, split_heads, start_small
+from lsm.model.stream import PreNormBlock, attention, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
 
 #: Limits of the temperature of the slice weights.
@@ -72,7 +71,7 @@ class PhysicsAttention(nn.Module):
             weights = weights * mask[:, None, :, None]
         values, _ = split_heads(self.values(field), self.heads)
         tokens = weights.mT @ values / (weights.sum(dim=-2).unsqueeze(-1) + 1e-5)
-        tokens = scaled_dot_product_attention(*(token_map(tokens) for token_map in self.token_maps))
+        tokens = attention(*(token_map(tokens) for token_map in self.token_maps))
         return self.out(join_heads(weights @ tokens, sites))
 
 

@@ -11,14 +11,13 @@ from math import prod
 
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn import functional
 
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
 from lsm.model.grid import FeedForward, append_coordinates, crop, missing_sites, pad_ends, per_axis
 from lsm.model.latent_spectral.patches import PATCH, from_patches, to_patches
 from lsm.model.precision import InputLinear
-from lsm.model.stream import PreNormBlock, join_heads, key_mask, repeat, require_heads, split_heads, start_small
+from lsm.model.stream import PreNormBlock, attention, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count
 
 
@@ -41,7 +40,7 @@ class SelfAttention(nn.Module):
         (queries, sites), (keys, _), (values, _) = (
             split_heads(part, self.heads) for part in self.maps(tokens).chunk(3, dim=-1)
         )
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, key_mask(mask))
+        mixed = attention(queries, keys, values, mask)
         return self.out(join_heads(mixed, sites))
 
 

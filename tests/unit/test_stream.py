@@ -8,7 +8,7 @@ from torch import nn
 from lsm.errors import OptionError
 from lsm.model import MODELS
 from lsm.model.flare import LatentRouting
-from lsm.model.stream import join_heads, split_heads
+from lsm.model.stream import attention, join_heads, split_heads
 from lsm.model.transolver import PhysicsAttention, describe_positions
 from lsm.model.vit import SelfAttention
 
@@ -83,6 +83,16 @@ def test_heads_split_the_channels():
     assert tokens.shape == (2, 2, 12, 3)
     assert torch.equal(tokens[1, 1, 5], field[1, 1, 1, 3:])
     assert torch.equal(join_heads(tokens, sites), field)
+
+
+def test_attention_on_a_processor_computes_in_single_precision():
+    queries, keys, values = (draw(2, 3, size, 4).bfloat16() for size in (5, 7, 7))
+    mask = torch.ones(2, 7, dtype=torch.bool)
+    mask[1, 3:] = False
+    with torch.autocast("cpu", torch.bfloat16):
+        found = attention(queries, keys, values, mask)
+    scores = (queries.float() @ keys.float().mT / 2).masked_fill(~mask[:, None, None], -torch.inf)
+    torch.testing.assert_close(found, (scores.softmax(dim=-1) @ values.float()).bfloat16(), rtol=2**-7, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SMALL)

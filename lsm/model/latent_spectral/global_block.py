@@ -9,12 +9,11 @@ from __future__ import annotations
 import torch
 from einops import rearrange
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
 
 from lsm.model.grid import FeedForward
 from lsm.model.latent_spectral.parts import BLOCKS, Latents
 from lsm.model.latent_spectral.spectral_sum import LearnedSpectralSum
-from lsm.model.stream import Sites, join_heads, key_mask, require_heads, split_heads
+from lsm.model.stream import Sites, attention, join_heads, key_mask, require_heads, split_heads
 from lsm.model.vit import SelfAttention
 from lsm.registry import Count
 
@@ -100,11 +99,11 @@ class GlobalSpectralBlock(nn.Module):
         asking = self.tokens.expand(keys.shape[0], -1, -1, -1)
         if self.token_gain is None:
             return asking
-        return asking + self.token_gain * scaled_dot_product_attention(asking, keys, values, key_mask(mask))
+        return asking + self.token_gain * attention(asking, keys, values, mask)
 
     def read(self, keys: Tensor, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """Tokens ``(b, h, m, c / h)`` from keys and values of the points ``(b, h, n, c / h)``."""
-        return scaled_dot_product_attention(self.ask(keys, values, mask), keys, values, key_mask(mask))
+        return attention(self.ask(keys, values, mask), keys, values, mask)
 
     def _project(self, points: Tensor) -> tuple[list[Tensor], Sites]:
         """Keys, values and queries of points ``(b, n, c)``, ``(b, h, n, c / h)`` each, and the sites for ``join_heads``."""
@@ -120,7 +119,7 @@ class GlobalSpectralBlock(nn.Module):
         """Map ``(b, n, c)`` to ``(b, n, c)``; points outside the mask ``(b, n)`` have no influence."""
         (keys, values, queries), sites = self._project(points)
         solved, write_keys = self._solve(self.read(keys, values, mask))
-        return points + self.out(join_heads(scaled_dot_product_attention(queries, write_keys, solved), sites))
+        return points + self.out(join_heads(attention(queries, write_keys, solved), sites))
 
     @torch.no_grad()
     def inspect(self, points: Tensor, mask: Tensor | None = None) -> Latents:

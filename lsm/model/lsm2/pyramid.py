@@ -24,6 +24,8 @@ _WIDEST = 4
 def convolution(channels: int, out: int, rank: int, periodic: bool, stride: int = 1) -> nn.Module:
     """A convolution ``(b, channels, *n)`` to ``(b, out, *n / stride)``, rounded up, with three weights along each axis."""
     made = CONVOLUTIONS[rank](channels, out, kernel_size=3, padding=0 if periodic else 1, stride=stride)
+    # As fields have channels last, weights in another order would be rearranged, with their gradients, in each step.
+    made.weight.data = made.weight.data.movedim(1, -1).contiguous().movedim(-1, 1)
     if periodic:
         made.register_forward_pre_hook(_wrap)
     return made

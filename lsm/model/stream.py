@@ -75,9 +75,10 @@ def attention(
     """
     if queries.device.type != "cpu":
         return scaled_dot_product_attention(queries, keys, values, key_mask(mask), scale=scale)
+    given = values.dtype
     with full_precision(queries):
-        asked, offered, found = map(at_least_single, (queries, keys, values))
-        return scaled_dot_product_attention(asked, offered, found, key_mask(mask), scale=scale).to(values.dtype)
+        queries, keys, values = map(at_least_single, (queries, keys, values))
+        return scaled_dot_product_attention(queries, keys, values, key_mask(mask), scale=scale).to(given)
 
 
 def split_heads(field: Tensor, heads: int) -> tuple[Tensor, Sites]:

@@ -86,13 +86,14 @@ def test_heads_split_the_channels():
 
 
 def test_attention_on_a_processor_computes_in_single_precision():
-    queries, keys, values = (draw(2, 3, size, 4).bfloat16() for size in (5, 7, 7))
+    queries, keys, values = (draw(2, 3, size, 4).float() for size in (5, 7, 7))
     mask = torch.ones(2, 7, dtype=torch.bool)
     mask[1, 3:] = False
     with torch.autocast("cpu", torch.bfloat16):
         found = attention(queries, keys, values, mask)
-    scores = (queries.float() @ keys.float().mT / 2).masked_fill(~mask[:, None, None], -torch.inf)
-    torch.testing.assert_close(found, (scores.softmax(dim=-1) @ values.float()).bfloat16(), rtol=2**-7, atol=1e-6)
+        assert attention(queries, keys, values.bfloat16(), mask).dtype == torch.bfloat16
+    scores = (queries @ keys.mT / 2).masked_fill(~mask[:, None, None], -torch.inf)
+    torch.testing.assert_close(found, scores.softmax(dim=-1) @ values, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SMALL)

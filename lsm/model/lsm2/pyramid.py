@@ -99,17 +99,16 @@ def refine(field: Tensor, sizes: torch.Size, periodic: bool) -> Tensor:
         >>> refine(torch.tensor([[[0.0, 2.0]]]), torch.Size([3]), periodic=False)
         tensor([[[0., 1., 2.]]])
     """
-    rows = field.movedim(1, -1)
+    coarse = field.movedim(1, -1)
     for axis, size in enumerate(sizes, start=1):
         if size % 2 == 0:
-            neighbour = rows.narrow(axis, 0 if periodic else rows.shape[axis] - 1, 1)
-            rows = torch.cat([rows, neighbour], dim=axis)
-    doubled = [2 * size - 1 for size in rows.shape[1:-1]]
-    mode = INTERPOLATIONS[len(sizes)]
-    rows = functional.interpolate(rows.movedim(-1, 1), size=doubled, mode=mode, align_corners=True).movedim(1, -1)
+            neighbour = coarse.narrow(axis, 0 if periodic else coarse.shape[axis] - 1, 1)
+            coarse = torch.cat([coarse, neighbour], dim=axis)
+    doubled, mode = [2 * size - 1 for size in coarse.shape[1:-1]], INTERPOLATIONS[len(sizes)]
+    fine = functional.interpolate(coarse.movedim(-1, 1), size=doubled, mode=mode, align_corners=True).movedim(1, -1)
     for axis, size in enumerate(sizes, start=1):
-        rows = rows.narrow(axis, 0, size) if size < rows.shape[axis] else rows
-    return rows.movedim(-1, 1)
+        fine = fine.narrow(axis, 0, size) if size < fine.shape[axis] else fine
+    return fine.movedim(-1, 1)
 
 
 class Pyramid(nn.Module):

@@ -138,7 +138,7 @@ def load_subject(cfg: DictConfig) -> Subject:
     """The checkpoints and the data of the first one.
 
     Raises:
-        InputError: two checkpoints predict other fields, or others sites.
+        InputError: two checkpoints predict different fields, or at different sites.
     """
     paths = find_checkpoints(cfg.checkpoint)
     checkpoints: dict[str, Checkpoint] = {}

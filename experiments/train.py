@@ -105,7 +105,7 @@ def run(cfg: DictConfig, folder: Path, start: Start, time_limit: float | None = 
 
 @contextmanager
 def _signals_passed_on(folder: Path) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the process as such; Lightning would exit with code 1 and 0."""
+    """Let Ctrl-C and SIGTERM end the process as such; Lightning would exit with codes 1 and 0."""
     from pytorch_lightning.utilities.exceptions import SIGTERMException
 
     try:

@@ -226,7 +226,7 @@ class Bands:
         if level not in self.levels:
             known = ", ".join(f"{known:g}" for known in self.levels)
             raise InputError(
-                f"there is no band of level {level:g}: {self.num_samples} calibration samples allow only the levels {known}",
+                f"no band of level {level:g}; with {self.num_samples} calibration samples there are bands of level {known}",
                 ("level",),
             )
         place = self.levels.index(level)

@@ -55,7 +55,7 @@ class Ensemble(nn.Module):
         Args:
             given: arguments of :meth:`lsm.solver.NeuralSolver.predict`.
         Returns:
-            The spread has one degree of freedom less than members; it is zero for a single one.
+            The spread is the sample standard deviation (divisor: members less one); it is zero for a single member.
         """
         fields = np.stack([solver.predict(**given) for solver in self.solvers])
         spread = fields.std(axis=0, ddof=1) if len(fields) > 1 else np.zeros_like(fields[0])

@@ -23,7 +23,7 @@ class Summary:
 
     Args:
         mean: over seeds and samples.
-        deviation: standard deviation of the seeds' means, with one degree of freedom less; None for a single seed.
+        deviation: sample standard deviation of the seeds' means (divisor: seeds less one); None for a single seed.
         low: lower end of the bootstrap interval of the mean.
         high: upper end.
         seeds: mean error of each seed.

@@ -52,7 +52,7 @@ def test_predictions_have_limits(runs, command, tmp_path):
     record = json.loads(str(found["provenance"]))
     assert record["band"] == {"level": 0.5, "kind": "site", "calibration_samples": 2}
     for option, problem in (
-        ("level=0.9", "there is no band of level 0.9: 2 calibration samples allow only the levels 0.1"),
+        ("level=0.9", "no band of level 0.9; with 2 calibration samples there are bands of level 0.1"),
         ("level=2", "level is 2"),
     ):
         with pytest.raises(InputError, match=problem):

@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from lsm.checkpoint import write
@@ -40,7 +41,16 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """The checkpoint of the best epoch; it remains the best when its run is moved or continues in another folder."""
+    """The checkpoint of the best epoch; it remains the best when its run is moved or continues in another folder.
+
+    If the training error chooses it, roll-outs that are trained on true frames first have errors of single steps until predicted
+    frames are fed back. Only the epochs after that compete.
+    """
+
+    def check_monitor_top_k(self, trainer: pl.Trainer, current: Tensor | None = None) -> bool:
+        """Whether this epoch becomes the best one: its error is lower, or the first that is comparable to those that follow."""
+        first = str(self.monitor).startswith("train/") and trainer.lightning_module.begins_to_feed_back
+        return bool(first) or super().check_monitor_top_k(trainer, current)
 
     @property
     def state_key(self) -> str:

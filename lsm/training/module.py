@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins.precision import MixedPrecision, Precision
 from pytorch_lightning.utilities.enums import GradClipAlgorithmType
 from pytorch_lightning.utilities.types import LRSchedulerConfigType, OptimizerLRSchedulerConfig
@@ -119,10 +120,21 @@ class SolverModule(pl.LightningModule):
         return scaled, replace(batch, targets=normalised(batch.targets))
 
     @property
+    def begins_to_feed_back(self) -> bool:
+        """Whether this epoch is the first whose training errors are those of roll-outs, after those of single steps."""
+        feeds_back = getattr(self.unroll, "feeds_back", None)
+        if feeds_back is None or self.solver.spec.frames is None:
+            return False
+        return feeds_back(self._done) and not feeds_back(self._done_at(self.current_epoch - 1))
+
+    @property
     def _done(self) -> float:
-        """Share of the epochs that are done; 0 in a training without an end, or outside of one."""
+        return self._done_at(self.current_epoch)
+
+    def _done_at(self, epoch: int) -> float:
+        """Share of the epochs before this one; 0 in a training without an end, or outside of one."""
         epochs = None if self._trainer is None else self._trainer.max_epochs
-        return self.current_epoch / epochs if epochs and epochs > 0 else 0.0
+        return epoch / epochs if epochs and epochs > 0 else 0.0
 
     def _random(self, batch_index: int) -> torch.Generator:
         numbers = np.random.SeedSequence([self.seed, self.current_epoch, batch_index, self.global_rank])
@@ -223,6 +235,9 @@ class SolverModule(pl.LightningModule):
             optimizer = self.make_optimizer(self.named_parameters())
             schedule = self.make_scheduler(optimizer)
         settings: LRSchedulerConfigType = {"scheduler": schedule, "interval": self.schedule_interval}
+        best = getattr(self._trainer, "checkpoint_callback", None)
+        if isinstance(best, ModelCheckpoint):
+            settings["monitor"] = best.monitor  # for schedules that follow the error
         return {"optimizer": optimizer, "lr_scheduler": settings}
 
     def _refuse_scaled_complex_gradients(self) -> None:

@@ -30,6 +30,7 @@ def recompute_cheap_results(unroll: Unrolling) -> Unrolling:
         with dropping_cheap_results():
             return unroll(solver, batch, done, random)
 
+    unrolled.feeds_back = getattr(unroll, "feeds_back", None)  # type: ignore[attr-defined]
     return unrolled
 
 

@@ -2,6 +2,7 @@
 
 An unrolling maps a solver, a batch, the share of the training that is done and a generator of random numbers to predictions at
 the scales of the model, ``(b, *sites_s, c_out)`` in physical units, finest first. Fields at rest are predicted by one call.
+One that predicts from true frames has a method ``feeds_back``, which says after which share it no longer does.
 """
 
 from __future__ import annotations
@@ -54,11 +55,15 @@ class TeacherForcing:
     def __init__(self, *, finish: Share = 0.1, noise: Annotated[float, Ge(0)] = 0.0) -> None:
         self.finish, self.noise = finish, noise
 
+    def feeds_back(self, done: float) -> bool:
+        """Whether predicted frames are fed back after this share of the training."""
+        return done >= 1 - self.finish
+
     def __call__(self, solver: NeuralSolver, batch: FieldBatch, done: float, random: torch.Generator) -> list[Tensor]:
         """Predictions at the model's scales."""
         if solver.spec.frames is None:
             return solver.at_scales(batch)
-        if done >= 1 - self.finish:
+        if self.feeds_back(done):
             if self.finish < 1:  # else no true frames came before
                 for norm in batch_norms(solver):
                     norm.eval()

@@ -21,16 +21,19 @@ from lsm.fields import FieldBatch
 from lsm.losses import LOSSES
 from lsm.metrics import METRICS
 from lsm.solver import build_solver
+from lsm.training.callbacks import BestCheckpoint
 from lsm.training.module import CHECK_INTERVAL, SolverModule
+from lsm.training.recompute import recompute_cheap_results
+from lsm.training.unrolling import UNROLLINGS
 
 FIELDS = spec(sites=(6, 6))
 CPU = torch.device("cpu")
 SQUARE = [Symmetry(swap=["x", "y"]), Symmetry(flip=["x"]), Symmetry(flip=["y"])]
 
 
-def make(kind=SolverModule, **options):
-    solver = make_solver(FIELDS)
-    solver.fit_normalizers(lambda: [batch(FIELDS)])
+def make(kind=SolverModule, fields=FIELDS, **options):
+    solver = make_solver(fields)
+    solver.fit_normalizers(lambda: [batch(fields)])
     defaults = {
         "loss": LOSSES.make({"name": "weighted_sum", "terms": {"relative_l2": 1.0}}),
         "make_optimizer": partial(torch.optim.Adam, lr=1e-3),
@@ -371,21 +374,54 @@ def test_a_checkpoint_holds_what_rebuilds_the_solver(tmp_path):
     torch.testing.assert_close(loaded.solver(samples), module.solver.eval()(samples))
 
 
-def fit(module, train, validation, folder):
-    loaders = (DataLoader(samples, batch_size=2, collate_fn=FieldBatch.stack) for samples in (train, validation))
-    trainer = pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
+def fit(module, train, validation, folder, **options):
+    loaders = (
+        DataLoader(samples, batch_size=2, collate_fn=FieldBatch.stack) for samples in (train, validation) if samples
     )
+    defaults = {
+        "max_epochs": 1,
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "default_root_dir": folder,
+    }
+    trainer = pl.Trainer(**defaults | options)
     del module.log  # the trainer's own
     trainer.fit(module, *loaders)
     return trainer.callback_metrics
+
+
+def best_checkpoint(folder):
+    options = {"enable_version_counter": False, "save_on_train_epoch_end": True}
+    return BestCheckpoint(dirpath=folder, filename="best", monitor="train/relative_l2", **options)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("wrapped", [lambda unroll: unroll, recompute_cheap_results])
+def test_without_validation_the_best_epoch_is_one_with_errors_of_roll_outs(wrapped, tmp_path):
+    """Those of single steps, in the first two of these four epochs, are lower but not comparable."""
+    moving_fields = moving(3, 4)
+    samples = [batch(moving_fields).sample(index) for index in range(2)]
+    unroll = wrapped(UNROLLINGS.make({"name": "teacher_forcing", "finish": 0.5}))
+    module = make(fields=moving_fields, unroll=unroll)
+    module.metrics = {"relative_l2": lambda *_: torch.tensor([0.2, 0.1, 0.5, 0.6][module.current_epoch])}
+    options = {"max_epochs": 4, "enable_checkpointing": True, "callbacks": [best_checkpoint(tmp_path)]}
+    fit(module, samples, None, tmp_path, **options)
+    assert torch.load(tmp_path / "best.ckpt", weights_only=True)["epoch"] == 2
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_schedule_may_follow_the_error_that_chooses_the_best_checkpoint(tmp_path):
+    samples = [batch(FIELDS).sample(index) for index in range(2)]
+    follow = partial(torch.optim.lr_scheduler.ReduceLROnPlateau, patience=0, factor=0.5)
+    module = make(make_scheduler=follow)
+    module.metrics = {"relative_l2": lambda *_: torch.tensor([0.1, 0.2, 0.1][module.current_epoch])}
+    options = {"max_epochs": 3, "enable_checkpointing": True, "callbacks": [best_checkpoint(tmp_path)]}
+    fit(module, samples, None, tmp_path, **options)
+    assert module.optimizers().param_groups[0]["lr"] == pytest.approx(1e-3 / 4)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -133,8 +133,15 @@ def relative_l2_per_channel(prediction: Tensor, batch: FieldBatch, spec: FieldSp
 @METRICS.register("relative_l2_by_field")
 def relative_l2_by_field(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Mean over the target fields of the relative L2 error of each, ``(b,)``; fields that are zero everywhere are left out."""
-    errors = relative_l2_per_channel(prediction, batch, spec)
-    exists = rearrange(batch.targets != 0, "b ... (t c) -> b c (... t)", c=len(spec.targets)).any(dim=2)
+    _check_shapes(prediction, batch.targets)
+
+    def norms(field: Tensor) -> Tensor:
+        return vector_norm(rearrange(field, "b ... (t c) -> b c (... t)", c=len(spec.targets)), dim=-1)
+
+    truth = norms(batch.targets)
+    exists = truth > 0
+    # A division by zero would make the gradient NaN even where its result is not used.
+    errors = norms(prediction - batch.targets) / torch.where(exists, truth, 1.0)
     return torch.where(exists, errors, 0.0).sum(dim=1) / exists.sum(dim=1)
 
 

@@ -34,6 +34,18 @@ def test_values_by_hand():
     assert error("max_error", PREDICTION, TRUTH, LINE).tolist() == [2.0, 4.0]
 
 
+def test_a_field_that_is_zero_everywhere_has_no_gradient():
+    """And leaves those of the other field, and of other samples, finite."""
+    truth = TRUTH.clone()
+    truth[0, :, 1] = 0
+    prediction = PREDICTION.clone().requires_grad_()
+    error("relative_l2_by_field", prediction, truth, LINE).sum().backward()
+    gradient = prediction.grad
+    assert gradient[0, :, 1].tolist() == [0.0] * LINE.sites[0]
+    assert gradient.isfinite().all()
+    assert gradient[1].any(dim=0).all()
+
+
 @pytest.mark.parametrize("name", ["relative_l2", "relative_l2_per_channel"])
 def test_scale_of_each_sample_does_not_matter(name):
     scale = torch.tensor([1e-3, -50.0])[:, None, None]

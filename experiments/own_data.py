@@ -75,6 +75,7 @@ def complete(
     check_value("data.fractions", list(cfg.data.fractions), Sequence[Share])
     check_value("data.split_seed", cfg.data.split_seed, Index | None)
     with open_own_file(path, roles) as file:
+        _refuse_unused_code(cfg.model.name, file.layout)
         splits = _splits_of(cfg, file, in_order)
         store = _store_of(cfg, file, roles, None if in_order else cfg.data.split_seed)
         batch_size = OmegaConf.select(compose_config(name, *{"preset": "preset=own", **kept}.values()), "batch")
@@ -87,6 +88,18 @@ def complete(
     _tell(path, file.layout, {} if OmegaConf.select(cfg, "compare") else added)
     groups = {key: str(value) for key, value in added.items() if key in _GROUPS}
     return compose_config(name, *options), options, groups
+
+
+def _refuse_unused_code(model: str, layout: Layout) -> None:
+    from lsm.model import MODELS
+
+    if "code" in layout.reader and not getattr(MODELS[model], "takes_code", False):
+        fitting = ", ".join(name for name in MODELS.names() if getattr(MODELS[name], "takes_code", False))
+        raise InputError(
+            f"the file has a code vector, which model={model} does not use; list its array under data.parameters, which every "
+            f"family uses, or choose a family that takes codes: {fitting}",
+            options=("model", "data.code"),
+        )
 
 
 def without_file(cfg: DictConfig, overrides: Sequence[str]) -> list[str] | None:

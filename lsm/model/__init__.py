@@ -11,7 +11,7 @@ A family is one module in this package (or a package, as the Latent Spectral Mod
 
 Channel counts, rank and sites come from the specification; keyword-only parameters are the family's options. A family with
 ``ragged = True`` takes clouds with different numbers of points: its ``forward`` has an argument ``mask`` ``(b, n)``, True where a
-point exists, and no prediction depends on the other points.
+point exists, and no prediction depends on the other points. One with ``takes_code = True`` uses the vector ``code`` of a cloud.
 """
 
 from __future__ import annotations

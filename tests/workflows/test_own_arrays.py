@@ -158,6 +158,24 @@ def test_batches_are_those_of_the_recipe_as_far_as_they_suit(place, compose):
     assert batch_and_loss("data.batch_size=7") == (7, "sobolev")
 
 
+@pytest.mark.parametrize("model", ["lsm2", "vit", "transolver", "flare"])
+def test_a_code_that_a_family_does_not_use_is_refused(model, place, compose):
+    arrays = {
+        "coords": np.random.default_rng(0).random((20, 30, 2)),
+        "targets": np.ones((20, 30)),
+        "radii": np.ones((20, 5)),
+    }
+    np.savez("my.npz", **arrays)
+    options = ("benchmark=custom", "data.file=my.npz", f"model={model}")
+    for role in ("code=radii", "parameters=[radii]"):
+        roles = (*options, f"data.{role}")
+        if role.startswith("code"):
+            with pytest.raises(InputError, match=f"a code vector, which model={model} does not use; .*codes: lsm$"):
+                complete(compose("train", *roles), roles)
+        else:
+            assert len(complete(compose("train", *roles), roles)[0].benchmark.reader.parameters) == 5
+
+
 def test_sizes_follow_the_splits_that_are_typed(place, compose):
     np.savez("my.npz", inputs=np.zeros((4000, 4, 4)), targets=np.ones((4000, 4, 4)))
 

@@ -48,6 +48,7 @@ class LatentSpectralModel(nn.Module):
 
     geometries = ANY_GEOMETRY
     ragged = True
+    takes_code = True
     projection: Projection
 
     def __init__(

@@ -200,6 +200,8 @@ def make_trainer(
         has_validation: whether there is a validation split.
         time_limit: seconds after which to stop, at the end of an epoch; None for no limit.
         resumed: content of the checkpoint from which the run continues, which is then not read again.
+    Raises:
+        InputError: an option has no meaning for a trainer, or the recipe does not work with its strategy.
     """
     from lsm.training.averaging import ExponentialAverage
     from lsm.training.callbacks import BatchNormStatistics, BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
@@ -207,6 +209,7 @@ def make_trainer(
     from lsm.training.progress import Forecast
 
     check_value("trainer.max_epochs", cfg.trainer.max_epochs, Annotated[int, Ge(1)] | Literal[-1] | None)
+    _refuse_sharded_recipe(cfg)
     where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitor = f"{'val' if has_validation else 'train'}/{cfg.metrics[0]}"
     configured = [instantiate(callback) for callback in cfg.callbacks.values()]
@@ -225,6 +228,24 @@ def make_trainer(
     plugins = [*instantiate(cfg.trainer.get("plugins", [])), WholeCheckpoints(resumed)]
     more = {"callbacks": callbacks, "logger": loggers, "plugins": plugins, "default_root_dir": folder}
     return instantiate(cfg.trainer, **more)
+
+
+def _refuse_sharded_recipe(cfg: DictConfig) -> None:
+    """Lightning clips no gradients of sharded parameters; averages and Muon need whole ones."""
+    if "fsdp" not in str(cfg.trainer.get("strategy", "")).lower():
+        return
+    needs = {
+        "gradient clipping (trainer.gradient_clip_val)": bool(cfg.trainer.get("gradient_clip_val")),
+        "averaged weights (callbacks.average)": "average" in cfg.callbacks,
+        "Muon (optimizer)": "muon" in str(cfg.optimizer.get("_target_", "")).lower(),
+    }
+    if any(needs.values()):
+        named = ", ".join(what for what, used in needs.items() if used)
+        raise InputError(
+            f"FSDP holds a part of each parameter, with which {named} cannot work; add recipe=quick, or train with "
+            "+trainer.strategy=ddp",
+            options=("strategy",),
+        )
 
 
 def _advice(cfg: DictConfig) -> str:

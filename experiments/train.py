@@ -149,7 +149,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
     """Start or resume a run in Hydra's output folder.
 
     Raises:
-        InputError: a sweep was given one folder for all its runs, or ``resume=auto`` no folder.
+        InputError: a sweep was given one folder for all its runs, or ``resume=auto`` or several processes no folder.
     """
     hydra = HydraConfig.get()
     overrides, choices = list(hydra.overrides.task), dict(hydra.runtime.choices)
@@ -220,10 +220,18 @@ def _refuse_shared_folder(mode: RunMode | None, overrides: list[str]) -> None:
 
 
 def _refuse_unnamed_folder(hydra: DictConfig, cfg: DictConfig) -> None:
-    """Refuse to look for a run in a folder whose name is the present time; the folder of a sweep's run is known to Hydra."""
+    """Refuse a folder whose name is the present time where several calls, or processes, must agree on it.
+
+    The folder of a sweep's run is known to Hydra.
+    """
     ours, of_hydra = (OmegaConf.to_container(node, resolve=False) for node in (cfg, hydra.run))
-    is_dated = "${now:" in ours["run_dir"] and "${run_dir}" in of_hydra["dir"]
-    if cfg.resume == "auto" and hydra.mode == RunMode.RUN and is_dated:
+    if hydra.mode != RunMode.RUN or "${now:" not in ours["run_dir"] or "${run_dir}" not in of_hydra["dir"]:
+        return
+    if int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        raise InputError(
+            "the processes that SLURM starts share one run, but each would name its folder itself; add run_dir=FOLDER"
+        )
+    if cfg.resume == "auto":
         raise InputError("resume=auto continues the run in run_dir=FOLDER; add run_dir=FOLDER, or give resume=FOLDER")
 
 
@@ -237,8 +245,8 @@ def _protect(folder: Path, resume: str | None, checkpoint: Path | None) -> None:
 
 
 def _is_rank_zero() -> bool:
-    """Only rank 0 checks, locks and prints."""
-    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK"))
+    """Only rank 0 checks, locks and prints; under ``srun`` SLURM's number of the process is its rank."""
+    return all(os.environ.get(name, "0") == "0" for name in ("LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"))
 
 
 def _nothing_left(cfg: DictConfig, folder: Path) -> TrainingResult:

@@ -17,6 +17,8 @@ import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from data_prep.generation import parts
@@ -271,13 +273,23 @@ def test_one_training_in_a_folder(tmp_path: Path) -> None:
     lock.release()
 
 
-@pytest.mark.parametrize("name", ["LOCAL_RANK", "NODE_RANK", "RANK"])
+@pytest.mark.parametrize("name", ["LOCAL_RANK", "NODE_RANK", "RANK", "SLURM_PROCID"])
 def test_only_rank_zero_takes_the_lock(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with train._claim(tmp_path):
         monkeypatch.setenv(name, "1")
         with train._claim(tmp_path):
             pass
         monkeypatch.delenv(name)
+
+
+def test_processes_of_slurm_do_not_name_their_folder_by_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    hydra = OmegaConf.create({"mode": RunMode.RUN, "run": {"dir": "${run_dir}"}})
+    dated, named = (OmegaConf.create({"run_dir": name, "resume": None}) for name in ("runs/${now:%H}", "runs/mine"))
+    train._refuse_unnamed_folder(hydra, dated)
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    train._refuse_unnamed_folder(hydra, named)
+    with pytest.raises(InputError, match="share one run, .*; add run_dir=FOLDER"):
+        train._refuse_unnamed_folder(hydra, dated)
 
 
 # ---- full disks

@@ -69,6 +69,10 @@ MISTAKES = {
         ("train", *TINY, "resume=auto"),
         ("resume=auto continues the run in run_dir=FOLDER; add run_dir=FOLDER, or give resume=FOLDER",),
     ),
+    "sharded parameters under a recipe that needs whole ones": (
+        ("train", *TINY, "recipe=modern", "+trainer.strategy=fsdp", "run_dir=sharded"),
+        ("FSDP", "gradient clipping", "averaged weights", "Muon", "add recipe=quick"),
+    ),
     "patch that does not fit": (
         ("train", *TINY, "model.patch=[3,3,3]", "run_dir=patch"),
         ("model.patch is [3, 3, 3]", "rank 2"),

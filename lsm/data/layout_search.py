@@ -113,6 +113,7 @@ class _Search:
             sites, columns, reader = self._grid()
         else:
             sites, columns, reader = self._placed(kind)
+        reader |= self._periodic(kind)
         scalars = [column for name in self.parameters for column in self._scalars(name)]
         reader |= {"parameters": [column.name for column in scalars]} if scalars else {}
         columns += scalars
@@ -130,6 +131,16 @@ class _Search:
         hints = {"grid": self._hint_about_channels, "frames": self._hint_about_time}
         hint = hints[kind](sites) if kind in hints else ""
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)
+
+    def _periodic(self, kind: Kind) -> dict[str, bool]:
+        """The option of the reader if the user says that the fields are periodic."""
+        if self.roles.periodic and kind not in ("grid", "frames"):
+            raise InputError(
+                f"periodic applies to grids and to time series on grids, but these arrays are read as kind {kind}; "
+                "leave it out",
+                options=("periodic",),
+            )
+        return {"periodic": True} if self.roles.periodic else {}
 
     def _require_known(self, columns: Sequence[Column]) -> None:
         """Names and units that are given belong to arrays and fields that are there."""

@@ -127,6 +127,11 @@ CASES = {
         {},
         ("mesh", (16, 12), "a structured mesh of 16 x 12 sites: x, y -> target; with the scalar parameter"),
     ),
+    "a time series that is periodic": (
+        {"targets": (N, 16, 30)},
+        {"periodic": True},
+        ("frames", (16,), "a time series on a periodic grid of 16 sites: target, 10 frames -> the next 20"),
+    ),
     "several fields in time": (
         {"u": (N, 16, 6), "v": (N, 16, 6)},
         {"targets": ["u", "v"], "frames": (2, 3)},
@@ -233,6 +238,11 @@ REFUSED = {
         {"parameters": (N, 3), "targets": (N, 64, 64)},
         {"kind": "grid"},
         r"a grid needs inputs, but none were found; leave data.kind out and give the coordinates .* or an array",
+    ),
+    "a periodic mesh": (
+        {"coords": (N, 9, 8, 2), "targets": (N, 9, 8)},
+        {"periodic": True},
+        "periodic applies to grids and to time series on grids, but these arrays are read as kind mesh",
     ),
     "one frame": ({"targets": (N, 9, 1)}, {}, r"has two frames or more, but targets \(20, 9, 1\) has 1"),
     "one frame to predict from": (
@@ -360,6 +370,12 @@ def test_the_option_that_gives_another_reading_is_named(name):
 )
 def test_a_series_whose_first_axis_may_be_time_says_so(shape, words):
     assert re.search(words, layout({}, targets=(N, *shape)).hint)
+
+
+@pytest.mark.parametrize("shapes", [{"targets": (N, 9, 8, 12)}, {"inputs": (N, 9, 8), "targets": (N, 9, 8)}])
+def test_own_data_are_periodic_only_if_it_is_said(shapes):
+    assert "periodic" not in layout(**shapes).reader
+    assert layout({"periodic": True}, **shapes).reader["periodic"] is True
 
 
 def test_one_frame_predicts_the_next_if_it_is_asked_for():

@@ -59,6 +59,7 @@ OPTION_NAMES = {
     "kind": "data.kind=points",
     "channels_last": "data.channels_last",
     "frames": "data.frames=[INPUTS,TARGETS]",
+    "periodic": "data.periodic=true",
     "parameters": "data.parameters=[NAME,..]",
     "names": "data.names={ARRAY:[NAME,..]}",
     "units": "data.units={FIELD:UNIT}",

@@ -58,6 +58,7 @@ class FieldSpec:
         mask: index of the input field that is 1 where the targets exist and 0 elsewhere; predictions are multiplied by it.
         space: dimension of the space in which a point cloud lies.
         ragged: whether the clouds of different samples have different numbers of points; see :attr:`FieldBatch.mask`.
+        periodic: whether the fields of a grid are periodic along all axes: the last site is followed by the first.
 
     Example:
         >>> spec = FieldSpec("grid", (64, 64), ("x", "y"), (Channel("w"),), (Channel("w"),), frames=Frames(10, 5))
@@ -76,6 +77,7 @@ class FieldSpec:
     mask: int | None = None
     space: int = 2
     ragged: bool = False
+    periodic: bool = False
 
     def __post_init__(self) -> None:
         if self.geometry not in get_args(Geometry):
@@ -146,7 +148,7 @@ class FieldSpec:
         Raises:
             OptionError: an entry is missing or of another kind.
         """
-        plain = {"ragged": False, **plain}  # older checkpoints know no such clouds
+        plain = {"ragged": False, "periodic": False, **plain}  # older checkpoints do not name them
         for name, annotation in _PLAIN.items():
             check_value(name, plain.get(name), annotation)
         channels = {
@@ -174,6 +176,7 @@ _PLAIN = {
     "mask": Index | None,
     "space": Annotated[int, Interval(ge=1, le=3)],
     "ragged": bool,
+    "periodic": bool,
 }
 
 

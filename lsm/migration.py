@@ -19,14 +19,30 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
     """The ``lsm`` entry of a checkpoint in the present schema.
 
     Args:
-        described: the entry as it was written, schema 1 to 5.
+        described: the entry as it was written, schema 1 to 6.
     """
     described = dict(described)
-    steps = (_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4)
+    steps = (_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4, _from_schema_5)
     for schema, migrate_once in enumerate(steps, start=1):
         if described["schema"] == schema:
             described = {**migrate_once(described), "schema": schema + 1}
     return described
+
+
+def _from_schema_5(old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In schema 5 every roll-out was taken as periodic in space. Own data are if their model is, which the user said."""
+    if old["spec"].get("frames") is None:
+        return old
+    provenance, model = (old.get("data") or {}).get("provenance") or {}, old["solver"]["model"]
+    if provenance.get("source") == "file":
+        options = {} if isinstance(model, str) else model
+        periodic = options.get("periodic") is True or options.get("padding") == 0
+        return {**old, "spec": {**old["spec"], "periodic": periodic}}
+    new, config = {**old, "spec": {**old["spec"], "periodic": True}}, old["run"].get("config") or {}
+    if benchmark := config.get("benchmark"):
+        benchmark = {**benchmark, "reader": {**benchmark["reader"], "periodic": True}}
+        new["run"] = {**old["run"], "config": {**config, "benchmark": benchmark}}
+    return new
 
 
 def _from_schema_4(old: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -17,8 +17,7 @@ def resize(field: Tensor, sites: Sequence[int], spec: FieldSpec) -> Tensor:
     """Interpolate linearly along each axis: ``(b, *n, c)`` to ``(b, *sites, c)``.
 
     Args:
-        field: values at ``0, 1 / (n - 1), .., 1`` along each axis; of fields in motion, which their reader takes as periodic, at
-            ``0, 1 / n, ..``.
+        field: values at ``0, 1 / (n - 1), .., 1`` along each axis; of periodic fields at ``0, 1 / n, ..``.
         sites: wanted number of sites along each axis.
         spec: what the fields are.
     Raises:
@@ -32,8 +31,8 @@ def resize(field: Tensor, sites: Sequence[int], spec: FieldSpec) -> Tensor:
     """
     if spec.geometry == "points":
         raise InputError("training_grid interpolates between the sites of a grid or mesh; these fields lie on points")
-    values, sizes, periodic = field.movedim(-1, 1), torch.Size(sites), spec.frames is not None
-    if periodic:  # the first site once more at the end
+    values, sizes = field.movedim(-1, 1), torch.Size(sites)
+    if spec.periodic:  # the first site once more at the end
         values, sizes = functional.pad(values, (0, 1) * len(sites), mode="circular"), torch.Size(n + 1 for n in sites)
     values = functional.interpolate(values, size=sizes, mode=INTERPOLATIONS[len(sites)], align_corners=True)
     return crop(values, torch.Size(sites)).movedim(1, -1)

@@ -23,6 +23,9 @@ from lsm.progress import console
 #: What a budget sets, besides what a run may change anyway.
 _LENGTH = ("trainer.max_epochs", "scheduler")
 
+#: What older profiles do not record, and costs do not depend on.
+_UNRECORDED = ("benchmark.reader.periodic",)
+
 #: Calls that are timed, and calls before them.
 _REPEATS, _WARMUP = 16, 2
 
@@ -31,7 +34,7 @@ def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any
     """The recorded profile of an experiment; None without one of the present configuration and code."""
     recorded = read_json(_folder(experiment) / "profile.json")
     if recorded is None or difference(
-        essence(recorded.get("config") or {}), essence(experiment.config), (*NO_PART, *_LENGTH)
+        essence(recorded.get("config") or {}), essence(experiment.config), (*NO_PART, *_LENGTH, *_UNRECORDED)
     ):
         return None
     return recorded if accept_other_code or recorded.get("code") == code_revision() else None

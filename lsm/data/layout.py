@@ -38,6 +38,7 @@ class Roles(Options):
         channels_last: whether the last axis of inputs and targets is one of channels.
         names: names of the channels of an array, by the name of the array.
         units: of a field, or of an array, by its name.
+        periodic: whether fields on a grid, or a time series on one, are periodic along all axes of space.
     """
 
     inputs: Names | None = None
@@ -50,6 +51,7 @@ class Roles(Options):
     channels_last: bool | None = None
     names: Mapping[str, Names] | None = None
     units: Mapping[str, str] | None = None
+    periodic: bool | None = None
 
     def named(self) -> set[str]:
         """Names of the arrays that have a role; without a word of the user, an array is called as its role."""
@@ -140,11 +142,12 @@ class Layout:
     def describe(self) -> str:
         """As what the arrays are taken, such as ``a grid of 64 x 64 sites: conductivity -> temperature (K)``."""
         sites = " to ".join(map(str, self.points)) if self.points else " x ".join(map(str, self.sites))
+        grid = "a periodic grid" if self.reader.get("periodic") else "a grid"
         what = {
-            "grid": f"a grid of {sites} sites",
+            "grid": f"{grid} of {sites} sites",
             "mesh": f"a structured mesh of {sites} sites",
             "points": f"clouds of {sites} points in {self.dimensions} dimensions",
-            "frames": f"a time series on a grid of {sites} sites",
+            "frames": f"a time series on {grid} of {sites} sites",
         }[self.kind]
         targets = ", ".join(map(self._label, self.reader["targets"]))
         if self.kind == "frames":

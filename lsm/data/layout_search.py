@@ -28,6 +28,12 @@ _TO_END = "move it to the end with np.moveaxis(a, 1, -1)"
 #: What an array without sites may be, and what to do then.
 _DESCRIBES_SAMPLE = "holds numbers that describe a whole sample, list it under parameters"
 
+#: What to do where parameters alone are to give fields.
+_GIVE_SITES = (
+    "give the coordinates of the sites, (*sites, d) for all samples, or an array (samples, *sites) as input, such as one of "
+    "the coordinates"
+)
+
 #: Arguments that the remedies of this module change.
 _ARRAYS = ("arrays",)
 
@@ -107,6 +113,7 @@ class _Search:
             sites, columns, reader = self._grid()
         else:
             sites, columns, reader = self._placed(kind)
+        reader |= self._periodic(kind)
         scalars = [column for name in self.parameters for column in self._scalars(name)]
         reader |= {"parameters": [column.name for column in scalars]} if scalars else {}
         columns += scalars
@@ -125,6 +132,16 @@ class _Search:
         hint = hints[kind](sites) if kind in hints else ""
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)
 
+    def _periodic(self, kind: Kind) -> dict[str, bool]:
+        """The option of the reader if the user says that the fields are periodic."""
+        if self.roles.periodic and kind not in ("grid", "frames"):
+            raise InputError(
+                f"periodic applies to grids and to time series on grids, but these arrays are read as kind {kind}; "
+                "leave it out",
+                options=("periodic",),
+            )
+        return {"periodic": True} if self.roles.periodic else {}
+
     def _require_known(self, columns: Sequence[Column]) -> None:
         """Names and units that are given belong to arrays and fields that are there."""
         arrays = [*self.inputs, *self.targets, *self.parameters]
@@ -139,13 +156,29 @@ class _Search:
                 )
 
     def _kind(self) -> Kind:
-        if not self.coords:
-            return "grid" if self.inputs and self.roles.frames is None else "frames"
-        return "points" if len(self._sites_of_coords()) == 1 else "mesh"
+        """Of the sites, where the user does not say it.
+
+        Raises:
+            InputError: the targets may be a time series, or fields that follow from the parameters.
+        """
+        if self.coords:
+            return "points" if len(self._sites_of_coords()) == 1 else "mesh"
+        if self.inputs and self.roles.frames is None:
+            return "grid"
+        if self.parameters and self.roles.frames is None:
+            raise InputError(
+                f"{self._listed(*self.targets, *self.parameters)} can be read in two ways: if the last axis of the targets is "
+                f"time, set data.kind=frames or the numbers of frames; if fields follow from the parameters, {_GIVE_SITES}",
+                options=("frames", "coords"),
+            )
+        return "frames"
 
     def _grid(self) -> tuple[Shape, list[Column], dict[str, Any]]:
         if not self.inputs:
-            raise InputError("a grid needs inputs, but only targets were found", options=_ARRAYS)
+            raise InputError(
+                f"a grid needs inputs, but none were found; leave data.kind out and {_GIVE_SITES}",
+                options=("coords", "arrays"),
+            )
         if self.coords:
             raise InputError(
                 f"kind=grid has no coordinates, but {self._listed(*self.coords)} was found; remove data.kind to read a mesh or a "
@@ -176,10 +209,10 @@ class _Search:
         )
 
     def _hint_about_time(self, sites: Shape) -> str:
-        """How to store a series whose first axis is time, unless the sites are those of a square or a cube."""
-        if len(set(sites)) == 1:
-            return ""
+        """How to store a series whose first axis is time, unless the shape says that it is the last one: a square, and frames."""
         frames = self._of_sample(self.targets[0])[-1]
+        if len(sites) > 1 and len(set(sites)) == 1 and frames != sites[0]:
+            return ""
         return f"the last axis (size {frames}) is read as time; if the first axis is time, {_TO_END}"
 
     def _hint_about_channels(self, sites: Shape) -> str:

@@ -108,6 +108,30 @@ CASES = {
         {},
         ("frames", (16, 12), "a time series on a grid of 16 x 12 sites: target, 10 frames -> the next 20"),
     ),
+    "a time series with parameters, as said": (
+        {"targets": (N, 16, 30), "parameters": (N,)},
+        {"kind": "frames"},
+        (
+            "frames",
+            (16,),
+            "a time series on a grid of 16 sites: target, 10 frames -> the next 20; with the scalar parameter",
+        ),
+    ),
+    "a time series with parameters, its frames said": (
+        {"targets": (N, 16, 30), "parameters": (N,)},
+        {"frames": (2, 3)},
+        ("frames", (16,), None),
+    ),
+    "parameters and coordinates that all samples share": (
+        {"targets": (N, 16, 12), "parameters": (N,), "coords": (16, 12, 2)},
+        {},
+        ("mesh", (16, 12), "a structured mesh of 16 x 12 sites: x, y -> target; with the scalar parameter"),
+    ),
+    "a time series that is periodic": (
+        {"targets": (N, 16, 30)},
+        {"periodic": True},
+        ("frames", (16,), "a time series on a periodic grid of 16 sites: target, 10 frames -> the next 20"),
+    ),
     "several fields in time": (
         {"u": (N, 16, 6), "v": (N, 16, 6)},
         {"targets": ["u", "v"], "frames": (2, 3)},
@@ -199,6 +223,26 @@ REFUSED = {
         {"inputs": (N, 3), "targets": (N, 9, 8)},
         {},
         "if inputs holds numbers that describe a whole sample, list it under parameters and give the coordinates of the sites",
+    ),
+    "parameters and fields, or a time series": (
+        {"parameters": (N, 3), "targets": (N, 64, 64)},
+        {},
+        r"^targets \(20, 64, 64\), parameters \(20, 3\) can be read in two ways: .* set data.kind=frames .* give the coordinates",
+    ),
+    "inputs that are scalars, without sites": (
+        {"inputs": (N, 3), "targets": (N, 64)},
+        {"parameters": ["inputs"]},
+        "can be read in two ways",
+    ),
+    "a grid of parameters alone": (
+        {"parameters": (N, 3), "targets": (N, 64, 64)},
+        {"kind": "grid"},
+        r"a grid needs inputs, but none were found; leave data.kind out and give the coordinates .* or an array",
+    ),
+    "a periodic mesh": (
+        {"coords": (N, 9, 8, 2), "targets": (N, 9, 8)},
+        {"periodic": True},
+        "periodic applies to grids and to time series on grids, but these arrays are read as kind mesh",
     ),
     "one frame": ({"targets": (N, 9, 1)}, {}, r"has two frames or more, but targets \(20, 9, 1\) has 1"),
     "one frame to predict from": (
@@ -319,11 +363,19 @@ def test_the_option_that_gives_another_reading_is_named(name):
     [
         ((20, 24, 48), r"^the last axis \(size 48\) is read as time; if the first axis is time, move it to the end"),
         ((24, 24, 20), "^$"),
-        ((64, 20), "^$"),
+        ((24, 24, 24), r"\(size 24\) is read as time"),
+        ((64, 20), r"\(size 20\) is read as time"),
+        ((64, 64), r"\(size 64\) is read as time"),
     ],
 )
 def test_a_series_whose_first_axis_may_be_time_says_so(shape, words):
     assert re.search(words, layout({}, targets=(N, *shape)).hint)
+
+
+@pytest.mark.parametrize("shapes", [{"targets": (N, 9, 8, 12)}, {"inputs": (N, 9, 8), "targets": (N, 9, 8)}])
+def test_own_data_are_periodic_only_if_it_is_said(shapes):
+    assert "periodic" not in layout(**shapes).reader
+    assert layout({"periodic": True}, **shapes).reader["periodic"] is True
 
 
 def test_one_frame_predicts_the_next_if_it_is_asked_for():

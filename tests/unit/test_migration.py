@@ -89,7 +89,7 @@ def test_what_a_checkpoint_says_of_its_run_and_data(old):
 def test_frames_become_one_field(tmp_path):
     spec = load(unpack("navier_stokes", tmp_path)).solver.spec
     assert spec.inputs == spec.targets == (Channel("vorticity", "1"),)
-    assert spec.frames == Frames(3, 2)
+    assert (spec.frames, spec.periodic) == (Frames(3, 2), True)
     assert spec.target_names == ("vorticity at frame 4", "vorticity at frame 5")
 
 
@@ -176,14 +176,34 @@ def test_what_became_an_option_keeps_its_former_value(schema, family, option, fi
     model, run = {"name": family, "width": 8}, {"choices": {}}
     old = {"schema": schema, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
     new = model | option
-    expected = {"schema": 5, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
-    assert migrate(old | {"spec": fits}) == expected | {"spec": fits}
-    assert migrate(old | {"run": {}, "spec": fits}) == expected | {"run": {}, "spec": fits}  # exported
-    assert migrate(old | {"spec": differs}) == old | {"schema": 5, "spec": differs}
+    spec = fits | ({"periodic": True} if "frames" in fits else {})
+    expected = {"schema": 6, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
+    assert migrate(old | {"spec": fits}) == expected | {"spec": spec}
+    assert migrate(old | {"run": {}, "spec": fits}) == expected | {"run": {}, "spec": spec}  # exported
+    assert migrate(old | {"spec": differs}) == old | {"schema": 6, "spec": differs}
+
+
+@pytest.mark.parametrize(
+    ("source", "model", "spec", "reader"),
+    [
+        ("the generator", {"name": "lsm"}, {"periodic": True}, {"periodic": True}),
+        ("file", {"name": "lsm"}, {"periodic": False}, {}),
+        ("file", {"name": "lsm2", "periodic": True}, {"periodic": True}, {}),
+        ("file", {"name": "fno", "padding": 0}, {"periodic": True}, {}),
+    ],
+)
+def test_roll_outs_of_schema_5_were_periodic(source, model, spec, reader):
+    """Those of own data are if the user said so to the model, and keep the options from which their run is resumed."""
+    known = {"solver": {"model": model}, "data": {"provenance": {"source": source}}}
+    fields = {"frames": {"inputs": 3, "targets": 2}}
+    config = {"benchmark": {"reader": {"name": "frames"}}}
+    found = migrate({"schema": 5, **known, "spec": fields, "run": {"config": config}})
+    assert found["spec"] == fields | spec
+    assert found["run"]["config"]["benchmark"]["reader"] == {"name": "frames"} | reader
 
 
 def test_the_present_schema_is_left_as_it_is():
-    present = {"schema": 5, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
+    present = {"schema": 6, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
     assert migrate(present) == present
 
 

@@ -112,12 +112,23 @@ def test_frames_are_split_into_past_and_future(store_of):
     assert (fields.frames, fields.out_channels) == (Frames(2, 3), 1)
     assert fields.target_names == ("w at frame 3", "w at frame 4", "w at frame 5")
     assert fields.targets[0].unit == "unit of w"
-    _, coarse = decode(config | {"resolution": 4}, store, arrays)
-    np.testing.assert_array_equal(coarse.inputs, arrays["w"][::2, ::2, :2])
     with pytest.raises(InputError, match="3 evenly spaced sites .* along x"):
         make_reader(config | {"resolution": 3}).spec(store)
     with pytest.raises(InputError, match=r"holds 6 frames of w.*2 inputs and 5 targets"):
         make_reader(config | {"num_targets": 5}).spec(store)
+
+
+@pytest.mark.parametrize(("periodic", "stored"), [(True, 8), (False, 7)])
+def test_sites_of_a_period_are_selected_without_its_end(periodic, stored, store_of):
+    """Otherwise both ends are selected."""
+    store, arrays = store_of(a=(stored, stored), w=(stored, stored, 4))
+    chosen = {"resolution": 4, "periodic": periodic}
+    fields, frames = decode({"name": "frames", **READ["frames"], **chosen}, store, arrays)
+    np.testing.assert_array_equal(frames.inputs, arrays["w"][::2, ::2, :2])
+    assert (fields.sites, fields.periodic) == ((4, 4), periodic)
+    fields, grid = decode({"name": "grid", "inputs": ["a"], "targets": ["a"], **chosen}, store, arrays)
+    np.testing.assert_array_equal(grid.targets[..., 0], arrays["a"][::2, ::2])
+    assert (fields.sites, fields.periodic) == ((4, 4), periodic)
 
 
 def test_frames_of_several_fields_are_ordered_by_frame_and_then_by_field(store_of):

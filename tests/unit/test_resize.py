@@ -16,9 +16,15 @@ def test_linear_fields_are_kept(given, wanted):
     torch.testing.assert_close(resize(linear(given), wanted, spec(sites=given)), linear(wanted))
 
 
-def test_a_field_in_motion_is_periodic():
+def test_a_field_in_motion_is_not_periodic_unless_it_is_said():
+    line = torch.linspace(0, 1, 5).reshape(1, 5, 1)
+    assert resize(line, (9,), moving(sites=(5,))).flatten().tolist() == torch.linspace(0, 1, 9).tolist()
+
+
+def test_a_periodic_field():
     """Halfway between the last site and the first one lies their mean."""
     field = torch.tensor([[0.0, 4.0], [8.0, 4.0]]).reshape(1, 2, 2, 1)
-    found = resize(field, (4, 2), moving(sites=(2, 2)))
+    fields = moving(sites=(2, 2), periodic=True)
+    found = resize(field, (4, 2), fields)
     assert found[0, ..., 0].tolist() == [[0, 4], [4, 4], [8, 4], [4, 4]]
-    assert resize(found, (2, 2), moving(sites=(2, 2))).equal(field)
+    assert resize(found, (2, 2), fields).equal(field)

@@ -118,6 +118,24 @@ def test_samples_are_drawn_into_splits_by_seed(place, compose):
     assert len(list((place / "data").glob("my_*.h5"))) == 3
 
 
+@pytest.mark.parametrize("kind", ["frames", "grid"])
+def test_periodic_data_are_so_for_the_reader_and_the_model(kind, place, compose):
+    np.savez("my.npz", **arrays_of(kind))
+
+    def found(*more):
+        options = ("benchmark=custom", "data.file=my.npz", *more)
+        cfg, *_ = complete(compose("train", *options), options)
+        return cfg.model, FieldDataModule(cfg.data.path, make_reader(cfg.benchmark.reader), plain(cfg.data.splits)).spec
+
+    model, fields = found("model=lsm2", *(("data.frames=[2,2]",) if kind == "frames" else ()))
+    assert (model.periodic, fields.periodic) == (False, False)
+    said = ("data.periodic=true", *(("data.frames=[2,2]",) if kind == "frames" else ()))
+    model, fields = found("model=lsm2", *said)
+    assert (model.periodic, fields.periodic) == (True, True)
+    assert found("model=fno", *said)[0].padding == 0
+    assert found("model=fno", "model.padding=2", *said)[0].padding == 2, "what is typed counts"
+
+
 def test_files_and_fields_have_any_names(place, compose):
     """Those in other alphabets, and words that Hydra reads as a truth value or a number."""
     names = {"inputs": ["true", "température"], "targets": ["null"]}

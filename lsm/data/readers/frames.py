@@ -31,7 +31,8 @@ class FramesReader(Reader):
         num_inputs: frames that the model sees at once.
         num_targets: frames to predict.
         parameters: stored scalars of a sample, given to the model as well.
-        resolution: sites to select from the stored ones along each axis, every n-th of a periodic field; all by default.
+        resolution: sites to select from the stored ones along each axis; all by default.
+        periodic: whether the fields are periodic along all axes of space.
     """
 
     geometry = "grid"
@@ -44,9 +45,10 @@ class FramesReader(Reader):
         num_targets: Count,
         parameters: Names | None = None,
         resolution: Count | None = None,
+        periodic: bool = False,
     ) -> None:
         self.targets, self.parameters = tuple(targets), tuple(parameters or ())
-        self.frames, self.resolution = Frames(num_inputs, num_targets), resolution
+        self.frames, self.resolution, self.periodic = Frames(num_inputs, num_targets), resolution, periodic
         self.fields = (*self.targets, *self.parameters)
 
     def find_problem(self, store: Store) -> str | None:
@@ -72,10 +74,11 @@ class FramesReader(Reader):
             targets=fields,
             parameters=channels(store, self.parameters),
             frames=self.frames,
+            periodic=self.periodic,
         )
 
     def _select(self, frames: np.ndarray) -> np.ndarray:
-        return select(frames, self.resolution, num_axes=frames.ndim - 1, periodic=True)
+        return select(frames, self.resolution, num_axes=frames.ndim - 1, periodic=self.periodic)
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
         """Inputs ``(*sites, num_inputs * c)`` and targets ``(*sites, num_targets * c)``, ordered by frame, then by field."""

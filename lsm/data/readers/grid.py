@@ -35,6 +35,7 @@ class GridReader(Reader):
         parameters: stored scalars of a sample, given to the model as well.
         resolution: sites to select from the stored ones, one number or one per axis; all of them by default.
         mask: the input that is 1 where the targets exist and 0 elsewhere.
+        periodic: whether the fields are periodic along all axes.
     """
 
     geometry = "grid"
@@ -49,10 +50,11 @@ class GridReader(Reader):
         parameters: Names | None = None,
         resolution: Resolution = None,
         mask: str | None = None,
+        periodic: bool = False,
     ) -> None:
         self.inputs, self.targets, self.parameters = tuple(inputs), tuple(targets), tuple(parameters or ())
         self.components = {name: tuple(names) for name, names in (components or {}).items()}
-        self.axes, self.resolution, self.mask = tuple(axes or ()), resolution, mask
+        self.axes, self.resolution, self.mask, self.periodic = tuple(axes or ()), resolution, mask, periodic
         if mask is not None and mask not in self.inputs:
             raise OptionError("mask", f"is {mask}, expected one of the inputs {', '.join(inputs)}")
         self.fields = (*self.inputs, *self.targets, *self.parameters)
@@ -82,7 +84,7 @@ class GridReader(Reader):
         rank = len(self._lattice_of(store, self.targets[0]).shape)
         if self.axes and len(self.axes) != rank:
             raise OptionError("axes", f"is {', '.join(self.axes)}, expected {rank} names")
-        sites = select(self._lattice_of(store, self.targets[0]), self.resolution).shape
+        sites = self._selected(self._lattice_of(store, self.targets[0])).shape
         return FieldSpec(
             geometry=self.geometry,
             sites=sites,
@@ -91,6 +93,7 @@ class GridReader(Reader):
             targets=self._channels(store, self.targets),
             parameters=channels(store, self.parameters),
             mask=None if self.mask is None else self.inputs.index(self.mask),
+            periodic=self.periodic,
         )
 
     def _lattice_of(self, store: Store, name: str) -> np.ndarray:
@@ -119,8 +122,8 @@ class GridReader(Reader):
 
     def _selected(self, column: np.ndarray) -> np.ndarray:
         """Selected sites of an array, which may have the first axes of the lattice only."""
-        resolution = self.resolution
-        return select(column, resolution[: column.ndim] if isinstance(resolution, Sequence) else resolution)
+        resolution = self.resolution[: column.ndim] if isinstance(self.resolution, Sequence) else self.resolution
+        return select(column, resolution, periodic=self.periodic)
 
 
 def _repeated(column: np.ndarray, sites: Sequence[int]) -> np.ndarray:

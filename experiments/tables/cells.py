@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.revision import code_revision
-from experiments.runs import NO_PART, difference, essence
+from experiments.runs import difference, essence, no_part_of, types_precision
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError
 from lsm.plain import parse_json
@@ -85,7 +85,7 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
     except InputError as error:
         return State("outdated", str(error))
     described = content["lsm"]
-    changed = difference(essence(described["run"]["config"]), essence(cell.experiment.config), NO_PART)
+    changed = _changed_option(described["run"], cell.experiment)
     changed = changed or difference(described["data"].get("provenance", {}), data)
     if changed:
         return State("outdated", changed)
@@ -100,6 +100,13 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
     current = metrics is not None and metrics.get("epoch") == content["epoch"]
     current = current and (accept_other_code or metrics.get("code") == code_revision())
     return State("finished" if current else "trained", other, epochs, seconds)
+
+
+def _changed_option(run: Mapping[str, Any], experiment: Experiment) -> str:
+    """The first option on which a training depends and that a run had otherwise; empty if there is none."""
+    recorded, typed = run["config"], run.get("overrides")
+    chosen = typed is not None and not types_precision(typed)
+    return difference(essence(recorded), essence(experiment.config), no_part_of(experiment.cfg, recorded, chosen))
 
 
 def describe_code(folder: Path) -> str:

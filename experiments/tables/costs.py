@@ -13,7 +13,7 @@ from experiments import processes
 from experiments.options import as_option
 from experiments.processes import Deadline
 from experiments.revision import code_revision
-from experiments.runs import NO_PART, difference, essence
+from experiments.runs import difference, essence, no_part_of
 from experiments.tables.cells import read_json
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
@@ -30,9 +30,11 @@ _REPEATS, _WARMUP = 16, 2
 def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any] | None:
     """The recorded profile of an experiment; None without one of the present configuration and code."""
     recorded = read_json(_folder(experiment) / "profile.json")
-    if recorded is None or difference(
-        essence(recorded.get("config") or {}), essence(experiment.config), (*NO_PART, *_LENGTH)
-    ):
+    if recorded is None or not (config := recorded.get("config")):
+        return None
+    # Profiles did not always record whether the precision was chosen; where the table leaves the choice, it was.
+    ignored = no_part_of(experiment.cfg, config, recorded.get("precision_is_chosen", True))
+    if difference(essence(config), essence(experiment.config), (*ignored, *_LENGTH)):
         return None
     return recorded if accept_other_code or recorded.get("code") == code_revision() else None
 

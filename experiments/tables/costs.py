@@ -36,7 +36,8 @@ def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any
     ignored = no_part_of(experiment.cfg, config, recorded.get("precision_is_chosen", True))
     if difference(essence(config), essence(experiment.config), (*ignored, *_LENGTH)):
         return None
-    return recorded if accept_other_code or recorded.get("code") == code_revision() else None
+    same = recorded.get("code") == code_revision(experiment.cfg.plugins)
+    return recorded if accept_other_code or same else None
 
 
 def make_profile(experiment: Experiment, device: str, threads: int, deadline: Deadline, more: list[str]) -> None:

@@ -217,6 +217,7 @@ def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
 
 def _evaluate(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
     options = [*added_config_dir(), f"checkpoint={as_option(cell.last)}"]
-    options += [f"device={cfg.device}", f"metrics=[{cfg.table.metric}]", f"plugins=[{','.join(cfg.plugins)}]"]
+    plugins = ",".join(cell.experiment.cfg.plugins)  # also those that a row names in its options
+    options += [f"device={cfg.device}", f"metrics=[{cfg.table.metric}]", f"plugins=[{plugins}]"]
     options += [f"data_dir={as_option(cell.experiment.store.parent)}", f"run_dir={as_option(cell.evaluation)}"]
     processes.call_module("experiments.evaluate", options, cell.folder / "evaluate.txt", deadline, cfg.threads, [lock])

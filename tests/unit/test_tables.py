@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from experiments.app import compose_config
 from experiments.effect import require_effect
 from experiments.processes import CommandFailed, Deadline, OutOfTime
-from experiments.revision import _has_effect, code_revision
+from experiments.revision import _has_effect, _revision, code_revision
 from experiments.tables.cells import Cell
 from experiments.tables.costs import budget_seconds, epoch_seconds, keep_pace, make_profile, within_budget
 from experiments.tables.datasets import missing_data
@@ -448,6 +448,29 @@ def test_shards_share_the_experiments():
 )
 def test_what_decides_time_and_memory_alone_makes_no_run_outdated(file, has_effect):
     assert _has_effect(ROOT / "lsm" / file) is has_effect
+
+
+def test_the_revision_counts_all_files_of_plugins(tmp_path, monkeypatch):
+    """A module, a package and a folder without ``__init__.py``; the code alone counts, and neither place nor order."""
+    for file in ("rev_one.py", "rev_many/__init__.py", "rev_many/deep/part.py", "rev_bare/part.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def revision_with(*plugins: str) -> str:
+        _revision.cache_clear()
+        return code_revision(plugins)
+
+    names = ("rev_one", "rev_many", "rev_bare")
+    seen = [revision_with(), *map(revision_with, names), revision_with(*names)]
+    assert revision_with(*names[::-1]) == seen[-1]
+    for file in ("rev_one.py", "rev_many/deep/part.py", "rev_bare/part.py"):
+        (tmp_path / file).write_text("x = 2\n")
+        seen.append(revision_with(*names))
+    assert len(set(seen)) == len(seen)
+    assert revision_with() == seen[0]
+    with pytest.raises(InputError, match="plugin rev_gone cannot be imported"):
+        code_revision(["rev_gone"])
 
 
 def test_a_run_just_before_the_deadline_gets_the_rest_of_the_time(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from experiments.processes import Deadline
 from experiments.revision import code_revision
 from experiments.runs import difference, essence, no_part_of
 from experiments.tables.cells import read_json
+from experiments.tables.devices import environment_of, kind_of, shared_devices
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
 from lsm.files import write_whole
@@ -45,7 +46,7 @@ def make_profile(experiment: Experiment, device: str, threads: int, deadline: De
 
     Args:
         experiment: what to measure.
-        device: where.
+        device: where; of several GPUs the first one that runs share, see :mod:`experiments.tables.devices`.
         threads: of numerical libraries.
         deadline: when to stop.
         more: further words of the command line.
@@ -54,9 +55,10 @@ def make_profile(experiment: Experiment, device: str, threads: int, deadline: De
         OutOfTime: the deadline came first.
     """
     folder = _folder(experiment)
-    options = [*more, *experiment.options, f"run_dir={as_option(folder)}", f"device={device}"]
+    options = [*more, *experiment.options, f"run_dir={as_option(folder)}", f"device={kind_of(device)}"]
     options += [f"repeats={_REPEATS}", f"warmup={_WARMUP}"]
-    processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads)
+    variables = environment_of(0, shared_devices(device))
+    processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads, (), variables)
 
 
 def keep_pace(experiment: Experiment, deadline: Deadline) -> None:

@@ -25,6 +25,7 @@ from experiments.device import settle_precision
 from experiments.effect import require_effect
 from experiments.help import asks_for_help, help_text
 from experiments.mistakes import mistakes_reported
+from experiments.revision import set_plugins
 from experiments.schema import check_schema
 from lsm.errors import InputError, explained
 from lsm.process_memory import keep_freed_memory
@@ -124,8 +125,10 @@ def check(name: str, cfg: DictConfig) -> None:
     check_schema(name, cfg)
     hydra_cfg = HydraConfig.get()
     require_effect(name, cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)
-    for module in cfg.get("plugins") or ():
+    plugins = cfg.get("plugins") or ()
+    for module in plugins:
         _import_plugin(module)
+    set_plugins(plugins)
 
 
 def _import_plugin(module: str) -> None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 #: What ``trainer.precision=auto`` chooses from: float32 throughout, or products and convolutions of bfloat16 numbers.
 AUTOMATIC_PRECISIONS = ("32-true", "bf16-mixed")
 
+_CHOSEN = "${lsm.precision:${oc.select:device,${trainer.accelerator}}}"
+
 
 def choose_device(name: str) -> torch.device:
     """The named device, or the fastest one for "auto".
@@ -41,8 +43,13 @@ def settle_precision(cfg: DictConfig) -> DictConfig:
     The device is asked when the value is first read, since that takes the import of torch.
     """
     if OmegaConf.select(cfg, "trainer.precision") == "auto":
-        cfg.trainer.precision = "${lsm.precision:${oc.select:device,${trainer.accelerator}}}"
+        cfg.trainer.precision = _CHOSEN
     return cfg
+
+
+def precision_is_chosen(cfg: DictConfig) -> bool:
+    """Whether the device decides the precision of a configuration, which :func:`settle_precision` has settled."""
+    return OmegaConf.to_container(cfg.trainer, resolve=False)["precision"] == _CHOSEN  # type: ignore[call-overload, index]
 
 
 def _precision_of(name: str) -> str:

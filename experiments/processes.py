@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,6 +72,7 @@ def call_module(
     deadline: Deadline | None = None,
     threads: int | None = None,
     inherited: Sequence[int] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> None:
     """Run ``python -m MODULE OPTIONS``; its output is appended to a file.
 
@@ -82,6 +83,7 @@ def call_module(
         deadline: when to end the process, if it has not ended by itself.
         threads: of numerical libraries; None leaves the choice to them.
         inherited: open files that the process keeps open, such as those that hold locks.
+        variables: of its environment, besides those of this process.
     Raises:
         CommandFailed: it ended with another code than 0, or by a signal.
         OutOfTime: the deadline came first.
@@ -98,7 +100,7 @@ def call_module(
             command,
             stdout=file,
             stderr=subprocess.STDOUT,
-            env=_environment(threads),
+            env=_environment(threads) | dict(variables or {}),
             start_new_session=True,
             pass_fds=inherited,
         )

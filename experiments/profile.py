@@ -13,7 +13,7 @@ from experiments import own_data
 from experiments.apart import measure_apart
 from experiments.app import check_benchmark, command
 from experiments.assemble import make_module
-from experiments.device import choose_device
+from experiments.device import choose_device, precision_is_chosen
 from experiments.equal_error import compare_with_solver
 from experiments.processes import CommandFailed
 from experiments.revision import code_revision
@@ -60,6 +60,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         "sites": sites,
         "built_for": list(data.spec.sites),
         "precision": cfg.trainer.precision,
+        "precision_is_chosen": precision_is_chosen(cfg),
         "compile": cfg.compile,
         "recompute": cfg.recompute,
         "device": str(batch.inputs.device),

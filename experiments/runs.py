@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import compose_config, plain
 from experiments.assemble import make_datamodule
-from experiments.device import AUTOMATIC_PRECISIONS
+from experiments.device import AUTOMATIC_PRECISIONS, precision_is_chosen
 from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
 from experiments.options import parse
 from experiments.recorded import recorded_options, require_config
@@ -126,6 +126,24 @@ def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Seque
         if old.get(key) != new.get(key) and not lies_in(key, ignored):
             return f"{key} was {old.get(key)}, is {new.get(key)}"
     return ""
+
+
+def no_part_of(cfg: DictConfig, recorded: Mapping[str, Any], chosen: bool) -> tuple[str, ...]:
+    """What may differ from a recorded run of the same model: :data:`NO_PART`, and the precision if both machines chose it.
+
+    Args:
+        cfg: the present configuration.
+        recorded: that of the run.
+        chosen: whether the precision of the run was chosen by its machine.
+    """
+    chosen = chosen and precision_is_chosen(cfg) and recorded["trainer"].get("precision") in AUTOMATIC_PRECISIONS
+    return (*NO_PART, "trainer.precision") if chosen else NO_PART
+
+
+def types_precision(overrides: Sequence[str]) -> bool:
+    """Whether options set the precision; ``auto`` leaves it to the machine."""
+    typed = [text.partition("=") for text in overrides if text.lstrip("+").startswith("trainer.precision=")]
+    return bool(typed) and typed[-1][2] != "auto"
 
 
 def essence(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,13 +5,13 @@ A run is judged by what its own commands left in its folder: checkpoint, environ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments.revision import code_revision
-from experiments.runs import NO_PART, difference, essence
+from experiments.runs import difference, essence, no_part_of, types_precision
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError
 from lsm.plain import parse_json
@@ -85,11 +85,12 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
     except InputError as error:
         return State("outdated", str(error))
     described = content["lsm"]
-    changed = difference(essence(described["run"]["config"]), essence(cell.experiment.config), NO_PART)
+    changed = _changed_option(described["run"], cell.experiment)
     changed = changed or difference(described["data"].get("provenance", {}), data)
     if changed:
         return State("outdated", changed)
-    other = describe_code(cell.folder)
+    plugins = cell.experiment.cfg.plugins
+    other = describe_code(cell.folder, plugins)
     if other and not accept_other_code:
         return State("outdated", other)
     epochs = content["epoch"] + 1
@@ -98,15 +99,28 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
         return State("started", other, epochs, seconds)
     metrics = read_json(cell.evaluation / "metrics.json")
     current = metrics is not None and metrics.get("epoch") == content["epoch"]
-    current = current and (accept_other_code or metrics.get("code") == code_revision())
+    current = current and (accept_other_code or metrics.get("code") == code_revision(plugins))
     return State("finished" if current else "trained", other, epochs, seconds)
 
 
-def describe_code(folder: Path) -> str:
-    """With which other revisions of the code a run was trained; empty if with the present one alone."""
+def _changed_option(run: Mapping[str, Any], experiment: Experiment) -> str:
+    """The first option on which a training depends and that a run had otherwise; empty if there is none."""
+    recorded, typed = run["config"], run.get("overrides")
+    chosen = typed is not None and not types_precision(typed)
+    return difference(essence(recorded), essence(experiment.config), no_part_of(experiment.cfg, recorded, chosen))
+
+
+def describe_code(folder: Path, plugins: Sequence[str] | None = None) -> str:
+    """With which other revisions of the code a run was trained; empty if with the present one alone.
+
+    Args:
+        folder: of the run.
+        plugins: those of the run; None for those of the present command.
+    """
     records = [read_json(path) or {} for path in sorted(folder.glob("environment*.json"))]
-    others = {str(record.get("code", "unknown")) for record in records} - {code_revision()}
-    return f"the code was {', '.join(sorted(others))}, is {code_revision()}" if others else ""
+    code = code_revision(plugins)
+    others = {str(record.get("code", "unknown")) for record in records} - {code}
+    return f"the code was {', '.join(sorted(others))}, is {code}" if others else ""
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

@@ -13,8 +13,9 @@ from experiments import processes
 from experiments.options import as_option
 from experiments.processes import Deadline
 from experiments.revision import code_revision
-from experiments.runs import NO_PART, difference, essence
+from experiments.runs import difference, essence, no_part_of
 from experiments.tables.cells import read_json
+from experiments.tables.devices import environment_of, kind_of, shared_devices
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
 from lsm.files import write_whole
@@ -33,11 +34,14 @@ _REPEATS, _WARMUP = 16, 2
 def profile_of(experiment: Experiment, accept_other_code: bool) -> dict[str, Any] | None:
     """The recorded profile of an experiment; None without one of the present configuration and code."""
     recorded = read_json(_folder(experiment) / "profile.json")
-    if recorded is None or difference(
-        essence(recorded.get("config") or {}), essence(experiment.config), (*NO_PART, *_LENGTH, *_UNRECORDED)
-    ):
+    if recorded is None or not (config := recorded.get("config")):
         return None
-    return recorded if accept_other_code or recorded.get("code") == code_revision() else None
+    # Profiles did not always record whether the precision was chosen; where the table leaves the choice, it was.
+    ignored = no_part_of(experiment.cfg, config, recorded.get("precision_is_chosen", True))
+    if difference(essence(config), essence(experiment.config), (*ignored, *_LENGTH, *_UNRECORDED)):
+        return None
+    same = recorded.get("code") == code_revision(experiment.cfg.plugins)
+    return recorded if accept_other_code or same else None
 
 
 def make_profile(experiment: Experiment, device: str, threads: int, deadline: Deadline, more: list[str]) -> None:
@@ -45,7 +49,7 @@ def make_profile(experiment: Experiment, device: str, threads: int, deadline: De
 
     Args:
         experiment: what to measure.
-        device: where.
+        device: where; of several GPUs the first one that runs share, see :mod:`experiments.tables.devices`.
         threads: of numerical libraries.
         deadline: when to stop.
         more: further words of the command line.
@@ -54,9 +58,10 @@ def make_profile(experiment: Experiment, device: str, threads: int, deadline: De
         OutOfTime: the deadline came first.
     """
     folder = _folder(experiment)
-    options = [*more, *experiment.options, f"run_dir={as_option(folder)}", f"device={device}"]
+    options = [*more, *experiment.options, f"run_dir={as_option(folder)}", f"device={kind_of(device)}"]
     options += [f"repeats={_REPEATS}", f"warmup={_WARMUP}"]
-    processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads)
+    variables = environment_of(0, shared_devices(device))
+    processes.call_module("experiments.profile", options, folder / "log.txt", deadline, threads, (), variables)
 
 
 def keep_pace(experiment: Experiment, deadline: Deadline) -> None:

@@ -12,6 +12,7 @@ from experiments import processes
 from experiments.assemble import make_datamodule
 from experiments.options import as_option
 from experiments.processes import Deadline
+from experiments.tables.devices import kind_of
 from experiments.tables.plan import Experiment
 from lsm.errors import InputError, explained
 from lsm.progress import console
@@ -75,7 +76,9 @@ def _generate_options(experiment: Experiment, more: Sequence[str], device: str) 
     if generator is None:
         return ()
     chosen = [option for option in experiment.options if option.startswith(("benchmark=", "preset=", "set="))]
-    on_device = [f"device={device}", f"batch_size={_BATCH_SIZE}"] * (device == "cuda" and "device" in generator)
+    on_device = [f"device={device}", f"batch_size={_BATCH_SIZE}"] * (
+        kind_of(device) == "cuda" and "device" in generator
+    )
     return (*chosen, *more, *on_device, f"store={as_option(experiment.store)}", f"num_samples={experiment.num_samples}")
 
 

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from experiments.app import check_benchmark, compose_config, group_choices, plain
 from experiments.options import as_option
 from experiments.runs import record_of
+from experiments.tables.devices import kind_of
 from lsm.errors import InputError, OptionError, explained
 from lsm.registry import Names, Options, Positive, check_options
 
@@ -224,5 +225,6 @@ def _experiment(cfg: DictConfig, file: TableFile, benchmark: str, row: Row) -> E
     options += [f"recipe={row.recipe}"] * (row.recipe is not None)
     options += [*file.options, *row.options, *cfg.options, f"data_dir={as_option(cfg.data_dir)}"]
     options += [f"plugins=[{','.join(cfg.plugins)}]"] * bool(cfg.plugins)
-    accelerator = {"cuda": "gpu"}.get(cfg.device, cfg.device)
+    kind = kind_of(cfg.device)
+    accelerator = {"cuda": "gpu"}.get(kind, kind)
     return Experiment(benchmark, row, tuple(options), Path(cfg.run_dir) / benchmark / row.name, accelerator)

@@ -193,7 +193,7 @@ def _notes(plan: Plan, progress: Progress, finished: Sequence[Cell]) -> list[str
     done = {cell.name for cell in finished}
     left = [cell.name for cell in progress.cells if cell.name not in done and cell.name not in progress.failures]
     notes += [f"Not finished yet: {'; '.join(left)}."] if left else []
-    other = [cell.name for cell in finished if describe_code(cell.folder)]
+    other = [cell.name for cell in finished if describe_code(cell.folder, cell.experiment.cfg.plugins)]
     notes += [f"Accepted although made by another revision of the code: {'; '.join(other)}."] if other else []
     for what, values in _circumstances(finished).items():
         notes += [f"The runs differ in {what}: {', '.join(values)}."] if len(values) > 1 else []

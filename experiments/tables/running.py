@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Annotated, Any, Literal
 
 from annotated_types import Interval
@@ -18,6 +20,7 @@ from experiments.processes import Deadline, OutOfTime
 from experiments.tables.cells import Cell, State, set_aside, state_of
 from experiments.tables.costs import budget_seconds, keep_pace, make_profile, profile_of, within_budget
 from experiments.tables.datasets import generate_data, missing_data, provenance_of, require_data
+from experiments.tables.devices import environment_of, kind_of, shared_devices
 from experiments.tables.plan import Experiment, Plan
 from lsm.errors import InputError
 from lsm.progress import console
@@ -27,6 +30,7 @@ from lsm.registry import check_value
 MARGIN = 30.0
 
 Outcome = Literal["finished", "left", "failed"]
+Variables = Mapping[str, str]
 
 
 @dataclass
@@ -149,24 +153,34 @@ def _measure(experiment: Experiment, progress: Progress, cfg: DictConfig, deadli
 
 
 def _run_cells(cells: list[Cell], progress: Progress, cfg: DictConfig, deadline: Deadline) -> None:
-    """Work on every cell, ``workers`` at a time."""
+    """Work on every cell, ``workers`` at a time, which share the GPUs that there are."""
+    devices = shared_devices(cfg.device)
+    slots: SimpleQueue[int] = SimpleQueue()
+    for number in range(cfg.workers):
+        slots.put(number)
 
     def work(cell: Cell) -> None:
+        slot = slots.get()
         try:
-            progress.outcomes[cell.name] = _finish(cell, progress, cfg, deadline)
+            variables = environment_of(slot, devices, cell.experiment.cfg.trainer.devices)
+            progress.outcomes[cell.name] = _finish(cell, progress, cfg, deadline, variables)
         except OutOfTime:
             progress.outcomes[cell.name] = "left"
         except (processes.CommandFailed, InputError) as failure:
             progress.outcomes[cell.name], progress.failures[cell.name] = "failed", str(failure)
             console.print(f"{cell.name}: {failure}; see the logs in {cell.folder}", style="yellow", soft_wrap=True)
+        finally:
+            slots.put(slot)
 
     with ThreadPoolExecutor(cfg.workers) as pool:
         for future in [pool.submit(work, cell) for cell in cells]:
             future.result()
 
 
-def _finish(cell: Cell, progress: Progress, cfg: DictConfig, deadline: Deadline) -> Outcome:
-    """Bring one run to its end, unless another process works on it."""
+def _finish(
+    cell: Cell, progress: Progress, cfg: DictConfig, deadline: Deadline, variables: Variables | None = None
+) -> Outcome:
+    """Bring one run to its end, unless another process works on it; its commands get variables of their environment."""
     with processes.exclusive(cell.experiment.folder / f"seed{cell.seed}.lock") as lock:
         if lock is None:
             console.print(f"{cell.name}: another process works on it", soft_wrap=True)
@@ -181,8 +195,8 @@ def _finish(cell: Cell, progress: Progress, cfg: DictConfig, deadline: Deadline)
         if state.status == "outdated":
             set_aside(cell.folder)
         if state.status != "trained":
-            _train(cell, cfg, deadline, lock)
-        _evaluate(cell, cfg, deadline, lock)
+            _train(cell, cfg, deadline, lock, variables)
+        _evaluate(cell, cfg, deadline, lock, variables)
         return "finished"
 
 
@@ -198,7 +212,7 @@ def _announce(cell: Cell, state: State) -> None:
     console.print(f"{cell.name}: {words[state.status]}{accepted}", soft_wrap=True)
 
 
-def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
+def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int, variables: Variables | None) -> None:
     from lsm.checkpoint import read
 
     left = deadline.left()
@@ -207,7 +221,8 @@ def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
     options = [*added_config_dir(), *cell.experiment.options, f"seed={cell.seed}", f"run_dir={as_option(cell.folder)}"]
     options += ["resume=auto", f"trainer.accelerator={cell.experiment.accelerator}"]
     options += [f"time_limit={left - MARGIN:g}"] * (cfg.time_limit is not None)
-    processes.call_module("experiments.train", options, cell.folder / "train.txt", deadline, cfg.threads, [lock])
+    log = cell.folder / "train.txt"
+    processes.call_module("experiments.train", options, log, deadline, cfg.threads, [lock], variables)
     epochs, wanted = read(cell.last)["epoch"] + 1, cell.experiment.config["trainer"]["max_epochs"]
     if epochs < wanted:
         if cfg.time_limit is not None:
@@ -215,8 +230,10 @@ def _train(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
         raise processes.CommandFailed(f"the training ended after {epochs} of {wanted} epochs")
 
 
-def _evaluate(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int) -> None:
+def _evaluate(cell: Cell, cfg: DictConfig, deadline: Deadline, lock: int, variables: Variables | None) -> None:
     options = [*added_config_dir(), f"checkpoint={as_option(cell.last)}"]
-    options += [f"device={cfg.device}", f"metrics=[{cfg.table.metric}]", f"plugins=[{','.join(cfg.plugins)}]"]
+    plugins = ",".join(cell.experiment.cfg.plugins)  # also those that a row names in its options
+    options += [f"device={kind_of(cfg.device)}", f"metrics=[{cfg.table.metric}]", f"plugins=[{plugins}]"]
     options += [f"data_dir={as_option(cell.experiment.store.parent)}", f"run_dir={as_option(cell.evaluation)}"]
-    processes.call_module("experiments.evaluate", options, cell.folder / "evaluate.txt", deadline, cfg.threads, [lock])
+    log = cell.folder / "evaluate.txt"
+    processes.call_module("experiments.evaluate", options, log, deadline, cfg.threads, [lock], variables)

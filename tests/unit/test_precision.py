@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import torch
 from omegaconf import OmegaConf
 from tiny import spec
 
 from experiments.app import compose_config, plain
-from experiments.runs import record_of
+from experiments.device import precision_is_chosen
+from experiments.revision import code_revision
+from experiments.runs import record_of, types_precision
+from experiments.tables.cells import Cell, state_of
+from experiments.tables.costs import profile_of
 from experiments.tables.plan import make_plan
 from lsm import device
 from lsm.device import suitable_precision
@@ -82,6 +88,64 @@ def test_a_table_suits_its_device(monkeypatch):
     plans = [make_plan(compose_config("table", *options, *more)) for more in ((), ("device=cpu",))]
     precisions = [plan.experiments[0].config["trainer"]["precision"] for plan in plans]
     assert precisions == ["32-true", "bf16-mixed"]
+
+
+def table_of(folder, *options: str) -> Cell:
+    """The first run of a table whose preset leaves the precision to the machine."""
+    options = "table=night", "benchmarks=[darcy]", "models=[lsm2]", "device=cpu", f"run_dir={folder}", *options
+    return Cell(make_plan(compose_config("table", *options)).experiments[0], 0)
+
+
+def finish(cell: Cell, monkeypatch) -> None:
+    """Leave what a finished run and its profile record, without training."""
+    experiment = cell.experiment
+    run = {"config": experiment.config, "overrides": list(experiment.options)}
+    content = {"lsm": {"run": run, "data": {}}, "epoch": experiment.config["trainer"]["max_epochs"] - 1}
+    monkeypatch.setattr("lsm.checkpoint.read", lambda path: content)
+    files = {
+        cell.last: {},
+        cell.evaluation / "metrics.json": {"epoch": content["epoch"], "code": code_revision()},
+        experiment.folder / "profile/profile.json": {
+            "config": experiment.config,
+            "precision_is_chosen": precision_is_chosen(experiment.cfg),
+            "code": code_revision(),
+        },
+    }
+    for path, record in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kept"),
+    [
+        ((), (), True),
+        ((), ("options=['trainer.precision=auto']",), True),
+        (("options=['trainer.precision=bf16-mixed']",), (), False),
+        ((), ("options=['trainer.precision=32-true']",), False),
+        ((), ("+table.rows.lsm2.options=['trainer.precision=32-true']",), False),
+    ],
+)
+def test_a_table_keeps_the_precision_that_another_machine_chose(before, now, kept, tmp_path, monkeypatch):
+    """Trained where the processor has bfloat16 in hardware, collected where it has not."""
+    monkeypatch.setattr(device, "suitable_precision", lambda kind: "bf16-mixed")
+    finish(table_of(tmp_path, *before), monkeypatch)
+    monkeypatch.setattr(device, "suitable_precision", lambda kind: "32-true")
+    cell = table_of(tmp_path, *now)
+    state = state_of(cell, {}, accept_other_code=False)
+    changed = "trainer.precision was bf16-mixed, is 32-true"
+    assert (state.status, state.reason) == (("finished", "") if kept else ("outdated", changed))
+    assert (profile_of(cell.experiment, accept_other_code=False) is not None) is kept
+
+
+def test_the_last_option_says_whether_a_precision_was_typed():
+    typed = "trainer.precision=32-true"
+    assert types_precision([typed])
+    assert types_precision([f"++{typed}", "seed=1"])
+    assert not types_precision([typed, "trainer.precision=auto"])
+    assert not types_precision(["seed=1"])
+    for options, chosen in (((), True), ((typed,), False)):
+        assert precision_is_chosen(compose_config("profile", "benchmark=darcy", "preset=quick", *options)) is chosen
 
 
 def test_tables_that_ship_are_in_float32_on_every_machine(monkeypatch):

@@ -21,13 +21,14 @@ def module_of(tmp_path, monkeypatch, text: str) -> str:
 
 
 def test_output_goes_to_the_log_and_threads_to_the_environment(tmp_path, monkeypatch):
-    text = "import os, sys; print(sys.argv[1:], os.environ['OMP_NUM_THREADS'], os.environ.get('HYDRA_FULL_ERROR'))"
+    names = "('OMP_NUM_THREADS', 'HYDRA_FULL_ERROR', 'GPU')"
+    text = f"import os, sys; print(sys.argv[1:], *(os.environ.get(name) for name in {names}))"
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # a command sets it for itself
     log = tmp_path / "logs/log.txt"
     for option in ("a=1", "b=2"):
-        call_module(module_of(tmp_path, monkeypatch, text), [option], log, threads=3)
+        call_module(module_of(tmp_path, monkeypatch, text), [option], log, threads=3, variables={"GPU": option})
     lines = log.read_text().splitlines()
-    assert lines[1::2] == ["['a=1'] 3 None", "['b=2'] 3 None"], "appended"
+    assert lines[1::2] == ["['a=1'] 3 None a=1", "['b=2'] 3 None b=2"], "appended"
     assert lines[0].endswith("-m toy_command a=1")
 
 

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,18 @@ from omegaconf import DictConfig
 from experiments.app import compose_config
 from experiments.effect import require_effect
 from experiments.processes import CommandFailed, Deadline, OutOfTime
-from experiments.revision import _has_effect, code_revision
+from experiments.revision import _has_effect, _revision, code_revision
 from experiments.tables.cells import Cell
 from experiments.tables.costs import budget_seconds, epoch_seconds, keep_pace, make_profile, within_budget
 from experiments.tables.datasets import missing_data
+from experiments.tables.devices import devices_to_share, environment_of
 from experiments.tables.learning import Learning, describe_learning
 from experiments.tables.numbers import as_bytes, as_count, as_error, as_seconds, as_share, decimals_of_pair
 from experiments.tables.pictures import write_pictures
 from experiments.tables.plan import Experiment, Plan, Row, make_plan
 from experiments.tables.render import aligned, as_csv, escape_tex, render, settings_of
 from experiments.tables.results import published, reference_of
-from experiments.tables.running import MARGIN, Progress, _finish, _measure, my_share
+from experiments.tables.running import MARGIN, Progress, _finish, _measure, _run_cells, my_share
 from lsm.errors import InputError
 from lsm.plotting.tables import Course, Efficiency, Variation, draw_efficiency, draw_learning, draw_variation
 from lsm.statistics import Summary, bootstrap_interval, clear_best, summarise
@@ -450,6 +452,29 @@ def test_what_decides_time_and_memory_alone_makes_no_run_outdated(file, has_effe
     assert _has_effect(ROOT / "lsm" / file) is has_effect
 
 
+def test_the_revision_counts_all_files_of_plugins(tmp_path, monkeypatch):
+    """A module, a package and a folder without ``__init__.py``; the code alone counts, and neither place nor order."""
+    for file in ("rev_one.py", "rev_many/__init__.py", "rev_many/deep/part.py", "rev_bare/part.py"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("x = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def revision_with(*plugins: str) -> str:
+        _revision.cache_clear()
+        return code_revision(plugins)
+
+    names = ("rev_one", "rev_many", "rev_bare")
+    seen = [revision_with(), *map(revision_with, names), revision_with(*names)]
+    assert revision_with(*names[::-1]) == seen[-1]
+    for file in ("rev_one.py", "rev_many/deep/part.py", "rev_bare/part.py"):
+        (tmp_path / file).write_text("x = 2\n")
+        seen.append(revision_with(*names))
+    assert len(set(seen)) == len(seen)
+    assert revision_with() == seen[0]
+    with pytest.raises(InputError, match="plugin rev_gone cannot be imported"):
+        code_revision(["rev_gone"])
+
+
 def test_a_run_just_before_the_deadline_gets_the_rest_of_the_time(tmp_path, monkeypatch):
     limits = []
 
@@ -487,6 +512,63 @@ def test_a_profile_takes_all_options_of_a_table(tmp_path, monkeypatch):
     require_effect("profile", compose_config("profile", *typed), typed, ["benchmark", "recipe"])
 
 
+@pytest.mark.parametrize(
+    ("device", "visible", "count", "shared"),
+    [
+        ("auto", None, 4, ["0", "1", "2", "3"]),
+        ("cuda", None, 1, []),  # nothing to choose
+        ("cuda", "5, 7", 2, ["5", "7"]),
+        ("cuda", "GPU-a,MIG-b,9", 2, ["GPU-a", "MIG-b"]),  # CUDA ignores what follows a device that is not there
+        ("cuda:1", None, 4, ["1"]),
+        ("cuda:1", "5,7", 2, ["7"]),
+        ("cuda:0", None, 1, ["0"]),
+        ("cuda:2", "5,7", 2, []),  # not there: lsm-table refuses it before
+        ("auto", "", 0, []),
+    ],
+)
+def test_the_gpus_that_runs_share(device, visible, count, shared):
+    assert devices_to_share(device, visible, count) == shared
+
+
+def test_slots_take_the_gpus_in_turn_and_runs_on_several_see_all():
+    seen = [environment_of(slot, ["5", "7"]) for slot in range(3)]
+    assert seen == [{"CUDA_VISIBLE_DEVICES": name} for name in ("5", "7", "5")]
+    assert environment_of(0, []) == environment_of(1, ["5", "7"], wanted=2) == {}
+    assert environment_of(3, ["7"], wanted=2) == {"CUDA_VISIBLE_DEVICES": "7"}, "the one that was named"
+
+
+def calls_on_gpus(device: str, folder: Path, monkeypatch) -> list[tuple[str, list[str], str | None]]:
+    """Module, options and GPU of each command of five runs by two workers, which end each training at once."""
+    calls, meet = [], Barrier(2, timeout=60)
+
+    def call_module(module: str, options: list[str], *more: Any) -> None:
+        calls.append((module.removeprefix("experiments."), options, more[-1].get("CUDA_VISIBLE_DEVICES")))
+        if module == "experiments.train" and len(calls) <= 3:
+            meet.wait()  # the first two trainings are under way together
+        raise CommandFailed
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("experiments.processes.call_module", call_module)
+    cfg = compose_config("table", "table=tiny", "workers=2", f"device={device}", f"run_dir={folder}", "models=[lsm]")
+    (experiment,) = make_plan(cfg).experiments
+    _measure(experiment, Progress(), cfg, Deadline())
+    cells = [Cell(experiment, seed) for seed in range(5)]
+    _run_cells(cells, Progress(provenance={str(experiment.store): {}}), cfg, Deadline())
+    return calls
+
+
+@pytest.mark.parametrize(("device", "gpus"), [("cuda", {"5", "7"}), ("cuda:1", {"7"}), ("cpu", {None})])
+def test_profile_and_runs_of_a_table_get_their_gpus(device, gpus, tmp_path, monkeypatch):
+    (measured, *trained) = calls_on_gpus(device, tmp_path, monkeypatch)
+    assert [name for name, *_ in (measured, *trained)] == ["profile", *["train"] * 5]
+    assert measured[2] == {"cuda": "5", "cuda:1": "7", "cpu": None}[device]
+    assert {gpu for *_, gpu in trained} == {gpu for *_, gpu in trained[:2]} == gpus
+    kind = device.partition(":")[0]
+    assert f"device={kind}" in measured[1]
+    assert all(f"trainer.accelerator={'gpu' if kind == 'cuda' else kind}" in options for _, options, _ in trained)
+
+
 def test_a_mistake_in_a_table_is_named():
     with pytest.raises(InputError, match=r"table\.metric is 3, expected a text"):
         plan_of("table=tiny", "table.metric=3")
@@ -504,6 +586,8 @@ def test_data_sets_are_made_once_and_large_enough():
     assert missing.options[-1] == "num_samples=600"
     (on_gpu,) = missing_data(plan_of("table=quick", "benchmarks=[darcy]", "models=[lsm]").experiments, (), "cuda")
     assert {"device=cuda", "batch_size=64"} < set(on_gpu.options)
+    (numbered,) = missing_data(plan_of("table=quick", "benchmarks=[darcy]", "models=[lsm]").experiments, (), "cuda:1")
+    assert {"device=cuda:1", "batch_size=64"} < set(numbered.options)
     assert not {"device=cuda", "batch_size=64"} & set(missing_data(plan.experiments, (), "cuda")[0].options)
 
 

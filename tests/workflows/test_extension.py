@@ -11,6 +11,7 @@ import pytest
 import torch
 from commands import Finished, call_forked
 
+from experiments.revision import code_revision
 from lsm.data.store import StoredField, StoreWriter
 
 MODULE = '''
@@ -220,6 +221,13 @@ def test_a_transform_changes_the_prediction(folder, finished):
     plain, halved = (json.loads((folder / name / "metrics.json").read_text()) for name in ("plain", "halved"))
     assert halved["transforms"] == ["halved"]
     assert halved["relative_l2"]["mean"] != plain["relative_l2"]["mean"]
+
+
+def test_run_and_evaluation_record_the_code_of_the_plugin(folder, finished, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    files = ("run/environment.json", "run/environment-resumed-1.json", "plain/metrics.json")
+    codes = {json.loads((folder / name).read_text())["code"] for name in files}
+    assert codes == {code_revision(["my_parts"])} != {code_revision([])}
 
 
 @pytest.mark.parametrize("name", ["resume", "evaluate"])

@@ -18,7 +18,7 @@ import pytest
 import torch
 from conftest import ROOT, run_command
 
-from experiments import processes, profile, table
+from experiments import processes, profile, revision, table
 from experiments.app import compose_config
 from experiments.options import as_option
 from experiments.processes import CommandFailed, Deadline, OutOfTime
@@ -211,7 +211,7 @@ def test_other_data_and_other_code_are_told_apart_and_code_can_be_accepted(copy,
     state = cells.state_of(cell, data, accept_other_code=True)
     assert (state.status, state.reason) == ("outdated", "source was generated, is elsewhere")
     for module in (cells, costs):
-        monkeypatch.setattr(module, "code_revision", lambda: "0123456789ab")
+        monkeypatch.setattr(module, "code_revision", lambda *_: "0123456789ab")
     plan = compose_config("table", *options_of(copy, "seeds=1", "dry_run=true"))
     runs = table.run(plan)[1]["runs"]
     assert {run["status"] for run in runs.values()} == {"outdated"}
@@ -220,6 +220,29 @@ def test_other_data_and_other_code_are_told_apart_and_code_can_be_accepted(copy,
     assert (code, commands.calls) == (table.DONE, [])
     names = "darcy, lsm, seed 0; darcy, fno, seed 0"
     assert f"Accepted although made by another revision of the code: {names}." in content["notes"]
+
+
+def test_runs_of_a_plugin_whose_code_changed_are_outdated(whole, commands, tmp_path, monkeypatch):
+    """The training, the evaluation and the profile record a revision that counts the plugin."""
+    shutil.copytree(whole / "data", tmp_path / "data")
+    plugin = tmp_path / "table_plugin.py"
+    plugin.write_text("FACTOR = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(revision, "_imported", ("table_plugin",))  # as the check of lsm-table sets it
+    options = "models=[fno]", "seeds=1", "plugins=[table_plugin]"
+    run_table(tmp_path, *options)
+    code, _ = run_table(tmp_path, *options)
+    assert (code, commands.names) == (table.DONE, ["profile", "train", "evaluate"]), (
+        "the second call finds all finished"
+    )
+    plugin.write_text("FACTOR = 2\n")
+    revision._revision.cache_clear()
+    (run,) = run_table(tmp_path, *options, "dry_run=true")[1]["runs"].values()
+    assert run["status"] == "outdated"
+    assert run["reason"].startswith("the code was ")
+    experiment = make_plan(compose_config("table", *options_of(tmp_path, *options))).experiments[0]
+    assert costs.profile_of(experiment, accept_other_code=False) is None
+    assert costs.profile_of(experiment, accept_other_code=True) is not None
 
 
 def test_a_dry_run_does_nothing_and_estimates(commands, tmp_path):

@@ -78,12 +78,12 @@ def complete(
     check_value("data.fractions", list(cfg.data.fractions), Sequence[Share])
     check_value("data.split_seed", cfg.data.split_seed, Index | None)
     with open_own_file(path, roles) as file:
-        _refuse_unused_code(cfg.model.name, file.layout)
         splits = _splits_of(cfg, file, in_order)
         store = _store_of(cfg, file, roles, None if in_order else cfg.data.split_seed)
         batch_size = OmegaConf.select(compose_config(name, *{"preset": "preset=own", **kept}.values()), "batch")
         found = _data_options(cfg, file.layout, store, splits)
         if not resumed:  # a run that is resumed keeps what was chosen for it
+            _refuse_unused_code(cfg.model.name, file.layout)
             found |= _size_options(cfg.model.name, file.layout, splits["train"][1] - splits["train"][0], batch_size)
             found |= _SEVERAL_FIELDS if len(file.layout.reader["targets"]) > 1 else {}
     added = {key: value for key, value in found.items() if not any(_overlap(key, other) for other in kept)}
@@ -94,13 +94,13 @@ def complete(
 
 
 def _refuse_unused_code(model: str, layout: Layout) -> None:
-    from lsm.model import MODELS
+    from lsm.model import families_with
 
-    if "code" in layout.reader and not getattr(MODELS[model], "takes_code", False):
-        fitting = ", ".join(name for name in MODELS.names() if getattr(MODELS[name], "takes_code", False))
+    fitting = families_with("takes_code")
+    if "code" in layout.reader and model not in fitting:
         raise InputError(
             f"the file has a code vector, which model={model} does not use; list its array under data.parameters, which every "
-            f"family uses, or choose a family that takes codes: {fitting}",
+            f"family uses, or choose a family that takes codes: {', '.join(fitting)}",
             options=("model", "data.code"),
         )
 

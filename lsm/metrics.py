@@ -124,24 +124,24 @@ def _relative_l2_of(prediction: Tensor, truth: Tensor, arrange: Callable[[Tensor
 @in_parts(lambda spec: tuple(channel.name for channel in spec.targets) if len(spec.targets) > 1 else ())
 def relative_l2_per_channel(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Relative L2 error of each target field alone, ``(b, fields)``, over all sites and, in a roll-out, all frames."""
-    count = len(spec.targets)
-    return _relative_l2_of(
-        prediction, batch.targets, lambda field: rearrange(field, "b ... (t c) -> b c (... t)", c=count)
-    )
+    return _relative_l2_of(prediction, batch.targets, lambda field: _each_field(field, spec))
+
+
+def _each_field(field: Tensor, spec: FieldSpec) -> Tensor:
+    """Values ``(b, fields, n)`` of each target field, over all sites and frames, from ``(b, *sites, c)``."""
+    return rearrange(field, "b ... (t c) -> b c (... t)", c=len(spec.targets))
 
 
 @METRICS.register("relative_l2_by_field")
 def relative_l2_by_field(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Mean over the target fields of the relative L2 error of each, ``(b,)``; fields that are zero everywhere are left out."""
     _check_shapes(prediction, batch.targets)
-
-    def norms(field: Tensor) -> Tensor:
-        return vector_norm(rearrange(field, "b ... (t c) -> b c (... t)", c=len(spec.targets)), dim=-1)
-
-    truth = norms(batch.targets)
+    difference, truth = (
+        vector_norm(_each_field(field, spec), dim=-1) for field in (prediction - batch.targets, batch.targets)
+    )
     exists = truth > 0
     # A division by zero would make the gradient NaN even where its result is not used.
-    errors = norms(prediction - batch.targets) / torch.where(exists, truth, 1.0)
+    errors = difference / torch.where(exists, truth, 1.0)
     return torch.where(exists, errors, 0.0).sum(dim=1) / exists.sum(dim=1)
 
 

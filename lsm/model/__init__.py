@@ -71,6 +71,16 @@ class MultiscaleModel(Protocol):
         """
 
 
+def families_with(trait: str) -> list[str]:
+    """Names of the families that state a trait, such as ``ragged``.
+
+    Example:
+        >>> families_with("takes_code")
+        ['lsm']
+    """
+    return [name for name in MODELS.names() if getattr(MODELS[name], trait, False)]
+
+
 def require_ragged(model: Any) -> None:
     """Check that a family, or a model of it, takes clouds with different numbers of points.
 
@@ -78,10 +88,9 @@ def require_ragged(model: Any) -> None:
         InputError: it does not; the message names the families that do.
     """
     if not getattr(model, "ragged", False):
-        fitting = [name for name in MODELS.names() if getattr(MODELS[name], "ragged", False)]
         raise InputError(
             "this family needs the same number of points in every cloud; families that take different numbers: "
-            f"{', '.join(fitting)}",
+            f"{', '.join(families_with('ragged'))}",
             options=("model",),
         )
 

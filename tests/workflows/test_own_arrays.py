@@ -190,6 +190,7 @@ def test_a_code_that_a_family_does_not_use_is_refused(model, place, compose):
         if role.startswith("code"):
             with pytest.raises(InputError, match=f"a code vector, which model={model} does not use; .*codes: lsm$"):
                 complete(compose("train", *roles), roles)
+            assert complete(compose("train", *roles), roles, resumed=True), "an older run can go on"
         else:
             assert len(complete(compose("train", *roles), roles)[0].benchmark.reader.parameters) == 5
 

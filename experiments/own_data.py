@@ -36,9 +36,6 @@ _GROUPS = ("preset",)
 #: What is chosen without being named.
 _UNSAID = (*_GROUPS, "benchmark.name", "benchmark.reader")
 
-#: How the families that can take fields as periodic do so.
-_PERIODIC = {"lsm2": {"model.periodic": True}, "fno": {"model.padding": 0}, "ffno": {"model.padding": 0}}
-
 #: With several target fields, which may differ by many orders of magnitude, each counts.
 _SEVERAL_FIELDS = {"equal_fields": True, "metrics": ["relative_l2_by_field"]}
 
@@ -211,7 +208,6 @@ def _size_options(family: str, layout: Layout, num_samples: int, batch_size: int
 
     sizes = suggest(family, layout.sites, layout.kind == "points", num_samples, Machine.present())
     options = {f"model.{name}": value for name, value in sizes.model.items()}
-    options |= _PERIODIC.get(family, {}) if layout.reader.get("periodic") else {}
     batch_size = min(batch_size or sizes.batch_size, sizes.batch_size)
     return {**options, "data.batch_size": batch_size, "trainer.max_epochs": sizes.max_epochs}
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+#: The option by which a family that can take fields as periodic does not.
+_NOT_PERIODIC = {"lsm2": ("periodic", False), "fno": ("padding", 8), "ffno": ("padding", 8)}
+
 #: What the reader of Plasticity was in schema 1; it is an ordinary grid reader now.
 _PLASTICITY = {
     "name": "grid",
@@ -34,10 +37,13 @@ def _from_schema_5(old: Mapping[str, Any]) -> Mapping[str, Any]:
     if old["spec"].get("frames") is None:
         return old
     provenance, model = (old.get("data") or {}).get("provenance") or {}, old["solver"]["model"]
+    options = {} if isinstance(model, str) else model
     if provenance.get("source") == "file":
-        options = {} if isinstance(model, str) else model
         periodic = options.get("periodic") is True or options.get("padding") == 0
         return {**old, "spec": {**old["spec"], "periodic": periodic}}
+    option, value = _NOT_PERIODIC.get(_family(old), (None, None))
+    if option and option not in options:  # which was the default then
+        old = _with_option(old, option, value)
     new, config = {**old, "spec": {**old["spec"], "periodic": True}}, old["run"].get("config") or {}
     if benchmark := config.get("benchmark"):
         benchmark = {**benchmark, "reader": {**benchmark["reader"], "periodic": True}}

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
-from lsm.model.fourier import Complex, Padding, analysis_matrix, real_product, synthesis_matrix
+from lsm.model.fourier import Complex, Padding, analysis_matrix, fitting_padding, real_product, synthesis_matrix
 from lsm.model.grid import append_coordinates, crop, pad_ends, per_axis
 from lsm.model.precision import InputLinear, as_weights, at_least_single, full_precision
 from lsm.registry import Count
@@ -69,7 +69,7 @@ class FactorisedFourierOperator(nn.Module):
         modes: kept wave numbers along each axis, one number for all axes or one per axis.
         num_layers: number of layers.
         mlp_ratio: channels inside a layer's feedforward part, as a multiple of the width.
-        padding: sites added along each axis; 0 for periodic fields.
+        padding: sites added along each axis; None for 8, or 0 if the fields are periodic.
         head_width: channels inside the head, which is linear.
 
     Example:
@@ -89,13 +89,13 @@ class FactorisedFourierOperator(nn.Module):
         modes: Count | Sequence[Count] = 16,
         num_layers: Count = 24,
         mlp_ratio: Count = 4,
-        padding: Padding = 8,
+        padding: Padding | None = None,
         head_width: Count = 128,
     ) -> None:
         super().__init__()
         require_geometry(self.geometries, spec, "model ffno")
         kept = per_axis("modes", modes, len(spec.sites))
-        self.padding = padding
+        self.padding = fitting_padding(spec) if padding is None else padding
         self.lift = weight_norm(InputLinear(spec.in_channels + len(kept), width))
         self.spectral = nn.ModuleList(AxisConvolutions(width, kept) for _ in range(num_layers))
         self.feedforward = nn.ModuleList(

@@ -20,6 +20,7 @@ from lsm.model.fourier import (
     Complex,
     Padding,
     analyse,
+    fitting_padding,
     mix_channels,
     nonnegative_wave_numbers,
     signed_wave_numbers,
@@ -100,7 +101,7 @@ class FourierNeuralOperator(nn.Module):
         width: channels of the Fourier layers.
         modes: kept wave numbers along each axis, one number for all axes or one per axis.
         num_layers: number of Fourier layers.
-        padding: sites added along each axis; 0 for periodic fields.
+        padding: sites added along each axis; None for 8, or 0 if the fields are periodic.
         head_width: channels inside the head.
 
     Example:
@@ -119,14 +120,14 @@ class FourierNeuralOperator(nn.Module):
         width: Count = 32,
         modes: Count | Sequence[Count] = 12,
         num_layers: Count = 4,
-        padding: Padding = 8,
+        padding: Padding | None = None,
         head_width: Count = 128,
     ) -> None:
         super().__init__()
         require_geometry(self.geometries, spec, "model fno")
         rank = len(spec.sites)
         kept = per_axis("modes", modes, rank)
-        self.padding = padding
+        self.padding = fitting_padding(spec) if padding is None else padding
         self.lift = InputLinear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))

@@ -14,9 +14,15 @@ from annotated_types import Interval
 from torch import Tensor
 
 from lsm.device import numbers_on
+from lsm.fields import FieldSpec
 
 #: Sites that are added at the end of each axis.
 Padding = Annotated[int, Interval(ge=0, le=64)]
+
+
+def fitting_padding(spec: FieldSpec) -> int:
+    """Sites to add along each axis of some fields: none if they are periodic, as a Fourier transform takes them."""
+    return 0 if spec.periodic else 8
 
 
 class Complex(NamedTuple):

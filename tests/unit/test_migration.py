@@ -165,14 +165,22 @@ def test_imported_weights_of_schema_1_have_no_run():
 @pytest.mark.parametrize(
     ("schema", "family", "option", "fits", "differs"),
     [
-        (2, "lsm2", {"predict_change": True}, {"frames": {"inputs": 3, "targets": 2}}, {"frames": None}),
+        (
+            2,
+            "lsm2",
+            {"predict_change": True, "periodic": False},
+            {"frames": {"inputs": 3, "targets": 2}},
+            {"frames": None},
+        ),
         (3, "transolver", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "grid"}),
+        (5, "fno", {"padding": 8}, {"frames": {"inputs": 3, "targets": 2}}, {"frames": None}),
         (4, "lsm2", {"point_blocks": True}, {"geometry": "points"}, {"geometry": "mesh"}),
         (3, "flare", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "points"}),
     ],
 )
 def test_what_became_an_option_keeps_its_former_value(schema, family, option, fits, differs):
-    """LSM-2 predicted changes from the last frame, and had blocks on points; Transolver and FLARE knew no lattice of a mesh."""
+    """LSM-2 predicted changes from the last frame, and had blocks on points; Transolver and FLARE knew no lattice of a mesh; no
+    family took the fields' periodicity for its own."""
     model, run = {"name": family, "width": 8}, {"choices": {}}
     old = {"schema": schema, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
     new = model | option

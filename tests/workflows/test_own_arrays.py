@@ -13,6 +13,7 @@ from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
 from lsm.data.store import Store
 from lsm.errors import InputError
+from lsm.model import MODELS
 from lsm.training import callbacks
 
 QUICK = ("benchmark=custom", "trainer.accelerator=cpu", "trainer.max_epochs=1", "metrics=[relative_l2]")
@@ -125,15 +126,19 @@ def test_periodic_data_are_so_for_the_reader_and_the_model(kind, place, compose)
     def found(*more):
         options = ("benchmark=custom", "data.file=my.npz", *more)
         cfg, *_ = complete(compose("train", *options), options)
-        return cfg.model, FieldDataModule(cfg.data.path, make_reader(cfg.benchmark.reader), plain(cfg.data.splits)).spec
+        fields = FieldDataModule(cfg.data.path, make_reader(cfg.benchmark.reader), plain(cfg.data.splits)).spec
+        return MODELS.make(plain(cfg.model), fields), fields
 
-    model, fields = found("model=lsm2", *(("data.frames=[2,2]",) if kind == "frames" else ()))
+    frames = ("data.frames=[2,2]",) if kind == "frames" else ()
+    model, fields = found("model=lsm2", *frames)
     assert (model.periodic, fields.periodic) == (False, False)
-    said = ("data.periodic=true", *(("data.frames=[2,2]",) if kind == "frames" else ()))
+    assert found("model=ffno", *frames)[0].padding == 8
+    said = ("data.periodic=true", *frames)
     model, fields = found("model=lsm2", *said)
     assert (model.periodic, fields.periodic) == (True, True)
-    assert found("model=fno", *said)[0].padding == 0
+    assert [found(f"model={family}", *said)[0].padding for family in ("fno", "ffno")] == [0, 0]
     assert found("model=fno", "model.padding=2", *said)[0].padding == 2, "what is typed counts"
+    assert not found("model=lsm2", "model.periodic=false", *said)[0].periodic
 
 
 def test_files_and_fields_have_any_names(place, compose):

@@ -65,7 +65,7 @@ class LatentSpectralModel2(nn.Module):
         point_blocks: whether a spectral block on all points of a cloud precedes each of its feedforward layers; None for only
             without a lattice.
         block: spectral block: a name of :data:`BLOCKS` and its options; by default ``global_spectral``.
-        periodic: whether the axes of the lattice are periodic.
+        periodic: whether the axes of the lattice are periodic; None for as the fields are.
         modes: wave numbers of a factorised Fourier layer beside each convolution; 0 for none.
         position_waves: frequencies of sines and cosines of the positions that are added to the inputs of meshes and clouds, on a
             mesh in its unit of length; None for 4 on clouds and 0 on meshes.
@@ -100,7 +100,7 @@ class LatentSpectralModel2(nn.Module):
         lattice: Index | None = None,
         point_blocks: bool | None = None,
         block: Config | None = None,
-        periodic: bool = False,
+        periodic: bool | None = None,
         modes: Index = 0,
         position_waves: Index | None = None,
         supervision: Share = 0.5,
@@ -109,7 +109,8 @@ class LatentSpectralModel2(nn.Module):
         predict_change: bool = False,
     ) -> None:
         super().__init__()
-        self.spec, self.periodic, self.supervision = spec, periodic, supervision
+        self.spec, self.supervision = spec, supervision
+        self.periodic = spec.periodic if periodic is None else periodic
         self.on_cloud = spec.geometry == "points"
         self.from_last_frame = predict_change and spec.frames is not None
         self.times = spec.sites[-1] if time_as_channels and spec.axes[-1:] == ("time",) else None
@@ -121,7 +122,7 @@ class LatentSpectralModel2(nn.Module):
 
         def make_pyramid(rank: int, width: int, sites: tuple[int, ...], depth: int) -> Pyramid:
             scales = num_scales or fitting_scales(sites)
-            return Pyramid(rank, width, scales, depth, make_block, latent_scales, periodic, modes)
+            return Pyramid(rank, width, scales, depth, make_block, latent_scales, self.periodic, modes)
 
         self.body: CloudBody | Pyramid
         if self.on_cloud:

@@ -191,7 +191,9 @@ class FourierProjection(nn.Module):
 
     def _coefficients(self, values: Tensor, points: Tensor) -> Complex:
         """``sum_n u_n exp(-2 pi i <k, xi_n>)``: values ``(b, n, w)`` at points ``(b, n, 2)`` to ``(b, w, 2m, m)``."""
-        products = torch.einsum("bnc,bnyk,bnzl->yzbckl", values, *self.waves(points))
+        first, second = self.waves(points)
+        # From left to right: the array over points, channels and waves is smaller with the waves of the second axis.
+        products = torch.einsum("bnc,bnzl,bnyk->yzbckl", values, second, first)
         return Complex(products[0, 0] - products[1, 1], -products[0, 1] - products[1, 0])
 
     def unproject(self, features: Tensor, sites: tuple[Tensor, Tensor]) -> Tensor:

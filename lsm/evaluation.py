@@ -51,10 +51,10 @@ def average_over_symmetries(
     """Average the predictions ``(b, *sites, c)`` for all images of a sample under the benchmark's symmetry group.
 
     Raises:
-        InputError: the benchmark has no symmetries, or they do not fit the sites of the fields.
+        InputError: the data have no symmetries, or they do not fit the sites of the fields.
     """
     if not symmetries:
-        raise InputError("this benchmark has no exact symmetries to average over")
+        raise InputError("these data have no exact symmetries to average over")
 
     @cache
     def fields_at(sites: tuple[int, ...]) -> tuple[FieldSpec, list[Sequence[Symmetry]]]:
@@ -86,7 +86,7 @@ def use_training_grid(predict: Predictor, solver: NeuralSolver | Ensemble, symme
         def solve(inputs: Tensor, targets: Tensor, coords: Tensor | None) -> Tensor:
             return predict(replace(batch, inputs=inputs, targets=targets, coords=coords))
 
-        return through_training_grid(solve, (batch.inputs, batch.targets, batch.coords), solver.spec)
+        return through_training_grid(solve, batch.inputs, (batch.targets, batch.coords), solver.spec)
 
     return transformed
 

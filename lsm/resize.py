@@ -38,20 +38,31 @@ def resize(field: Tensor, sites: Sequence[int], spec: FieldSpec) -> Tensor:
     return crop(values, torch.Size(sites)).movedim(1, -1)
 
 
-def through_training_grid(solve: Callable[..., Tensor], fields: Sequence[Tensor | None], spec: FieldSpec) -> Tensor:
-    """What ``solve(*fields)`` gives on the grid of the training, interpolated to the sites of the fields.
+def through_training_grid(
+    solve: Callable[..., Tensor], inputs: Tensor, others: Sequence[Tensor | None], spec: FieldSpec
+) -> Tensor:
+    """What ``solve(inputs, *others)`` gives on the grid of the training, interpolated to the sites of the fields.
+
+    Predictions are multiplied by the mask of the fields, if there is one. On the grid of the training they were multiplied by
+    the mask there, which counts as a weight in the interpolation, so that the zeros outside of it do not lower them.
 
     Args:
         solve: maps fields on the grid of the training to one, ``(b, *spec.sites, c)``.
-        fields: ``(b, *sites, c)`` each, or None; they are interpolated unless they are on that grid.
+        inputs: ``(b, *sites, c_in)``, interpolated unless they are on that grid.
+        others: further fields ``(b, *sites, c)``, or None, likewise.
         spec: what the fields are.
     Returns:
         ``(b, *sites, c)``.
     Raises:
         InputError: the sites are points without order.
     """
-    sites = next(field.shape[1:-1] for field in fields if field is not None)
+    sites = inputs.shape[1:-1]
     if tuple(sites) == spec.sites:
-        return solve(*fields)
-    there = (None if field is None else resize(field, spec.sites, spec) for field in fields)
-    return resize(solve(*there), sites, spec)
+        return solve(inputs, *others)
+    there = resize(inputs, spec.sites, spec)
+    others_there = (None if field is None else resize(field, spec.sites, spec) for field in others)
+    prediction = resize(solve(there, *others_there), sites, spec)
+    if spec.mask is None:
+        return prediction
+    weight = resize(there[..., spec.mask, None], sites, spec)
+    return prediction / weight.where(weight > 0, 1.0) * inputs[..., spec.mask, None]

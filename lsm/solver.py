@@ -265,7 +265,7 @@ class NeuralSolver(nn.Module):
         Raises:
             InputError: the sites are points without order.
         """
-        return through_training_grid(lambda *fields: self.solve(*fields, *rest), (inputs, coords), self.spec)
+        return through_training_grid(lambda *fields: self.solve(*fields, *rest), inputs, (coords,), self.spec)
 
     def _in_batches(
         self, solve: Callable[..., Tensor], tensors: Sequence[Tensor | None], batch_size: int | None

@@ -1,10 +1,12 @@
 """Fields on another number of sites: linear ones are kept, waves turn with their period."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny import moving, spec
 
-from lsm.resize import resize
+from lsm.resize import resize, through_training_grid
 
 
 @pytest.mark.parametrize(("given", "wanted"), [((5,), (9,)), ((5, 4), (3, 11)), ((3, 4, 5), (5, 4, 2))])
@@ -28,3 +30,11 @@ def test_a_periodic_field():
     found = resize(field, (4, 2), fields)
     assert found[0, ..., 0].tolist() == [[0, 4], [4, 4], [8, 4], [4, 4]]
     assert resize(found, (2, 2), fields).equal(field)
+
+
+def test_a_mask_keeps_its_sites_when_the_prediction_comes_from_another_grid():
+    """A constant prediction, which the solver multiplies by the mask, is constant inside the mask of the fields and 0 outside."""
+    fields = replace(spec(sites=(5,)), mask=0)
+    inside = torch.tensor([0.0, 0, 0, 0, 1, 1, 1, 1, 1]).reshape(1, 9, 1)
+    found = through_training_grid(lambda inputs: 3 * inputs, inside, [], fields)
+    torch.testing.assert_close(found, 3 * inside)

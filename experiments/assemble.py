@@ -132,7 +132,8 @@ def make_module(
     with option_group("loss"):
         loss = LOSSES.make(config["loss"])
     with option_group("augmentation"):
-        augment = AUGMENTATIONS.make(config["augmentation"], symmetries_of(config["benchmark"].get("symmetries")))
+        symmetries = symmetries_of(config["benchmark"].get("symmetries"), data.describe()["provenance"])
+        augment = AUGMENTATIONS.make(config["augmentation"], symmetries)
     with option_group("unrolling"):
         unroll = UNROLLINGS.make(config["unrolling"])
     solver = make_solver(config, data)

@@ -81,7 +81,8 @@ def predictor_of(cfg: DictConfig, checkpoint: Checkpoint) -> Predictor:
 def _symmetries(checkpoint: Checkpoint) -> list[Symmetry]:
     from lsm.data.symmetry import symmetries_of
 
-    return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"))
+    provenance = checkpoint.data.get("provenance")
+    return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"), provenance)
 
 
 def predict_sample(

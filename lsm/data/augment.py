@@ -39,16 +39,14 @@ class RandomSymmetry:
 
     Args:
         symmetries: generators of the group.
-        required: False leaves batches of a benchmark without symmetries as they are.
+        required: False leaves batches of data without symmetries as they are.
     Raises:
-        InputError: the benchmark has no symmetries, and they are required.
+        InputError: the data have no symmetries, and they are required.
     """
 
     def __init__(self, symmetries: Sequence[Symmetry], *, required: bool = True) -> None:
         if required and not symmetries:
-            raise InputError(
-                "this benchmark has no exact symmetries, so there is nothing to augment with; choose 'none'"
-            )
+            raise InputError("these data have no exact symmetries, so there is nothing to augment with; choose 'none'")
         self.symmetries = symmetries
 
     def __call__(self, batch: FieldBatch, spec: FieldSpec, random: torch.Generator) -> FieldBatch:

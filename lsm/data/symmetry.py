@@ -37,6 +37,8 @@ class Symmetry(Options):
         mirror_code: sum of an angle and its mirror image, in turns, for a shape code that lists a smooth function of the angle
             at equal steps from 0 to one turn, both included; values between them follow from its Fourier series.
         periodic: whether the axes are periodic.
+        when: the symmetry holds for data whose provenance does not contradict these facts, such as
+            ``{"generator": {"angle": 0.0}}``.
         order: number of powers ``0 .. order - 1`` that count as different elements; None for as many as there are sites
             along the first axis of ``roll``.
 
@@ -55,6 +57,7 @@ class Symmetry(Options):
     reflect: Mapping[str, float] = field(default_factory=dict)
     mirror_code: float | None = None
     periodic: bool = False
+    when: Mapping[str, Any] = field(default_factory=dict)
     order: Count | None = 2
 
     def find_problem(self) -> tuple[str, str] | None:
@@ -184,15 +187,33 @@ def mirrored_function(values: Tensor, turns: float) -> Tensor:
 Element = Sequence[Symmetry]
 
 
-def symmetries_of(plain: Sequence[Mapping[str, Any]] | None) -> list[Symmetry]:
-    """Generators from a benchmark's plain description.
+def symmetries_of(
+    plain: Sequence[Mapping[str, Any]] | None, provenance: Mapping[str, Any] | None = None
+) -> list[Symmetry]:
+    """Generators from a benchmark's plain description: those that hold for data of this provenance.
 
     Raises:
         OptionError: a generator has an unknown option, or one of another kind.
     """
     for generator in plain or ():
         check_options(Symmetry, generator)
-    return [Symmetry(**dict(generator)) for generator in plain or ()]
+    generators = [Symmetry(**dict(generator)) for generator in plain or ()]
+    return [generator for generator in generators if _agree(generator.when, provenance or {})]
+
+
+def _agree(facts: Mapping[str, Any], recorded: Mapping[str, Any]) -> bool:
+    """Whether what is recorded of some facts equals them.
+
+    Example:
+        >>> facts = {"source": "generated", "generator": {"angle": 0.0}}
+        >>> [_agree(facts, other) for other in ({}, {"generator": {"angle": 0.0, "mach": 0.8}}, {"generator": {"angle": 1.0}})]
+        [True, True, False]
+    """
+
+    def agrees(fact: Any, other: Any) -> bool:
+        return _agree(fact, other) if isinstance(fact, Mapping) and isinstance(other, Mapping) else fact == other
+
+    return all(agrees(fact, recorded[name]) for name, fact in facts.items() if name in recorded)
 
 
 def elements(generators: Sequence[Symmetry], spec: FieldSpec) -> list[Element]:

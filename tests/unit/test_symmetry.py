@@ -246,6 +246,22 @@ def test_the_mirror_image_of_a_cloud_is_the_cloud_of_the_mirrored_void(compose):
     assert difference(sample) > 0.2
 
 
+@pytest.mark.parametrize(
+    ("name", "provenance", "count"),
+    [
+        ("airfoil", {"source": "generated", "generator": {"angle": 0.0, "mach": 0.8}}, 1),
+        ("airfoil", {"source": "generated", "generator": {"angle": 1.25, "mach": 0.8}}, 0),
+        ("airfoil", {"source": "published"}, 1),
+        ("pipe", {"source": "generated", "generator": {}}, 1),
+        ("pipe", {"source": "published"}, 0),
+    ],
+)
+def test_data_have_the_symmetries_that_their_provenance_allows(name, provenance, count, compose):
+    """A flow at an angle has no mirror image in the data; the outlet of the published pipes is not symmetric."""
+    described = plain(compose("train", f"benchmark={name}"))["benchmark"]["symmetries"]
+    assert len(symmetries_of(described, provenance)) == count
+
+
 def test_a_symmetry_without_a_roll_has_an_order():
     with pytest.raises(OptionError, match="order is null"):
         symmetries_of([{"flip": ["x"], "order": None}])

@@ -1,4 +1,4 @@
-"""Exact symmetries of a benchmark: a permutation of the sites and a map of the values.
+"""Symmetries of a benchmark: a permutation of the sites and a map of the values.
 
 If the equations, the domain and the distribution of the inputs are symmetric, the image of a solved sample is a solved sample.
 Symmetries augment the training samples, and average a prediction over its images in the evaluation.

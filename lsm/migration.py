@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-#: The option by which a family that can take fields as periodic does not.
-_NOT_PERIODIC = {"lsm2": ("periodic", False), "fno": ("padding", 8), "ffno": ("padding", 8)}
+#: Options whose default has another meaning since schema 7, and what it was.
+_FORMER_DEFAULTS: dict[str, dict[str, Any]] = {
+    "lsm2": {"periodic": False, "supervision": 0.5},
+    "fno": {"padding": 8},
+    "ffno": {"padding": 8},
+}
 
 #: What the reader of Plasticity was in schema 1; it is an ordinary grid reader now.
 _PLASTICITY = {
@@ -22,14 +26,21 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
     """The ``lsm`` entry of a checkpoint in the present schema.
 
     Args:
-        described: the entry as it was written, schema 1 to 6.
+        described: the entry as it was written, schema 1 to 7.
     """
     described = dict(described)
-    steps = (_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4, _from_schema_5)
+    steps = (_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4, _from_schema_5, _from_schema_6)
     for schema, migrate_once in enumerate(steps, start=1):
         if described["schema"] == schema:
             described = {**migrate_once(described), "schema": schema + 1}
     return described
+
+
+def _from_schema_6(old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In schema 6 fields were periodic for a model that was told so, and LSM-2 predicted at every scale."""
+    for option, value in _FORMER_DEFAULTS.get(_family(old), {}).items():
+        old = _with_option(old, option, value)
+    return old
 
 
 def _from_schema_5(old: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -41,9 +52,6 @@ def _from_schema_5(old: Mapping[str, Any]) -> Mapping[str, Any]:
     if provenance.get("source") == "file":
         periodic = options.get("periodic") is True or options.get("padding") == 0
         return {**old, "spec": {**old["spec"], "periodic": periodic}}
-    option, value = _NOT_PERIODIC.get(_family(old), (None, None))
-    if option and option not in options:  # which was the default then
-        old = _with_option(old, option, value)
     new, config = {**old, "spec": {**old["spec"], "periodic": True}}, old["run"].get("config") or {}
     if benchmark := config.get("benchmark"):
         benchmark = {**benchmark, "reader": {**benchmark["reader"], "periodic": True}}
@@ -75,12 +83,12 @@ def _family(described: Mapping[str, Any]) -> str:
 
 
 def _with_option(old: Mapping[str, Any], option: str, value: Any) -> Mapping[str, Any]:
-    """With an option of the model, in the solver and in the run's configuration if it has one."""
+    """With an option of the model that is not given, in the solver and in the run's configuration if it has one."""
     model, config = old["solver"]["model"], old["run"].get("config")
     model = {"name": model} if isinstance(model, str) else model
-    new = {**old, "solver": {**old["solver"], "model": {**model, option: value}}}
+    new = {**old, "solver": {**old["solver"], "model": {option: value, **model}}}
     if config:
-        new["run"] = {**old["run"], "config": {**config, "model": {**config["model"], option: value}}}
+        new["run"] = {**old["run"], "config": {**config, "model": {option: value, **config["model"]}}}
     return new
 
 

@@ -31,7 +31,7 @@ SOLVING = {
 
 
 def draw_pyramid(axes: Axes) -> None:
-    """The pyramid on a lattice: down, up, and a block on the coarsest scale; in training every scale predicts."""
+    """The pyramid on a lattice: down, up, and a block on the coarsest scale."""
     axes.set(xlim=(-0.3, 7.6), ylim=(-0.75, 5.3), aspect="equal")
     axes.set_title("Pyramid on a lattice", fontsize=11, loc="left", color="0.15")
     for scale in range(NUM_SCALES):
@@ -48,10 +48,9 @@ def draw_pyramid(axes: Axes) -> None:
             arrow(axes, (LEFT + 0.3, height), (2.44, height))
             arrow(axes, (4.46, height), (RIGHT - 0.3, height))
         lattice(axes, (RIGHT, height), size, sites, waves(sites, 1.2))
-        arrow(axes, (RIGHT + 0.48, height), (6.3, height))
-        label = "head: output" if scale == 0 else "head, in training"
-        axes.text(6.36, height, label, ha="left", va="center", fontsize=7.5, color="0.2" if scale == 0 else GREY)
     arrow(axes, (0.62, TOP), (LEFT - 0.46, TOP))
+    arrow(axes, (RIGHT + 0.48, TOP), (6.3, TOP))
+    axes.text(6.36, TOP, "head:\noutput", ha="left", va="center", fontsize=7.5, color="0.2")
     axes.text(0.56, TOP, "lift:\ninput", ha="right", va="center", fontsize=7.5, color="0.2")
     middle = TOP - 1.5 * STEP
     axes.text(

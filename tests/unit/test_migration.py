@@ -165,30 +165,41 @@ def test_imported_weights_of_schema_1_have_no_run():
 @pytest.mark.parametrize(
     ("schema", "family", "option", "fits", "differs"),
     [
-        (
-            2,
-            "lsm2",
-            {"predict_change": True, "periodic": False},
-            {"frames": {"inputs": 3, "targets": 2}},
-            {"frames": None},
-        ),
+        (2, "lsm2", {"predict_change": True}, {"frames": {"inputs": 3, "targets": 2}}, {"frames": None}),
         (3, "transolver", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "grid"}),
-        (5, "fno", {"padding": 8}, {"frames": {"inputs": 3, "targets": 2}}, {"frames": None}),
         (4, "lsm2", {"point_blocks": True}, {"geometry": "points"}, {"geometry": "mesh"}),
         (3, "flare", {"lattice_coordinates": False}, {"geometry": "mesh"}, {"geometry": "points"}),
     ],
 )
 def test_what_became_an_option_keeps_its_former_value(schema, family, option, fits, differs):
-    """LSM-2 predicted changes from the last frame, and had blocks on points; Transolver and FLARE knew no lattice of a mesh; no
-    family took the fields' periodicity for its own."""
-    model, run = {"name": family, "width": 8}, {"choices": {}}
+    """LSM-2 predicted changes from the last frame, and had blocks on points; Transolver and FLARE knew no lattice of a mesh."""
+    model, run = {"name": family, "periodic": True, "supervision": 0.0}, {"choices": {}}
     old = {"schema": schema, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
     new = model | option
     spec = fits | ({"periodic": True} if "frames" in fits else {})
-    expected = {"schema": 6, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
+    expected = {"schema": 7, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
     assert migrate(old | {"spec": fits}) == expected | {"spec": spec}
     assert migrate(old | {"run": {}, "spec": fits}) == expected | {"run": {}, "spec": spec}  # exported
-    assert migrate(old | {"spec": differs}) == old | {"schema": 6, "spec": differs}
+    assert migrate(old | {"spec": differs}) == old | {"schema": 7, "spec": differs}
+
+
+@pytest.mark.parametrize(
+    ("model", "added"),
+    [
+        ({"name": "lsm2", "width": 8}, {"periodic": False, "supervision": 0.5}),
+        ("fno", {"padding": 8}),
+        ({"name": "ffno", "padding": 0}, {}),
+        ({"name": "unet"}, {}),
+    ],
+)
+def test_a_default_keeps_its_former_meaning(model, added):
+    """What the options of a model left out in schema 6 is what the default was then."""
+    complete = {"periodic": True, "padding": 0, "supervision": 0.0}
+    for config in ({}, {"config": {"model": complete}}):
+        found = migrate({"schema": 6, "solver": {"model": model}, "spec": {}, "run": config})
+        named = {"name": model} if isinstance(model, str) else model
+        assert found["solver"]["model"] == added | named
+        assert found["run"] == config
 
 
 @pytest.mark.parametrize(
@@ -204,14 +215,14 @@ def test_roll_outs_of_schema_5_were_periodic(source, model, spec, reader):
     """Those of own data are if the user said so to the model, and keep the options from which their run is resumed."""
     known = {"solver": {"model": model}, "data": {"provenance": {"source": source}}}
     fields = {"frames": {"inputs": 3, "targets": 2}}
-    config = {"benchmark": {"reader": {"name": "frames"}}}
+    config = {"benchmark": {"reader": {"name": "frames"}}, "model": model}
     found = migrate({"schema": 5, **known, "spec": fields, "run": {"config": config}})
     assert found["spec"] == fields | spec
     assert found["run"]["config"]["benchmark"]["reader"] == {"name": "frames"} | reader
 
 
 def test_the_present_schema_is_left_as_it_is():
-    present = {"schema": 6, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
+    present = {"schema": 7, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
     assert migrate(present) == present
 
 

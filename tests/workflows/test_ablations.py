@@ -68,5 +68,5 @@ def test_every_row_of_the_ablations_of_lsm2_changes_one_part(benchmark, fields, 
     of_model = [name for name, part in parts.items() if part == {"model"} and name != "fixed_frequencies"]
     assert len(of_model) == count
     # A cloud has one scale, at which it predicts.
-    alike = {"no_supervision"} if benchmark == "elasticity_p" else set()
+    alike = {"supervision"} if benchmark == "elasticity_p" else set()
     assert {name for name in of_model if sizes[name] == sizes["lsm2"]} == alike

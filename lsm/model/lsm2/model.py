@@ -1,4 +1,4 @@
-"""LSM-2: lift, solve at several scales with a global spectral block, read out every scale."""
+"""LSM-2: lift, solve at several scales with a global spectral block, read out."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class LatentSpectralModel2(nn.Module):
     of the time of one with all axes. The points of a cloud are spread to a lattice, from which the pyramid's features are
     interpolated back. Points outside the unit cube count as on its rim.
 
-    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. In training every scale of
-    the pyramid predicts the field at its sites (:meth:`at_scales`); a prediction alone (:meth:`forward`) does not compute the
-    coarse ones.
+    It maps ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``, both normalised, at any number of sites. With ``supervision``
+    every scale of the pyramid predicts the field at its sites in training (:meth:`at_scales`); a prediction alone
+    (:meth:`forward`) does not compute the coarse ones.
 
     Args:
         spec: the fields; of meshes and clouds the first inputs are the positions.
@@ -69,7 +69,7 @@ class LatentSpectralModel2(nn.Module):
         modes: wave numbers of a factorised Fourier layer beside each convolution; 0 for none.
         position_waves: frequencies of sines and cosines of the positions that are added to the inputs of meshes and clouds, on a
             mesh in its unit of length; None for 4 on clouds and 0 on meshes.
-        supervision: weight in training of the loss of each coarser scale; 0 for predictions of the finest scale alone.
+        supervision: weight in training of the loss of each coarser scale, which then predicts, too; 0 for the finest alone.
         head_width: channels inside the head.
         time_as_channels: whether the times of a field on an axis of time are channels of a site, not sites of the lattice; their
             number is then that of ``spec``.
@@ -79,7 +79,7 @@ class LatentSpectralModel2(nn.Module):
     Example:
         >>> from lsm.fields import Channel
         >>> spec = FieldSpec("grid", (21, 30), ("x", "y"), (Channel("a"),), (Channel("u"),))
-        >>> model = LatentSpectralModel2(spec, width=8)
+        >>> model = LatentSpectralModel2(spec, width=8, supervision=0.5)
         >>> model(torch.zeros(4, 21, 30, 1)).shape
         torch.Size([4, 21, 30, 1])
         >>> [tuple(prediction.shape[1:3]) for prediction in model.at_scales(torch.zeros(4, 21, 30, 1))]
@@ -103,7 +103,7 @@ class LatentSpectralModel2(nn.Module):
         periodic: bool | None = None,
         modes: Index = 0,
         position_waves: Index | None = None,
-        supervision: Share = 0.5,
+        supervision: Share = 0.0,
         head_width: Count = 32,
         time_as_channels: bool = True,
         predict_change: bool = False,

@@ -97,7 +97,7 @@ def predict_file(
     """Predict the fields of all samples of a file, a block of samples in memory at a time.
 
     Args:
-        solver: in evaluation mode, on the device that computes; of an ensemble the spread ``NAME_spread`` is written too.
+        solver: on the device that computes; of an ensemble the spread ``NAME_spread`` is written too.
         source: file of inputs.
         target: file to make, one array per predicted field, of the axes of the input arrays; in a ``.npy`` file one array
             ``prediction``, ``(samples, *sites, c)``. A VTK file is made from a VTK file.

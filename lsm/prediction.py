@@ -70,11 +70,28 @@ class RangeCheck:
         self.samples[name] = self.samples.get(name, 0) + count
         self.found[name] = [min(float(low), before[0]), max(float(high), before[1]), *trained]
 
+    def require_no_interpolation(self) -> None:
+        """Refuse a band around predictions that are interpolated: bands are calibrated on those of the solver itself.
+
+        Raises:
+            InputError: the inputs that were looked at lie on another grid, and ``training_grid`` is set.
+        """
+        if self.training_grid and self.sites:
+            raise InputError(
+                f"bands exist only for predictions that are not interpolated, but {self._grids()}; predict without bands, or "
+                "remove training_grid and take bands that were calibrated on the sites of the inputs",
+                ("level",),
+            )
+
+    def _grids(self) -> str:
+        """On which sites the inputs lie, and those of the training, in words."""
+        given, trained = (" x ".join(map(str, sites)) for sites in (self.sites or (), self.solver.spec.sites))
+        return f"the inputs have {given} sites, the training had {trained}"
+
     def warnings(self) -> list[str]:
         """A sentence for each field or parameter that leaves its range, and one for inputs on another grid."""
-        grids = (" x ".join(map(str, sites)) for sites in (self.sites or (), self.solver.spec.sites))
-        other = "the inputs have {} sites, the training had {}; training_grid=true interpolates between them"
-        told = [other.format(*grids)] if self.sites and not self.training_grid else []
+        other = f"{self._grids()}; training_grid=true interpolates between them"
+        told = [other] if self.sites and not self.training_grid else []
         return told + [
             f"{name} of {self.samples[name]} samples leaves the range of the training data: "
             f"{low:.6g} to {high:.6g}, trained on {least:.6g} to {most:.6g}"
@@ -108,7 +125,8 @@ def predict_file(
         roles: that arrays of other names had in the training data.
         track: wraps the first samples of the blocks, to show progress.
     Raises:
-        InputError: a file is of another format, or its arrays do not fit.
+        InputError: a file is of another format, or its arrays do not fit; or a band is asked of predictions that
+            ``training_grid`` interpolates.
     """
     require_format(target)
     suffixes = _suffixes(solver, band)
@@ -175,6 +193,8 @@ def _blocks(
         stop = min(start + batch_size, inputs.num_samples)
         given = inputs.block(start, stop)
         check.add(given)
+        if band is not None:
+            check.require_no_interpolation()
         yield slice(start, stop), _predict(solver, {**given, "training_grid": check.training_grid}, band)
 
 

@@ -36,7 +36,8 @@ class RangeCheck:
         samples: number of samples outside, by the name of a field or parameter.
         found: smallest and largest value found, and those of the training data.
         sites: number of sites along each axis, if they are not those of the training.
-        notes: sentences about what is left out of the file of inputs.
+        unbounded: number of samples whose band is infinite at some sites.
+        notes: sentences about what is left out of the file of inputs, and about such a band.
     """
 
     solver: NeuralSolver | Ensemble
@@ -44,6 +45,7 @@ class RangeCheck:
     samples: dict[str, int] = field(default_factory=dict)
     found: dict[str, list[float]] = field(default_factory=dict)
     sites: tuple[int, ...] | None = None
+    unbounded: int = 0
     notes: list[str] = field(default_factory=list)
 
     def add(self, given: Mapping[str, np.ndarray]) -> None:
@@ -145,6 +147,10 @@ def predict_file(
             _write_vtk(solver.spec.target_names, source, target, blocks, record, check)
         else:
             _write_blocks(solver.spec, target, inputs.num_samples, blocks, record, check)
+    if check.unbounded:
+        check.notes.append(
+            f"the band of {check.unbounded} samples is infinite at some sites, where too few calibration samples have a target"
+        )
     return check
 
 
@@ -175,7 +181,9 @@ def _predict(solver: NeuralSolver | Ensemble, given: Mapping[str, Any], band: Ba
     else:
         found = {"": solver.predict(**given)}
     if band is not None:
-        found["_low"], found["_high"] = band.limits(found[""])
+        mask = solver.spec.mask
+        exists = None if mask is None else given["inputs"][..., mask, None] > 0.5
+        found["_low"], found["_high"] = band.limits(found[""], exists)
     if "mask" in given:
         found = {suffix: np.where(given["mask"][..., None], values, np.nan) for suffix, values in found.items()}
     return found
@@ -195,7 +203,10 @@ def _blocks(
         check.add(given)
         if band is not None:
             check.require_no_interpolation()
-        yield slice(start, stop), _predict(solver, {**given, "training_grid": check.training_grid}, band)
+        found = _predict(solver, {**given, "training_grid": check.training_grid}, band)
+        if band is not None:
+            check.unbounded += sum(bool(np.isinf(limits).any()) for limits in found["_high"])
+        yield slice(start, stop), found
 
 
 def _by_field(spec: FieldSpec, values: np.ndarray) -> dict[str, np.ndarray]:

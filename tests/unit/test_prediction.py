@@ -278,6 +278,34 @@ def test_an_interpolated_prediction_has_no_band(tmp_path):
     np.testing.assert_allclose(read(target)["out0_high"], solver.predict(**given)[..., 0] + 1, rtol=0, atol=1e-5)
 
 
+def test_a_band_has_limits_where_targets_exist(tmp_path):
+    fields = spec(inputs=2, mask=1)
+    solver = make_solver(fields).eval()
+    inputs = np.random.default_rng(0).random((3, 6, 5, 2), dtype="f4")
+    inputs[..., 1] = inputs[..., 1] > 0.5
+    inputs[:, 0, :2, 1] = [[1, 0], [0, 0], [1, 0]]
+    exists = inputs[..., 1] > 0
+    half_width = np.ones((6, 5, 1), "f4")
+    half_width[0, :2] = np.inf  # the second of these sites has no target in these samples
+    np.savez(tmp_path / "in.npz", inputs=inputs)
+    check = predict_file(
+        solver,
+        tmp_path / "in.npz",
+        tmp_path / "out.npz",
+        {},
+        batch_size=2,
+        band=Band(0.9, "site", half_width, fields, 9),
+    )
+    found = read(tmp_path / "out.npz")
+    assert (found["out0"][~exists] == 0).all()
+    for name, sign in (("out0_low", -1), ("out0_high", 1)):
+        expected = found["out0"] + sign * np.where(exists, half_width[..., 0], 0)
+        np.testing.assert_array_equal(found[name], expected)
+    assert check.notes == [
+        "the band of 2 samples is infinite at some sites, where too few calibration samples have a target"
+    ]
+
+
 def test_the_ranges_are_those_of_all_batches_also_without_normalisation():
     fields = spec(inputs=2)
     solver = make_solver(fields, inputs="none")

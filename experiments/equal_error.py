@@ -64,6 +64,7 @@ def compare_with_solver(cfg: DictConfig, data_dir: str | None) -> dict[str, Any]
     checkpoint, data = load_run(OmegaConf.create({**options, "split": "test", "store": None, "resolution": None}))
     generator = generator_of(checkpoint, data)
     chosen = spread(len(data.dataset("test")), cfg.samples)
+    training_seconds = training_seconds_of(checkpoint)
     trained = _measure_trained(cfg, checkpoint, data, chosen)
     grids = _measure_grids(generator, data, chosen)
     first, end = data.splits["train"]
@@ -75,7 +76,7 @@ def compare_with_solver(cfg: DictConfig, data_dir: str | None) -> dict[str, Any]
         "device": str(choose_device(cfg.device)),
         "trained": asdict(trained),
         "solver": [asdict(grid) for grid in grids],
-        **conclude(trained, grids, end - first, _training_seconds(checkpoint)),
+        **conclude(trained, grids, end - first, training_seconds),
         "code": code_revision(),
         "environment": describe_environment(),
     }
@@ -194,8 +195,15 @@ def conclude(
     }
 
 
-def _training_seconds(checkpoint: Checkpoint) -> float | None:
+def training_seconds_of(checkpoint: Checkpoint) -> float | None:
+    """Time of the device for the whole training; None if no checkpoint records it.
+
+    Which epoch is the best one is known only at the end, so the epochs after it count as well. The last checkpoint of the run,
+    beside the best one, records the time of all of them.
+    """
     from lsm.checkpoint import read
     from lsm.training.cost import recorded_cost
 
-    return recorded_cost(read(checkpoint.path)).get("device_seconds")
+    last = checkpoint.path.with_name("last.ckpt")
+    path = last if checkpoint.path.is_file() and last.is_file() else checkpoint.path
+    return recorded_cost(read(path)).get("device_seconds")

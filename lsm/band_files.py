@@ -109,6 +109,9 @@ def _checked_arrays(file: Any, spec: FieldSpec, num_levels: int) -> dict[str, np
             raise ValueError(f"{name} has shape {found}, expected {shape}")
     arrays = {name: file.get_tensor(name) for name in _ARRAYS}
     for name, values in arrays.items():
-        if values.dtype != np.float32 or not (np.isfinite(values).all() and (values >= 0).all()):
-            raise ValueError(f"{name} holds other than finite positive numbers")
+        # At a site where too few samples have a target, the half-width is infinite.
+        may_be_infinite = name == "site" and spec.mask is not None
+        positive = values >= 0 if may_be_infinite else np.isfinite(values) & (values >= 0)
+        if values.dtype != np.float32 or not positive.all():
+            raise ValueError(f"{name} holds other than {'' if may_be_infinite else 'finite '}positive numbers")
     return arrays

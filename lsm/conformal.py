@@ -7,7 +7,10 @@ samples are exchangeable, such as independent samples of one distribution. Two s
 
 ``site``
     The score at a site is the residual there. At each site, the band holds the truth of a new sample with probability ``level``;
-    of the sites of one sample about ``1 - level`` lie outside. On a point cloud, whose sites have no counterparts in other
+    of the sites of one sample about ``1 - level`` lie outside. Where a mask says which samples have a target at a site, the
+    statement is about a new sample that has one there, and ``n`` counts the calibration samples that have one: among all
+    samples with a target at the site, the new one is exchangeable with these. If they are too few, ``k > n``, the half-width
+    is infinite: the band says nothing at this site. On a point cloud, whose sites have no counterparts in other
     samples, the half-width is the same at all points, and the statement is about a point drawn at random from a new sample:
     each calibration sample has the weight ``1 / (n + 1)``, shared by its points. Points of one sample err together, which can
     raise the probability by up to ``1 / (n + 1)``.
@@ -15,7 +18,8 @@ samples are exchangeable, such as independent samples of one distribution. Two s
     The score of a field is the largest scaled residual, ``max_x r(x) / s(x)``, over all sites and, in motion, all frames. The
     band ``+- q s(x)`` holds the whole field of a new sample with probability ``level``, each target field for itself. The scale
     ``s`` is the root mean square of the residuals of training samples, at least :data:`FLOOR` of its own root mean square over
-    the sites: it does not depend on the calibration samples, as the guarantee requires.
+    the sites: it does not depend on the calibration samples, as the guarantee requires. Where a sample has no target, nothing
+    can lie outside: the residual counts as zero.
 
 Both statements are about samples of all kinds together: on kinds that are harder than most, a band holds the truth less often. A
 validation split that also chose the best checkpoint is not exactly exchangeable with new samples, so the coverage is measured on
@@ -71,19 +75,21 @@ def conformal_quantile(scores: np.ndarray, level: float) -> np.ndarray:
     """The score that those of a new sample do not exceed with probability ``level``.
 
     Args:
-        scores: ``(n, ...)``, of the calibration samples.
+        scores: ``(n, ...)``, of the calibration samples; masked (:mod:`numpy.ma`) where a sample has none.
         level: the probability.
     Returns:
-        ``(...)``; infinite if there are too few samples.
+        ``(...)``; infinite where too few samples have a score.
 
     Example:
         >>> float(conformal_quantile(np.array([4.0, 1.0, 3.0, 2.0]), 0.5))
         3.0
     """
-    place = rank(level, len(scores))
-    if place > len(scores):
-        return np.full(scores.shape[1:], np.inf, dtype=scores.dtype)
-    return np.partition(scores, place - 1, axis=0)[place - 1]
+    counts = np.ma.count(scores, axis=0)
+    place = np.array([rank(level, count) for count in range(len(scores) + 1)])[counts]
+    finite = place <= counts
+    ordered = np.ma.getdata(np.ma.sort(scores, axis=0))  # masked ones are the last
+    found = np.take_along_axis(ordered, np.where(finite, place - 1, 0)[None], axis=0)[0]
+    return np.where(finite, found, np.inf).astype(scores.dtype)
 
 
 def pooled_quantile(scores: Sequence[np.ndarray], level: float) -> np.ndarray:
@@ -134,7 +140,8 @@ def expected_coverage(level: float, calibration: int, tested: int) -> tuple[floa
     """Interval of the share of test samples inside a valid band, for :data:`CONFIDENCE` of the draws of both splits.
 
     With scores that never tie, the number of test samples inside follows a beta-binomial distribution. The mean over the sites
-    of shares of the kind ``site`` varies no more than the share at one site.
+    of shares of the kind ``site`` varies no more than the share at one site. Where only ``n`` of the calibration samples have a
+    target, the share varies more, and its mean is up to ``1 / (n + 1)`` above the level, or 1 if the band is infinite there.
 
     Args:
         level: probability that the band states.
@@ -154,7 +161,8 @@ class Band:
     Args:
         level: probability that it states.
         kind: what the probability is about, see the module.
-        half_width: ``(*sites, c)``, on a point cloud ``(1, c)``, in units of the fields.
+        half_width: ``(*sites, c)``, on a point cloud ``(1, c)``, in units of the fields; infinite where too few calibration
+            samples have a target.
         spec: the fields, with the sites of the calibration samples.
         num_samples: calibration samples.
     """
@@ -165,14 +173,19 @@ class Band:
     spec: FieldSpec
     num_samples: int
 
-    def limits(self, prediction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def limits(self, prediction: np.ndarray, exists: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper limit of predictions ``(b, *sites, c)``.
 
+        Args:
+            prediction: the predictions.
+            exists: ``(b, *sites, 1)``, whether a target exists; where none does, both limits are the prediction. None for
+                everywhere.
         Raises:
             InputError: the prediction has other sites than the calibration samples; any number of points serves on a cloud.
         """
         require_same_sites(self.spec, prediction.shape[1:-1])
-        return prediction - self.half_width, prediction + self.half_width
+        width = self.half_width if exists is None else np.where(exists, self.half_width, np.float32(0))
+        return prediction - width, prediction + width
 
     def describe(self) -> dict[str, Any]:
         """Level, kind and number of calibration samples, as plain data."""
@@ -241,7 +254,8 @@ class Coverage:
 
     Args:
         levels: probabilities that the bands state.
-        site: ``(levels, fields)``, share of the sites (and frames) inside, averaged over the samples.
+        site: ``(levels, fields)``, share of the values that exist at all sites (and frames) of all samples that lie inside; on
+            clouds the mean of the shares of the samples.
         field: ``(levels, fields)``, share of the samples that lie inside as a whole.
         num_samples: test samples.
         calibration: calibration samples.
@@ -258,12 +272,20 @@ class Coverage:
         return [expected_coverage(level, self.calibration, self.num_samples) for level in self.levels]
 
 
-def _residuals(predict: Predictor, batch: FieldBatch, device: torch.device) -> list[np.ndarray]:
-    """Absolute residuals ``(*sites, c)`` of each sample, without padding."""
+def _residuals(predict: Predictor, batch: FieldBatch, spec: FieldSpec, device: torch.device) -> list[np.ndarray]:
+    """Absolute residuals ``(*sites, c)`` of each sample, where it has a target.
+
+    Of a cloud, other points are left out; other sites of a lattice or mesh are masked (:mod:`numpy.ma`).
+    """
     batch = batch.to(device)
-    found = (predict(batch) - batch.targets).abs()
-    masks = [...] * len(batch) if batch.mask is None else batch.mask
-    return [residual[mask].cpu().numpy() for residual, mask in zip(found, masks, strict=True)]
+    found = (predict(batch) - batch.targets).abs().cpu().numpy()
+    exists = batch.exists(spec)
+    if exists is None:
+        return list(found)
+    known = exists.cpu().numpy() > 0.5
+    if spec.geometry == "points":
+        return [residual[points[:, 0]] for residual, points in zip(found, known, strict=True)]
+    return list(np.ma.masked_array(found, np.broadcast_to(~known, found.shape)))
 
 
 @torch.inference_mode()
@@ -287,30 +309,33 @@ def calibrate(
     Raises:
         InputError: there are no calibration samples, or a residual is not finite.
     """
-    residuals = [residual for batch in calibration for residual in _residuals(predict, batch, device)]
+    residuals = [residual for batch in calibration for residual in _residuals(predict, batch, spec, device)]
     if not residuals:
         raise InputError("there are no samples to calibrate bands on; train with a validation split")
-    if not all(np.isfinite(residual).all() for residual in residuals):
+    whole = [np.ma.filled(residual, 0.0) for residual in residuals]
+    if not all(np.isfinite(residual).all() for residual in whole):
         raise InputError("a residual of the calibration samples is not finite; no band can be calibrated")
     levels = tuple(level for level in LEVELS if rank(level, len(residuals)) <= len(residuals))
     num_fields, cloud = len(spec.targets), spec.geometry == "points"
-    scale = scale_of(_mean_squares(predict, training, cloud, device), num_fields).astype(np.float32)
-    scores = np.concatenate([largest_scaled(residual[None], scale, num_fields) for residual in residuals])
+    scale = scale_of(_mean_squares(predict, training, spec, device), num_fields).astype(np.float32)
+    scores = np.concatenate([largest_scaled(residual[None], scale, num_fields) for residual in whole])
     if cloud:
         site = np.stack([pooled_quantile(residuals, level) for level in levels])
     else:
-        at_sites = np.stack(residuals)
+        at_sites = np.stack(residuals) if spec.mask is None else np.ma.stack(residuals)
         site = np.stack([conformal_quantile(at_sites, level) for level in levels])
     factors = np.stack([conformal_quantile(scores, level) for level in levels])
     return Bands(spec, levels, len(residuals), site[:, None] if cloud else site, factors, scale)
 
 
-def _mean_squares(predict: Predictor, training: Iterable[FieldBatch], cloud: bool, device: torch.device) -> np.ndarray:
+def _mean_squares(
+    predict: Predictor, training: Iterable[FieldBatch], spec: FieldSpec, device: torch.device
+) -> np.ndarray:
     """Mean squares ``(*sites, c)`` of the residuals of some samples; of a cloud over its points, ``(1, c)``."""
-    total, count = np.zeros(()), 0
+    total, count, cloud = np.zeros(()), 0, spec.geometry == "points"
     for batch in training:
-        for residual in _residuals(predict, batch, device):
-            squares = residual.astype(np.float64) ** 2
+        for residual in _residuals(predict, batch, spec, device):
+            squares = np.ma.filled(residual, 0.0).astype(np.float64) ** 2
             total, count = total + (squares.mean(axis=0, keepdims=True) if cloud else squares), count + 1
     if not count:
         raise InputError("there are no training samples from which to take the scale of the residuals")
@@ -324,18 +349,24 @@ def measure_coverage(bands: Bands, predict: Predictor, tested: Iterable[FieldBat
     Raises:
         InputError: there are no samples, or they have other sites.
     """
-    num_fields = len(bands.spec.targets)
-    widths = {kind: [bands.at(level, kind).half_width for level in bands.levels] for kind in get_args(Kind)}
-    shares: dict[str, list[np.ndarray]] = {kind: [] for kind in widths}
+    site_widths, field_widths = (
+        np.stack([bands.at(level, kind).half_width for level in bands.levels]) for kind in get_args(Kind)
+    )
+    inside: list[np.ndarray] = []
+    whole: list[np.ndarray] = []
+    weights: list[int] = []
     for batch in tested:
         require_same_sites(bands.spec, batch.targets.shape[1:-1])
-        for residual in _residuals(predict, batch, device):
-            for kind, limits in widths.items():
-                inside = [(residual <= limit).reshape(-1, num_fields) for limit in limits]
-                held = [part.mean(axis=0) if kind == "site" else part.all(axis=0) for part in inside]
-                shares[kind].append(np.stack(held))
-    if not shares["site"]:
+        for residual in _residuals(predict, batch, bands.spec, device):
+            inside.append(np.ma.filled(_inside(residual, site_widths, bands.spec).mean(axis=1), 0.0))
+            whole.append(np.ma.filled(_inside(residual, field_widths, bands.spec).all(axis=1), True))
+            weights.append(1 if bands.spec.geometry == "points" else int(np.ma.count(residual)))
+    if not any(weights):
         raise InputError("there are no samples on which to measure the coverage")
-    found = {kind: np.stack(parts) for kind, parts in shares.items()}
-    means = {kind: values.mean(axis=0) for kind, values in found.items()}
-    return Coverage(bands.levels, means["site"], means["field"], len(found["site"]), bands.num_samples)
+    site, field = np.average(inside, axis=0, weights=weights), np.mean(whole, axis=0)
+    return Coverage(bands.levels, site, field, len(whole), bands.num_samples)
+
+
+def _inside(residual: np.ndarray, half_widths: np.ndarray, spec: FieldSpec) -> np.ndarray:
+    """Whether values lie in bands ``(levels, *sites, c)``: ``(levels, values, fields)``, masked where the residuals are."""
+    return (residual <= half_widths).reshape(len(half_widths), -1, len(spec.targets))

@@ -36,7 +36,8 @@ class RangeCheck:
         samples: number of samples outside, by the name of a field or parameter.
         found: smallest and largest value found, and those of the training data.
         sites: number of sites along each axis, if they are not those of the training.
-        notes: sentences about what is left out of the file of inputs.
+        unbounded: number of samples whose band is infinite at some sites.
+        notes: sentences about what is left out of the file of inputs, and about such a band.
     """
 
     solver: NeuralSolver | Ensemble
@@ -44,6 +45,7 @@ class RangeCheck:
     samples: dict[str, int] = field(default_factory=dict)
     found: dict[str, list[float]] = field(default_factory=dict)
     sites: tuple[int, ...] | None = None
+    unbounded: int = 0
     notes: list[str] = field(default_factory=list)
 
     def add(self, given: Mapping[str, np.ndarray]) -> None:
@@ -70,11 +72,28 @@ class RangeCheck:
         self.samples[name] = self.samples.get(name, 0) + count
         self.found[name] = [min(float(low), before[0]), max(float(high), before[1]), *trained]
 
+    def require_no_interpolation(self) -> None:
+        """Refuse a band around predictions that are interpolated: bands are calibrated on those of the solver itself.
+
+        Raises:
+            InputError: the inputs that were looked at lie on another grid, and ``training_grid`` is set.
+        """
+        if self.training_grid and self.sites:
+            raise InputError(
+                f"bands exist only for predictions that are not interpolated, but {self._grids()}; predict without bands, or "
+                "remove training_grid and take bands that were calibrated on the sites of the inputs",
+                ("level",),
+            )
+
+    def _grids(self) -> str:
+        """On which sites the inputs lie, and those of the training, in words."""
+        given, trained = (" x ".join(map(str, sites)) for sites in (self.sites or (), self.solver.spec.sites))
+        return f"the inputs have {given} sites, the training had {trained}"
+
     def warnings(self) -> list[str]:
         """A sentence for each field or parameter that leaves its range, and one for inputs on another grid."""
-        grids = (" x ".join(map(str, sites)) for sites in (self.sites or (), self.solver.spec.sites))
-        other = "the inputs have {} sites, the training had {}; training_grid=true interpolates between them"
-        told = [other.format(*grids)] if self.sites and not self.training_grid else []
+        other = f"{self._grids()}; training_grid=true interpolates between them"
+        told = [other] if self.sites and not self.training_grid else []
         return told + [
             f"{name} of {self.samples[name]} samples leaves the range of the training data: "
             f"{low:.6g} to {high:.6g}, trained on {least:.6g} to {most:.6g}"
@@ -97,7 +116,7 @@ def predict_file(
     """Predict the fields of all samples of a file, a block of samples in memory at a time.
 
     Args:
-        solver: in evaluation mode, on the device that computes; of an ensemble the spread ``NAME_spread`` is written too.
+        solver: on the device that computes; of an ensemble the spread ``NAME_spread`` is written too.
         source: file of inputs.
         target: file to make, one array per predicted field, of the axes of the input arrays; in a ``.npy`` file one array
             ``prediction``, ``(samples, *sites, c)``. A VTK file is made from a VTK file.
@@ -108,7 +127,8 @@ def predict_file(
         roles: that arrays of other names had in the training data.
         track: wraps the first samples of the blocks, to show progress.
     Raises:
-        InputError: a file is of another format, or its arrays do not fit.
+        InputError: a file is of another format, or its arrays do not fit; or a band is asked of predictions that
+            ``training_grid`` interpolates.
     """
     require_format(target)
     suffixes = _suffixes(solver, band)
@@ -127,6 +147,10 @@ def predict_file(
             _write_vtk(solver.spec.target_names, source, target, blocks, record, check)
         else:
             _write_blocks(solver.spec, target, inputs.num_samples, blocks, record, check)
+    if check.unbounded:
+        check.notes.append(
+            f"the band of {check.unbounded} samples is infinite at some sites, where too few calibration samples have a target"
+        )
     return check
 
 
@@ -157,7 +181,9 @@ def _predict(solver: NeuralSolver | Ensemble, given: Mapping[str, Any], band: Ba
     else:
         found = {"": solver.predict(**given)}
     if band is not None:
-        found["_low"], found["_high"] = band.limits(found[""])
+        mask = solver.spec.mask
+        exists = None if mask is None else given["inputs"][..., mask, None] > 0.5
+        found["_low"], found["_high"] = band.limits(found[""], exists)
     if "mask" in given:
         found = {suffix: np.where(given["mask"][..., None], values, np.nan) for suffix, values in found.items()}
     return found
@@ -175,7 +201,12 @@ def _blocks(
         stop = min(start + batch_size, inputs.num_samples)
         given = inputs.block(start, stop)
         check.add(given)
-        yield slice(start, stop), _predict(solver, {**given, "training_grid": check.training_grid}, band)
+        if band is not None:
+            check.require_no_interpolation()
+        found = _predict(solver, {**given, "training_grid": check.training_grid}, band)
+        if band is not None:
+            check.unbounded += sum(bool(np.isinf(limits).any()) for limits in found["_high"])
+        yield slice(start, stop), found
 
 
 def _by_field(spec: FieldSpec, values: np.ndarray) -> dict[str, np.ndarray]:

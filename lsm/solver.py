@@ -16,6 +16,7 @@ from lsm.device import best_device
 from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
 from lsm.model import MODELS, MultiscaleModel, require_ragged
+from lsm.model.batch_norm import evaluation_mode
 from lsm.registry import Count, check_options, check_value
 from lsm.resize import through_training_grid
 from lsm.rollout import rollout
@@ -228,7 +229,9 @@ class NeuralSolver(nn.Module):
         device: str | torch.device | None = None,
         training_grid: bool = False,
     ) -> np.ndarray:
-        """Predict the fields of one sample or of several from arrays, without gradients.
+        """Predict the fields of one sample or of several from arrays, in evaluation mode and without gradients.
+
+        A solver in training mode is in training mode again afterwards.
 
         Args:
             inputs: ``([b,] *sites, c_in)``, in physical units; an array or tensor of any type, on any device. On meshes and point
@@ -256,7 +259,8 @@ class NeuralSolver(nn.Module):
         tensors = {name: None if value is None else torch.as_tensor(value) for name, value in given.items()}
         samples, single = self._as_samples(tensors)
         solve = self.solve_on_training_grid if training_grid else self.solve
-        fields = self._in_batches(solve, samples, batch_size)
+        with evaluation_mode(self):
+            fields = self._in_batches(solve, samples, batch_size)
         return fields[0] if single else fields
 
     def solve_on_training_grid(self, inputs: Tensor, coords: Tensor | None = None, *rest: Tensor | None) -> Tensor:

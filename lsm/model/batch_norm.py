@@ -1,4 +1,4 @@
-"""Batch norms of a model: where they are, and whose statistics they use."""
+"""Batch norms of a model: where they are, and whose statistics they use, by the mode of the model or in spite of it."""
 
 from __future__ import annotations
 
@@ -28,3 +28,20 @@ def batch_statistics(module: nn.Module) -> Iterator[None]:
     finally:
         for norm, training, tracking in before:
             norm.training, norm.track_running_stats = training, tracking
+
+
+@contextmanager
+def evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode, and each of its parts back into its own mode afterwards.
+
+    Batch norms that do not update running statistics stay as they are, so that :func:`batch_statistics` has its effect.
+    """
+    fixed = {norm for norm in batch_norms(module) if not norm.track_running_stats}
+    training = [part for part in module.modules() if part.training and part not in fixed]
+    try:
+        for part in training:
+            part.training = False
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -25,6 +25,7 @@ from torch.nn import Module
 from lsm.errors import InputError
 from lsm.fields import FieldBatch
 from lsm.model import require_ragged
+from lsm.model.batch_norm import evaluation_mode
 from lsm.model.latent_spectral.model import LatentSpectralModel
 from lsm.model.latent_spectral.parts import Latents
 from lsm.model.latent_spectral.patches import from_patches, to_patches
@@ -75,7 +76,7 @@ def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[BlockLatent
     The blocks of LSM come from the finest scale to the coarsest; their maps lie on the trunk's grid, which for a grid or mesh
     has the field's sites (coarser by 2 from scale to scale) and for a cloud the sites of its latent grid. Those of LSM-2 come in
     the order of the prediction: for a cloud the blocks on its lattice, then those on the points. A roll-out is inspected in its
-    first step. Call ``solver.eval()`` before, as for a prediction.
+    first step. The solver is in evaluation mode meanwhile, as for a prediction.
 
     Args:
         solver: with a Latent Spectral Model of either generation.
@@ -83,17 +84,22 @@ def inspect_latents(solver: NeuralSolver, batch: FieldBatch) -> list[BlockLatent
     Raises:
         InputError: the solver has no spectral blocks, or those of LSM have no latent space.
     """
-    model = solver.model
     given: tuple[Any, ...] = solver.encode(batch.inputs, batch.coords, batch.code, batch.parameters)
     if batch.mask is not None:
-        require_ragged(model)
+        require_ragged(solver.model)
         given = (*given, batch.mask)
-    if isinstance(model, LatentSpectralModel) and all(map(_has_latents, model.trunk.blocks)):
-        return _inspect_patches(model, given)
-    seen = _inspect_whole_fields(model, given) if isinstance(model, LatentSpectralModel2) else []
+    with evaluation_mode(solver):
+        seen = _inspect(solver.model, given)
     if not seen:
         raise InputError("only LSM and LSM-2 whose spectral blocks have latent tokens can be inspected")
     return seen
+
+
+def _inspect(model: Module, given: Sequence[Any]) -> list[BlockLatents]:
+    """All blocks with latent tokens; ``given`` is what the model takes, its inputs ``(b, *sites, c)`` first."""
+    if isinstance(model, LatentSpectralModel) and all(map(_has_latents, model.trunk.blocks)):
+        return _inspect_patches(model, given)
+    return _inspect_whole_fields(model, given) if isinstance(model, LatentSpectralModel2) else []
 
 
 def _has_latents(block: Module) -> bool:

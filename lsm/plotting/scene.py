@@ -73,12 +73,15 @@ class Scene:
         return "\n".join([first, *([", ".join(parameters)] if parameters else []), *self._inside()])
 
     def _inside(self) -> list[str]:
-        """How many sites of the sample lie in the band, in words."""
+        """How many values of the sample lie in the band, and how many have an infinite one, in words."""
         if self.half_width is None:
             return []
         (prediction,) = self.predictions.values()
-        inside = ((prediction - self.sample.targets).abs() <= self.half_width).float().mean()
-        return [f"{self.band}: {100 * inside:.3g} % of the values are inside"]
+        exist = torch.from_numpy(self.has_target)
+        errors, widths = (prediction - self.sample.targets).abs()[exist], self.half_width[exist]
+        inside, unbounded = (errors <= widths).float().mean(), widths.isinf().float().mean()
+        more = f", {100 * unbounded:.3g} % have no limits" if unbounded else ""
+        return [f"{self.band}: {100 * inside:.3g} % of the values are inside{more}"]
 
     def change(self, cut: Callable[[Tensor], Tensor]) -> dict[str, Any]:
         """Predictions and half-width ``(*sites, c)`` with only some of their sites, as arguments of :class:`Scene`."""

@@ -53,6 +53,15 @@ def test_quantiles_by_hand():
     assert np.isinf(pooled_quantile(list(scores[..., None]), 0.9)).all()
 
 
+def test_a_quantile_is_of_the_scores_that_exist():
+    scores = np.ma.masked_array(np.zeros((4, 3), "f4"), mask=True)
+    scores[:, 0], scores[[0, 2, 3], 1] = [4, 1, 3, 2], [9, 7, 8]
+    np.testing.assert_array_equal(conformal_quantile(scores, 0.5), [3, 8, np.inf])
+    np.testing.assert_array_equal(conformal_quantile(scores, 0.8), [4, np.inf, np.inf])
+    assert type(conformal_quantile(scores, 0.8)) is np.ndarray
+    assert conformal_quantile(scores, 0.8).dtype == np.float32
+
+
 def test_the_largest_scaled_residual_of_each_field():
     residuals = np.array([[[1.0, 8.0, 2.0, 1.0], [3.0, 1.0, 1.0, 1.0]]])  # two sites; two frames of two fields
     scale = np.array([[1.0, 4.0, 1.0, 1.0], [2.0, 1.0, 1.0, 1.0]])
@@ -153,6 +162,100 @@ def test_a_cloud_may_have_other_points():
     low, high = band.limits(tested[0].targets.numpy())
     assert low.shape == tested[0].targets.shape
     np.testing.assert_allclose(high - low, 2 * band.half_width.item(), rtol=1e-6)
+
+
+#: Fields on five sites, at which all, most, half, some and none of the samples have a target.
+MASKED = spec(sites=(5,), axes=("x",), mask=0)
+SHARES = np.array([1.0, 0.8, 0.5, 0.2, 0.0])
+
+
+def masked_split(size, seed, outside=0.0):
+    """Normal residuals, a tenth as large in the samples with the most targets; ``outside`` is what lies in place of a target."""
+    random = np.random.default_rng(seed)
+    exists = random.random((size, 5)) < SHARES
+    scale = np.where(exists.sum(axis=1, keepdims=True) > 2, 0.1, 1.0)
+    truth = np.where(exists, random.normal(size=(size, 5)) * scale, outside)
+    return [FieldBatch(*(torch.tensor(values[..., None], dtype=torch.float32) for values in (exists, truth)))]
+
+
+def test_sites_without_a_target_are_in_no_band():
+    """Compared with the residuals of the samples that have a target, site by site."""
+    samples, tested = masked_split(3000, 0), masked_split(3000, 1)
+    bands = calibrate(zero, samples, samples, MASKED, CPU)
+    for level in (0.1, 0.5, 0.9):
+        found = bands.at(level, "site").half_width[:, 0]
+        assert np.isinf(found[4]), "no sample has a target there"
+        for site, exists in enumerate(samples[0].inputs[..., 0].T.bool()[:4]):
+            residuals = samples[0].targets[exists, site, 0].abs().numpy()
+            np.testing.assert_array_equal(found[site], conformal_quantile(residuals, level))
+    coverage = measure_coverage(bands, zero, tested, CPU)
+    np.testing.assert_allclose(coverage.site[:, 0], LEVELS, atol=0.03)
+    np.testing.assert_allclose(coverage.field[:, 0], LEVELS, atol=0.03)
+
+
+def test_a_band_holds_the_targets_that_exist_with_few_samples():
+    """At each site among the samples with a target there, averaged over calibrations with different numbers of these."""
+    inside, exist = np.zeros((4, 5)), np.zeros(5)
+    for number in range(300):
+        bands = calibrate(zero, masked_split(8, (number, 0)), masked_split(9, (number, 1)), MASKED, CPU)
+        (tested,) = masked_split(20, (number, 2))
+        exists = tested.inputs[..., 0].numpy() > 0
+        for row, level in enumerate((0.1, 0.3, 0.6, 0.9)):
+            held = tested.targets.abs().numpy() <= bands.at(level, "site").half_width
+            inside[row] += (held[..., 0] & exists).sum(axis=0)
+        exist += exists.sum(axis=0)
+    found = inside[:, :4] / exist[:4]
+    assert (found > np.array([0.1, 0.3, 0.6, 0.9])[:, None] - 0.02).all()
+    np.testing.assert_allclose(found[:, 0], [0.1, 0.3, 0.6, 0.9], atol=0.02)
+
+
+def test_the_coverage_is_that_of_all_values_that_exist():
+    """By hand: of a sample with four targets two are inside, of one with one target none; one without any does not count."""
+    bands = calibrate(zero, masked_split(50, 0), masked_split(50, 1), MASKED, CPU)
+    exists = torch.tensor([[1, 1, 1, 1, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0]])[..., None].float()
+    truth = torch.tensor([[0, 0, 99, 99, 99], [99, 99, 99, 99, 99], [99, 99, 99, 99, 99]])[..., None].float()
+    found = measure_coverage(bands, zero, [FieldBatch(exists, truth)], CPU)
+    np.testing.assert_allclose(found.site[bands.levels.index(0.5)], 2 / 5)
+    np.testing.assert_allclose(found.field[bands.levels.index(0.5)], 1 / 3)
+    with pytest.raises(InputError, match="no samples on which to measure"):
+        measure_coverage(bands, zero, [FieldBatch(0 * exists, truth)], CPU)
+
+
+def test_bands_of_whole_fields_do_not_depend_on_the_mask():
+    samples = masked_split(40, 0)
+    found, expected = (calibrate(zero, samples, samples, replace(MASKED, mask=mask), CPU) for mask in (0, None))
+    np.testing.assert_array_equal(found.factors, expected.factors)
+    np.testing.assert_array_equal(found.scale, expected.scale)
+    elsewhere = masked_split(40, 0, outside=7.0)
+    found = calibrate(zero, elsewhere, elsewhere, MASKED, CPU)
+    np.testing.assert_array_equal(found.factors, expected.factors)
+
+
+def test_a_residual_that_is_not_finite_is_no_missing_target():
+    samples = masked_split(40, 0)
+    with pytest.raises(InputError, match="not finite"):
+        calibrate(lambda given: given.targets * np.nan, samples, samples, MASKED, CPU)
+
+
+def test_a_band_is_infinite_where_too_few_samples_have_a_target(tmp_path):
+    exists = torch.ones(9, 5, 1)
+    exists[3:, 1], exists[:, 2] = 0, 0
+    samples = [FieldBatch(exists, exists * torch.arange(1.0, 10)[:, None, None])]
+    bands, solver = calibrate(zero, samples, samples, MASKED, CPU), make_solver(MASKED, patch=(1,))
+    for level, second in ((0.7, 3), (0.8, np.inf)):
+        band = bands.at(level, "site")
+        np.testing.assert_array_equal(band.half_width[:3, 0], [10 * level, second, np.inf])
+        prediction = np.ones((1, 5, 1), "f4")
+        low, high = band.limits(prediction, np.array([1, 1, 0, 0, 0])[:, None] > 0)
+        np.testing.assert_allclose(low[0, :, 0], [1 - 10 * level, 1 - second, 1, 1, 1])
+        np.testing.assert_allclose(high[0, :, 0], [1 + 10 * level, 1 + second, 1, 1, 1])
+        assert low.dtype == np.float32
+    assert np.isfinite(bands.at(0.9, "field").half_width).all()
+    write_bands(tmp_path / "a.safetensors", bands, [solver], {})
+    np.testing.assert_array_equal(read_bands(tmp_path / "a.safetensors", [solver]).site, bands.site)
+    write_bands(tmp_path / "b.safetensors", replace(bands, spec=replace(MASKED, mask=None)), [solver], {})
+    with pytest.raises(InputError, match="site holds other than finite positive numbers"):
+        read_bands(tmp_path / "b.safetensors", [solver])
 
 
 @pytest.fixture

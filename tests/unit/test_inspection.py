@@ -1,3 +1,5 @@
+from copy import deepcopy
+
 import pytest
 import torch
 from tiny import batch, make_solver, model_config, scalars, spec
@@ -173,6 +175,16 @@ def test_points_of_clouds_of_different_sizes_are_seen_without_the_padding():
     first = samples.sample(3)
     alone = inspect_latents(solver, first.stack([first]))
     torch.testing.assert_close(alone[-1].tokens, on_points.tokens[3:])
+
+
+def test_a_solver_is_inspected_in_evaluation_mode():
+    solver, samples = solver_of(GRID), batch(GRID)
+    expected, before = inspect_latents(solver, samples), deepcopy(solver.state_dict())
+    found = inspect_latents(solver.train(), samples)
+    assert solver.training
+    assert all(torch.equal(before[name], value) for name, value in solver.state_dict().items())
+    for latents, others in zip(found, expected, strict=True):
+        torch.testing.assert_close(latents.tokens, others.tokens, rtol=0, atol=0)
 
 
 @torch.no_grad()

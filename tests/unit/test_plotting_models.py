@@ -51,6 +51,22 @@ def test_a_band_has_the_colours_of_the_error(geometry):
     )
 
 
+def test_a_band_counts_the_values_that_exist():
+    """Of ten sites with a target, nine lie in the band, which is infinite at two; the other sites would lie in it, too."""
+    fields = spec(mask=0)
+    sample, prediction, band = scene(fields)
+    sample.inputs[:] = 0
+    sample.inputs[:2] = 1
+    prediction = prediction.clone()
+    prediction[0, 0] += 3
+    band.half_width[1, :2] = np.inf
+    figure = draw_sample(fields, Display(), sample, prediction, "title", band)
+    assert figure.get_suptitle() == "title\n90 % band at each site: 90 % of the values are inside, 20 % have no limits"
+    width = np.ma.asarray(drawn(panel_grid(figure)[0][-1]).get_array())
+    assert width.count() == 8, "blank without a target and without a limit"
+    assert width.max() == 0.5
+
+
 def test_a_band_along_a_line():
     fields = spec(sites=(9,), axes=("x",))
     _, both, _ = draw_sample(fields, Display(), *scene(fields)[:2], "", scene(fields)[2]).axes

@@ -13,6 +13,7 @@ import scipy.io
 import torch
 from tiny import batch, make_solver, moving, scalars, spec
 
+from lsm.conformal import Band
 from lsm.data.array_files import open_arrays, write_arrays
 from lsm.data.input_file import expected_arrays, open_inputs
 from lsm.data.layout import Roles
@@ -254,6 +255,55 @@ def test_inputs_on_another_grid_are_named_or_interpolated(tmp_path):
     plain, through = (read(tmp_path / f"{name}.npz")["out0"] for name in "ab")
     assert plain.shape == through.shape == larger["in0"].shape
     assert not np.allclose(plain, through)
+
+
+def test_an_interpolated_prediction_has_no_band(tmp_path):
+    """Not even one that was calibrated on the sites of the inputs, which is of predictions without interpolation."""
+    solver = solver_of("grid")
+    named, given = samples_of(solver)
+
+    def band_at(*sites):
+        return Band(0.9, "field", np.ones((*sites, 2), "f4"), replace(solver.spec, sites=sites), 9)
+
+    larger = {name: np.repeat(values, 2, axis=1) for name, values in named.items()}
+    source, target = write(tmp_path / "in.npz", larger), tmp_path / "out.npz"
+    told = r"the inputs have 12 x 5 sites, the training had 6 x 5; predict without bands, or remove training_grid"
+    with pytest.raises(InputError, match=told) as caught:
+        predict_file(solver, source, target, {}, band=band_at(12, 5), training_grid=True)
+    assert caught.value.options == ("level",)
+    assert not target.exists()
+    predict_file(solver, source, target, {}, band=band_at(12, 5))
+    source = write(tmp_path / "in.npz", named)
+    predict_file(solver, source, target, {}, band=band_at(6, 5), training_grid=True)
+    np.testing.assert_allclose(read(target)["out0_high"], solver.predict(**given)[..., 0] + 1, rtol=0, atol=1e-5)
+
+
+def test_a_band_has_limits_where_targets_exist(tmp_path):
+    fields = spec(inputs=2, mask=1)
+    solver = make_solver(fields).eval()
+    inputs = np.random.default_rng(0).random((3, 6, 5, 2), dtype="f4")
+    inputs[..., 1] = inputs[..., 1] > 0.5
+    inputs[:, 0, :2, 1] = [[1, 0], [0, 0], [1, 0]]
+    exists = inputs[..., 1] > 0
+    half_width = np.ones((6, 5, 1), "f4")
+    half_width[0, :2] = np.inf  # the second of these sites has no target in these samples
+    np.savez(tmp_path / "in.npz", inputs=inputs)
+    check = predict_file(
+        solver,
+        tmp_path / "in.npz",
+        tmp_path / "out.npz",
+        {},
+        batch_size=2,
+        band=Band(0.9, "site", half_width, fields, 9),
+    )
+    found = read(tmp_path / "out.npz")
+    assert (found["out0"][~exists] == 0).all()
+    for name, sign in (("out0_low", -1), ("out0_high", 1)):
+        expected = found["out0"] + sign * np.where(exists, half_width[..., 0], 0)
+        np.testing.assert_array_equal(found[name], expected)
+    assert check.notes == [
+        "the band of 2 samples is infinite at some sites, where too few calibration samples have a target"
+    ]
 
 
 def test_the_ranges_are_those_of_all_batches_also_without_normalisation():

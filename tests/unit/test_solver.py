@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny import batch, make_solver, model_config, moving, scalars, solver_config, spec
 
+from lsm.ensemble import Ensemble
 from lsm.errors import InputError, OptionError
 from lsm.fields import FieldBatch
 from lsm.model.batch_norm import batch_statistics
@@ -312,6 +313,42 @@ def test_arrays_are_predicted_as_batches_are(kind):
     alone = solver.predict(*(None if array is None else array[1] for array in arrays))
     np.testing.assert_allclose(alone, expected[1], rtol=1e-4, atol=1e-2)
     assert not torch.is_inference_mode_enabled()
+
+
+def test_arrays_are_predicted_in_evaluation_mode():
+    """Also by a solver in training mode, or whose model is: each sample on its own, and no running statistics change."""
+    inputs = physical(spec()).inputs.numpy()
+    solver = solver_of(spec())
+    expected, before = solver.predict(inputs), deepcopy(solver.state_dict())
+    for part in (solver, solver.model):
+        solver.eval()
+        part.train()
+        modes = [module.training for module in solver.modules()]
+        np.testing.assert_array_equal(solver.predict(inputs), expected)
+        np.testing.assert_allclose(solver.predict(inputs[0]), expected[0], rtol=1e-4, atol=1e-3)
+        mean, _ = Ensemble([solver]).predict_with_spread(inputs=inputs)
+        np.testing.assert_array_equal(mean, expected)
+        assert all(torch.equal(before[name], value) for name, value in solver.state_dict().items())
+        assert [module.training for module in solver.modules()] == modes
+
+
+def test_a_solver_returns_to_training_mode_also_after_an_error(monkeypatch):
+    solver = solver_of(spec()).train()
+    solver.model.eval()
+    modes = [part.training for part in solver.modules()]
+    monkeypatch.setattr(solver.model, "forward", lambda *given: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        solver.predict(np.ones((6, 5, 1)))
+    assert [part.training for part in solver.modules()] == modes
+
+
+def test_batch_statistics_serve_the_prediction_of_arrays_too():
+    inputs = physical(spec()).inputs
+    solver = solver_of(spec())
+    with batch_statistics(solver), torch.no_grad():
+        expected = solver.solve(inputs).numpy()
+        np.testing.assert_allclose(solver.predict(inputs), expected, rtol=1e-5, atol=1e-3)
+    assert np.abs(solver.predict(inputs) - expected).max() > 1e-2
 
 
 @pytest.mark.parametrize("geometry", ["mesh", "points"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +28,10 @@ from experiments.tables.growths import print_growths
 from experiments.tables.numbers import NOTHING
 from experiments.tables.profiles import print_equal_error
 from lsm import process_memory
+from lsm.checkpoint import load, read, write
 from lsm.errors import InputError, OptionError
 from lsm.fields import Channel, FieldBatch, FieldSpec
+from lsm.training.cost import recorded_cost
 
 TINY = ("preset=quick", "data.batch_size=2", "repeats=1", "warmup=1", "device=cpu")
 TINY_DARCY = (*TINY, "benchmark=darcy", "model.width=8", "benchmark.sets.quick.resolution=13")
@@ -129,10 +132,22 @@ def test_a_trained_solver_beside_the_numerical_one(darcy_run, command, tmp_path,
     metrics = command("evaluate", f"checkpoint={darcy_run}", f"run_dir={tmp_path / 'evaluation'}", "device=cpu")
     assert written["trained"]["error"] == pytest.approx(metrics["relative_l2"]["mean"], rel=1e-5)
     assert written["equal"] in written["solver"]
-    assert written["training_seconds"] > 0
+    last = read(darcy_run / "checkpoints/last.ckpt")
+    assert written["training_seconds"] == recorded_cost(last)["device_seconds"]
     shown = capsys.readouterr().out
     for words in ("solver, grid of the data", "equal error", "times the speed of the solver at equal error"):
         assert words in shown
+
+
+@pytest.mark.parametrize(("names", "seconds"), [(("best", "last"), 50.0), (("best",), 20.0)])
+def test_the_epochs_after_the_best_one_count_as_training(names, seconds, darcy_run, tmp_path):
+    shutil.copytree(darcy_run, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "checkpoints/last.ckpt").unlink()
+    for name, cost in zip(names, (20.0, 50.0), strict=False):
+        content = read(darcy_run / f"checkpoints/{name}.ckpt")
+        content["callbacks"]["TrainingCost"] = {"seconds": cost, "device_seconds": cost}
+        write(content, tmp_path / f"checkpoints/{name}.ckpt")
+    assert equal_error.training_seconds_of(load(tmp_path)) == seconds
 
 
 GRIDS = [Cost(0.0, 9.0, 8.0, 1.0), Cost(0.01, 5.0, 4.0, 2.0), Cost(0.03, 3.0, 2.0, 3.0), Cost(0.02, 3.0, 3.0, 4.0)]

@@ -33,7 +33,7 @@ from lsm.data.hdf5 import (
     require_true_sizes,
 )
 from lsm.data.matlab5 import Mat5File
-from lsm.data.store import MAX_SAMPLE_BYTES
+from lsm.data.store import MAX_SAMPLE_BYTES, has_schema
 from lsm.errors import InputError
 from lsm.files import reading, require_regular, require_space, whole_file, write_whole
 
@@ -283,9 +283,9 @@ class _Reversed:
 
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[_Found]:
-    """The arrays of the file, or those of its group ``fields``, as in a store."""
+    """The arrays of the file; of a store those of its group ``fields``."""
     with open_hdf5(path) as file:
-        group = file if file.get("fields", getlink=True) is None else open_group(path, file, "fields")
+        group = open_group(path, file, "fields") if has_schema(path, file) else file
         names = member_names(path, group)
         arrays, others = {}, _no_numbers(path, names)
         for name in names:

@@ -524,6 +524,33 @@ def test_what_has_no_role_in_a_file_does_no_harm(tmp_path):
                 pass
 
 
+@pytest.mark.parametrize("suffix", [".h5", ".mat"])
+def test_only_of_a_store_the_group_of_fields_is_read(suffix, tmp_path):
+    """Others may call anything so: an array, or a group beside the arrays."""
+    path, values = tmp_path / f"a{suffix}", np.arange(12.0).reshape(4, 3)
+    kinds = {
+        "array": ({"fields": values}, {}),
+        "group": ({"fields/b": values}, {}),
+        "schema of another": ({"fields/b": values}, {"schema": ["lsm-store", "1"]}),
+        "store": ({"fields/b": values}, {"schema": "lsm-store"}),
+    }
+    found = {}
+    for kind, (more, attributes) in kinds.items():
+        with h5py.File(path, "w", userblock_size=512) as file:
+            file.update({"a": values, **more})
+            file.attrs.update(attributes)
+        with open_arrays(path) as arrays:
+            found[kind] = (set(arrays), set(arrays.others))
+            expected = values.T if suffix == ".mat" else values
+            assert all(np.array_equal(array[:], expected) for array in arrays.values())
+    assert found == {
+        "array": ({"a", "fields"}, set()),
+        "group": ({"a"}, {"fields"}),
+        "schema of another": ({"a"}, {"fields"}),
+        "store": ({"b"}, set()),
+    }
+
+
 def test_names_and_units_beside_an_array(tmp_path):
     values = np.zeros((3, 4, 2))
     labels = {"flow_names": ["u", "v"], "flow_units": np.array("m/s")}

@@ -500,14 +500,19 @@ def test_what_has_no_role_in_a_file_does_no_harm(tmp_path):
     objects = np.array([{}] * 99, dtype=object)
     np.savez(tmp_path / "a.npz", a=values, turned=values.T, valid=values > 3, objects=objects)
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["a"], file["valid"] = values, values > 3
+        file["a"], file["valid"] = values, np.full(4, b"yes")
+        file.create_dataset("kind", data=values > 3, dtype=h5py.enum_dtype({"wall": 0, "inflow": 1}, basetype="i1"))
         file.create_dataset("packed", data=values, compression="lzf")
     problems = {
         "a.npz": {
             "turned": r"is in Fortran order; save np.ascontiguousarray\(",
             "objects": "objects; save plain numbers",
         },
-        "a.h5": {"valid": "type bool", "packed": r'by lzf \(HDF5 filter 32000\); save it with compression="gzip"'},
+        "a.h5": {
+            "valid": "not an array of real numbers",
+            "kind": "type int8, expected plain",
+            "packed": r'by lzf \(HDF5 filter 32000\); save it with compression="gzip"',
+        },
     }
     for name, others in problems.items():
         path = tmp_path / name

@@ -143,17 +143,25 @@ def roles_of(cfg: DictConfig) -> Roles:
 
 
 def _store_of(cfg: DictConfig, file: OwnFile, roles: Roles, seed: int | None) -> Path:
-    """The store of a file, made if it does not exist; its name contains a digest of the file and of how it is read."""
+    """The store of a file, made if it does not exist; its name contains a digest of the file and of how it is read.
+
+    The reader counts, since another version of lsm may read the same file in another way.
+    """
     from lsm.data.mesh_set import digest_of
     from lsm.data.own_file import write_store
 
     order = _order(file.layout.num_samples, seed)
-    made_from = {"sha256": digest_of(file.path), "roles": asdict(roles), "split_seed": seed}
+    made_from = {
+        "sha256": digest_of(file.path),
+        "roles": asdict(roles),
+        "split_seed": seed,
+        "reader": file.layout.reader,
+    }
     digest = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:8]
     store = Path(cfg.data_dir) / f"{cfg.benchmark.name}_{digest}.h5"
     if store.exists():
         return store
-    provenance = {"source": "file", "file": file.path.name, **made_from, "reader": file.layout.reader}
+    provenance = {"source": "file", "file": file.path.name, **made_from}
     with progress_bar() as progress:
 
         def track(blocks: Iterable[Any]) -> Iterable[Any]:

@@ -33,7 +33,7 @@ from lsm.data.hdf5 import (
     require_true_sizes,
 )
 from lsm.data.matlab5 import Mat5File
-from lsm.data.store import MAX_SAMPLE_BYTES
+from lsm.data.store import MAX_SAMPLE_BYTES, has_schema
 from lsm.errors import InputError
 from lsm.files import reading, require_regular, require_space, whole_file, write_whole
 
@@ -115,11 +115,12 @@ class ArrayInFile:
         path: the file.
         name: of the array.
         array: has a shape and reads blocks.
+        is_vector: whether an array with one row or one column is taken as a vector ``(n,)``.
     """
 
-    def __init__(self, path: Path, name: str, array: Any) -> None:
-        self.path, self.name, self.values = path, name, array
-        self.shape: tuple[int, ...] = tuple(array.shape)
+    def __init__(self, path: Path, name: str, array: Any, is_vector: bool = False) -> None:
+        self.path, self.name, self.values, self._is_vector = path, name, array, is_vector
+        self.shape: tuple[int, ...] = (prod(array.shape),) if is_vector else tuple(array.shape)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -151,11 +152,22 @@ class ArrayInFile:
         Raises:
             InputError: the file is damaged there, or holds other values than real numbers.
         """
+        index: Any = block
+        if self._is_vector:
+            index = (0, block) if self.values.shape[0] == 1 else (block, 0)
         with reading(self.path, self.path.suffix):
-            values = np.asarray(self.values[block])
+            values = np.asarray(self.values[index])
             if values.dtype.kind not in "iufb":
                 raise InputError(f"{self.path} holds {self.name} of type {values.dtype}, expected real numbers")
             return values
+
+
+def as_vector(array: Any) -> Any:
+    """A row or a column of a MATLAB file as a vector ``(n,)``, since MATLAB has no vectors; any other array as it is."""
+    is_of_matlab = isinstance(array, ArrayInFile) and array.path.suffix == ".mat"
+    if is_of_matlab and len(array.shape) == 2 and 1 in array.shape:
+        return ArrayInFile(array.path, array.name, array.values, is_vector=True)
+    return array
 
 
 #: Arrays of real numbers by name, and by name sentences about others; those about arrays that are there have no meaning.
@@ -260,8 +272,10 @@ class _Reversed:
     def shape(self) -> tuple[int, ...]:
         return self.dataset.shape[::-1]
 
-    def __getitem__(self, block: slice) -> np.ndarray:
-        return self.dataset[..., block].transpose()
+    def __getitem__(self, index: slice | tuple[slice | int, ...]) -> np.ndarray:
+        """Values at an index of the first axis, or of all axes."""
+        reverse = index[::-1] if isinstance(index, tuple) else (..., index)
+        return self.dataset[reverse].transpose()
 
     def __setitem__(self, block: slice, values: np.ndarray) -> None:
         self.dataset[..., block] = values.transpose()
@@ -269,9 +283,9 @@ class _Reversed:
 
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[_Found]:
-    """The arrays of the file, or those of its group ``fields``, as in a store."""
+    """The arrays of the file; of a store those of its group ``fields``."""
     with open_hdf5(path) as file:
-        group = file if file.get("fields", getlink=True) is None else open_group(path, file, "fields")
+        group = open_group(path, file, "fields") if has_schema(path, file) else file
         names = member_names(path, group)
         arrays, others = {}, _no_numbers(path, names)
         for name in names:

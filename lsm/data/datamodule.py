@@ -108,7 +108,7 @@ class FieldDataModule(pl.LightningDataModule):
         seed: the order of the training samples depends on it and on the epoch alone.
         in_memory: hold the decoded samples in memory; None decides by ``memory_limit``.
         num_workers: processes that decode samples, for data not held in memory.
-        memory_limit: bytes of decoded samples up to which they are held in memory.
+        memory_limit: bytes of the decoded samples of all splits together up to which they are held in memory.
         on_device: hold training and validation samples on the trainer's device: the same batches without copies; None: on a GPU
             with much more free memory than they take.
         max_sample_bytes: largest stored size of one sample that is accepted, uncompressed.
@@ -176,7 +176,7 @@ class FieldDataModule(pl.LightningDataModule):
 
     @cached_property
     def _fits_in_memory(self) -> bool:
-        return max(map(self._decoded_bytes, self.splits)) <= self.memory_limit
+        return sum(map(self._decoded_bytes, self.splits)) <= self.memory_limit
 
     def _decoded_bytes(self, split: str) -> int:
         """Of a split, whose clouds are counted as if all had as many points as the largest one."""

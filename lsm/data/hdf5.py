@@ -111,7 +111,7 @@ def open_group(path: Path, parent: h5py.Group, name: str) -> h5py.Group:
 
 
 def open_dataset(path: Path, parent: h5py.Group, name: str, max_bytes: float) -> h5py.Dataset:
-    """An array of numbers, of any shape, that lies in the file itself and is complete.
+    """An array of numbers or truth values, of any shape, that lies in the file itself and is complete.
 
     Args:
         path: the file.
@@ -150,7 +150,7 @@ def _find_problem_of_array(dataset: h5py.Dataset, max_bytes: float) -> str | Non
         return "keeps its values in other files"
     if dataset.shape is None:
         return "holds no values"
-    if dataset.dtype.kind not in "iuf" or dataset.dtype.itemsize > 8 or not _is_standard(dataset):
+    if dataset.dtype.kind not in "iufb" or dataset.dtype.itemsize > 8 or not _is_standard(dataset):
         return f"holds values of type {dataset.dtype}, expected plain whole or real numbers"
     if dataset.chunks is None:
         complete = dataset.id.get_storage_size() == prod(dataset.shape) * dataset.dtype.itemsize
@@ -161,7 +161,7 @@ def _find_problem_of_array(dataset: h5py.Dataset, max_bytes: float) -> str | Non
 
 
 def _is_standard(dataset: h5py.Dataset) -> bool:
-    """Whether the type on disk is one of numpy's, and no enumeration or number of another layout."""
+    """Whether the type on disk is as h5py writes one of numpy's: no other enumeration than False and True, no other layout."""
     return dataset.id.get_type() == h5t.py_create(np.dtype(dataset.dtype.str))
 
 

@@ -116,7 +116,7 @@ class Layout:
         columns: what is to be stored.
         reader: configuration of the reader of these columns.
         points: least and largest number of points of a cloud, if these differ.
-        hint: which change gives another reading of a volume, of channels or of time; empty if none is likely.
+        hint: which change gives another reading of a volume, of channels, of time or of coordinates; empty if none is likely.
     """
 
     kind: Kind

@@ -9,8 +9,9 @@ arrays. Fields are ``(samples, *sites)`` or ``(samples, *sites, channels)``, coo
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from lsm.data.layout import SINGULAR, Column, Kind, Layout, Part, Roles, Shape, plain_name
 from lsm.data.readers.base import AXES
@@ -60,6 +61,13 @@ def find_layout(
         'a grid of 64 x 64 sites: input -> target_1, target_2'
     """
     return _Search(shapes, roles, names or {}, units or {}).find()
+
+
+class _Placing(NamedTuple):
+    """How coordinates are read: the sites that they describe, and whether all samples share them."""
+
+    sites: Shape
+    shared: bool
 
 
 class _Search:
@@ -129,7 +137,7 @@ class _Search:
             )
         self._require_known(columns)
         hints = {"grid": self._hint_about_channels, "frames": self._hint_about_time}
-        hint = hints[kind](sites) if kind in hints else ""
+        hint = hints[kind](sites) if kind in hints else self._hint_about_coords()
         return Layout(kind, sites, self.num_samples, tuple(_each_once(columns)), reader, hint=hint)
 
     def _periodic(self, kind: Kind) -> dict[str, bool]:
@@ -162,7 +170,7 @@ class _Search:
             InputError: the targets may be a time series, or fields that follow from the parameters.
         """
         if self.coords:
-            return "points" if len(self._sites_of_coords()) == 1 else "mesh"
+            return "points" if len(self._placings[0].sites) == 1 else "mesh"
         if self.inputs and self.roles.frames is None:
             return "grid"
         if self.parameters and self.roles.frames is None:
@@ -228,6 +236,23 @@ class _Search:
         instead = "channels" if taken == "sites" else "sites"
         return f"the last axis (size {whole[-1]}) is read as {taken}; set data.channels_last={option} to read it as {instead}"
 
+    def _hint_about_coords(self) -> str:
+        """Which options give the other reading of coordinates; empty if there is none of the kind that the user says."""
+        if len(self._placings) < 2 or self.roles.kind == "mesh":
+            return ""
+        (_, shared), (sites, _) = self._placings
+        components = len(self._positions(shared))
+        if components < len(sites):
+            return ""
+        as_points = self.roles.kind is None and components > len(sites) > 1
+        options = f"data.channels_last={str(shared).lower()}{' data.kind=points' if as_points else ''}"
+        readings = [("all samples", "sites"), ("each sample", "channels")]
+        (taken, axis), (other, instead) = readings if shared else readings[::-1]
+        return (
+            f"the coordinates are read as those of {taken} and the last axis of {self.targets[0]} (size {self.num_samples}) as "
+            f"{axis}; set {options} to read those of {other} and {instead}"
+        )
+
     def _remedy_of_scalars(self) -> str:
         """What to do if an input of a grid has no sites; empty if all have some."""
         scalars = [name for name in self.inputs if len(self._of_sample(name)) < 2]
@@ -255,8 +280,8 @@ class _Search:
 
     def _placed(self, kind: Kind) -> tuple[Shape, list[Column], dict[str, Any]]:
         """Fields on a mesh or a cloud."""
-        lattice = self._sites_of_coords()
-        positions = self._positions(lattice)
+        lattice, shared = self._placings[0]
+        positions = self._positions(shared)
         if kind == "mesh" and (len(lattice) != len(positions) or len(lattice) < 2):
             raise InputError(
                 f"a structured mesh has 2 or 3 axes and one coordinate for each, but there are {len(positions)} coordinates "
@@ -292,27 +317,52 @@ class _Search:
             options=("channels_last",),
         )
 
-    def _sites_of_coords(self) -> Shape:
-        """The sites at which coordinates are given, which are those of the targets, too."""
+    @cached_property
+    def _placings(self) -> list[_Placing]:
+        """The ways to read the coordinates, of which the first is taken.
+
+        There are two if there are as many samples as sites along each axis: coordinates of each sample, and fields with as many
+        channels; or coordinates that all samples share, and fields without channels. The latter are likelier if there is a
+        coordinate for each axis, or, where points are asked for, more than that.
+
+        Raises:
+            InputError: there are no coordinates, or they are not those of the sites of the targets.
+        """
         if not self.coords:
             raise InputError("a mesh or cloud needs coordinates of its sites", options=("coords",))
-        target = self._of_sample(self.targets[0])
-        for shared in (False, True):
-            shape = self.shapes[self.coords[0]][0 if shared else 1 :]
-            sites = shape[:-1] if len(self.coords) == 1 else shape
-            right = shared or self.shapes[self.coords[0]][:1] == (self.num_samples,)
-            if right and sites and sites == target[: len(sites)] and len(target) <= len(sites) + 1:
-                return sites
-        raise InputError(
-            f"coordinates and targets share no sites: {self._listed(*self.coords, self.targets[0])}; expected are "
-            "coordinates (samples, *sites, d) or (*sites, d), and fields (samples, *sites) or (samples, *sites, channels)",
-            options=_ARRAYS,
-        )
+        found = [placing for placing in self._candidates() if self._holds(self.targets[0], placing.sites)]
+        if not found:
+            raise InputError(
+                f"coordinates and targets share no sites: {self._listed(*self.coords, self.targets[0])}; expected are "
+                "coordinates (samples, *sites, d) or (*sites, d), and fields (samples, *sites) or (samples, *sites, channels)",
+                options=_ARRAYS,
+            )
+        if len(found) == 1:
+            return found
+        if self.roles.channels_last is not None:
+            return found[:1] if self.roles.channels_last else found[1:]
+        names = (*self.inputs, *self.targets)
+        found = [placing for placing in found if all(self._holds(name, placing.sites) for name in names)] or found
+        sites, shared = found[-1]
+        spare = len(self._positions(shared)) - len(sites)
+        return found[::-1] if spare == 0 or (spare > 0 and self.roles.kind == "points") else found
 
-    def _positions(self, sites: Shape) -> list[Part]:
+    def _candidates(self) -> Iterator[_Placing]:
+        """What the shape of the coordinates admits: those of each sample, and those that all samples share."""
+        shape = self.shapes[self.coords[0]]
+        lattice = shape[:-1] if len(self.coords) == 1 else shape
+        if shape[:1] == (self.num_samples,) and len(lattice) > 1:
+            yield _Placing(lattice[1:], shared=False)
+        if lattice:
+            yield _Placing(lattice, shared=True)
+
+    def _holds(self, name: str, sites: Shape) -> bool:
+        """Whether an array is a field on some sites, with or without an axis of channels."""
+        shape = self._of_sample(name)
+        return sites in (shape, shape[:-1])
+
+    def _positions(self, shared: bool) -> list[Part]:
         first = self.shapes[self.coords[0]]
-        trailing = 1 if len(self.coords) == 1 else 0
-        shared = len(first) == len(sites) + trailing
         if len(self.coords) > 1:
             parts = [Part(name, None, shared) for name in self.coords]
             if {self.shapes[name] for name in self.coords} != {first}:

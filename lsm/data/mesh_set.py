@@ -1,4 +1,4 @@
-"""Several VTK files of the same fields, one sample each, as arrays of many samples.
+"""Several VTK files of the same fields, one sample each, as arrays of many samples, in the order of :func:`files_of`.
 
 ``coords`` ``(samples, n, d)`` are the points, in the plane if all have the same third coordinate; the fields at the points have
 their names in the files. Samples with fewer points than the largest end with NaN, see :mod:`lsm.data.ragged`. Cells are not used.
@@ -7,6 +7,7 @@ their names in the files. Samples with fewer points than the largest end with Na
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from glob import glob
@@ -28,16 +29,24 @@ def is_mesh_set(path: Path) -> bool:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The VTK files of a folder or of a pattern, by name.
+    """The VTK files of a folder or of a pattern, in the order of their names, in which ``m_2`` comes before ``m_10``.
+
+    The samples are counted in this order, by ``data.splits`` and by ``file_sample`` in tables of errors.
 
     Raises:
         FileNotFoundError: there are none.
     """
     found = path.iterdir() if path.is_dir() else map(Path, glob(str(path)))
-    files = sorted(file for file in found if file.suffix in SUFFIXES)
+    files = sorted((file for file in found if file.suffix in SUFFIXES), key=_place)
     if not files:
         raise FileNotFoundError(f"{path} names no file {', '.join(SUFFIXES)}")
     return files
+
+
+def _place(file: Path) -> tuple[Any, Path]:
+    """By what files are sorted: digits in their names, and in those of their folders, count as numbers."""
+    words = (re.split("([0-9]+)", part) for part in file.parts)  # every second one is a number
+    return [[int(word) if index % 2 else word for index, word in enumerate(part)] for part in words], file
 
 
 def digest_of(path: Path) -> str:

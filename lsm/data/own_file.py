@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lsm.data import vtk_files
-from lsm.data.array_files import ArrayInFile, ArraysInFile, open_arrays
+from lsm.data.array_files import ArrayInFile, ArraysInFile, as_vector, open_arrays
 from lsm.data.layout import Column, Layout, Roles
 from lsm.data.layout_search import find_layout
 from lsm.data.mesh_set import is_mesh_set, open_mesh_set
@@ -83,6 +83,7 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
     evened, counts = even_out(path, arrays, coords, of_samples, by_axis=len(coords) > 1)
+    evened = _with_scalars(evened, roles)
     shapes = {name: array.shape for name, array in evened.items()}
     named = {name: array for name, array in evened.items() if name in roles.named()}
     names, units = ({name: getattr(array, what) for name, array in named.items()} for what in ("names", "units"))
@@ -98,6 +99,14 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     if counts is not None and layout.kind == "points":
         layout = layout.with_counts((int(counts.min()), int(counts.max())))
     return OwnFile(path, evened, layout)
+
+
+def _with_scalars(arrays: Mapping[str, Any], roles: Roles) -> Mapping[str, Any]:
+    """The arrays, of which parameters are vectors if they are a row of a MATLAB file with one number for each sample."""
+    targets = [arrays[name] for name in roles.targets or ["targets"] if name in arrays]
+    row = (1, *targets[0].shape[:1]) if targets else None
+    names = roles.parameters or ["parameters"]
+    return {name: as_vector(array) if name in names and array.shape == row else array for name, array in arrays.items()}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lsm.data.array_files import ArrayInFile
+from lsm.data.array_files import ArrayInFile, as_vector
 from lsm.errors import InputError
 
 #: The array that says how many points each sample has.
@@ -83,10 +83,10 @@ def even_out(
         arrays: by name.
         coords: name of the array of coordinates, ``(..., d)``, or names of one array per coordinate.
         of_samples: names of arrays of samples, not of their points, whatever their shapes.
-        by_axis: whether ``coords`` names one array per coordinate.
+        by_axis: whether ``coords`` names one array per coordinate; each may be a row or a column of a MATLAB file.
     Returns:
-        The arrays, with one called :data:`NUM_POINTS`, and the numbers of points ``(samples,)``; the given arrays and None if
-        there are no clouds, or if these need no padding.
+        The arrays, with one called :data:`NUM_POINTS`, and the numbers of points ``(samples,)``; without padding and None if
+        there are no clouds, or if these need none.
     Raises:
         InputError: a sample has no point, NaN lies between points, or the numbers of points do not fit the arrays.
     """
@@ -95,15 +95,20 @@ def even_out(
         return arrays, None
     if NUM_POINTS in (others := getattr(arrays, "others", {})):
         raise InputError(others[NUM_POINTS])
+    if by_axis:
+        arrays = {name: as_vector(array) if name in coords else array for name, array in arrays.items()}
+        places = [arrays[name] for name in coords if name in arrays]
     counts = _stated(path, arrays) if NUM_POINTS in arrays else _counted(path, places, by_axis)
     if counts is None:
         return arrays, None
     of_points = _axes_of_points(path, counts, places[0].shape, by_axis)
-    width = of_points[1] if len(of_points) > 1 else int(counts.max())
+    rank, width = len(of_points), of_points[1] if len(of_points) > 1 else int(counts.max())
+    fields = {name: array for name, array in arrays.items() if name not in (NUM_POINTS, *of_samples)}
+    fields |= {name: as_vector(array) for name, array in fields.items() if array.shape[:rank] != of_points}
     padded = {
-        name: PaddedArray(array, counts, width, len(of_points) == 1)
-        for name, array in arrays.items()
-        if array.shape[: len(of_points)] == of_points and name not in (NUM_POINTS, *of_samples)
+        name: PaddedArray(array, counts, width, rank == 1)
+        for name, array in fields.items()
+        if array.shape[:rank] == of_points
     }
     return {**arrays, **padded, NUM_POINTS: ArrayInFile(path, NUM_POINTS, counts)}, counts
 

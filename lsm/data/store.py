@@ -262,7 +262,17 @@ def is_store(path: Path) -> bool:
     if path.suffix != ".h5":
         return False
     with open_hdf5(path) as file:
-        return read_attribute(path, file, "schema") == SCHEMA
+        return has_schema(path, file)
+
+
+def has_schema(path: Path, file: h5py.File) -> bool:
+    """Whether an open file says that it is a store, of any version.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    schema = read_attribute(path, file, "schema")
+    return isinstance(schema, str) and schema == SCHEMA
 
 
 class StoreWriter:

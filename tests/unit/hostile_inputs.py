@@ -22,6 +22,7 @@ import scipy.io
 import torch
 from safetensors.torch import load_file, save_file
 
+from lsm.data.store import SCHEMA
 from lsm.data.structured_vtk import write_structured
 from lsm.model_folder import CONFIG, WEIGHTS, write_folder
 from lsm.solver import NeuralSolver, build_solver
@@ -213,10 +214,20 @@ def _h5_replaced(**options: Any) -> Write:
     return _h5(change)
 
 
-def _h5_linked(link: Callable[[Path], Any], name: str = "inner") -> Write:
+def _h5_linked(link: Callable[[Path], Any]) -> Write:
     def change(file: h5py.File) -> None:
         del file["inner"]
-        file[name] = link(Path(file.filename))
+        file["inner"] = link(Path(file.filename))
+
+    return _h5(change)
+
+
+def _h5_as_store(fields: Callable[[Path], Any]) -> Write:
+    """A file that says that it is a store, with other things than a group as its fields."""
+
+    def change(file: h5py.File) -> None:
+        file.attrs["schema"] = SCHEMA
+        file["fields"] = fields(Path(file.filename))
 
     return _h5(change)
 
@@ -236,8 +247,9 @@ def _bomb_h5(file: h5py.File) -> None:
 H5: dict[str, Write] = {
     "soft link": _h5_linked(lambda path: h5py.SoftLink("/nothing")),
     "external link": _h5_linked(lambda path: h5py.ExternalLink(_other(path), "/inner")),
-    "group of fields elsewhere": _h5_linked(lambda path: h5py.ExternalLink(_other(path), "/"), "fields"),
-    "fields is an array": _h5(lambda file: file.create_dataset("fields", data=[1.0])),
+    "group of fields elsewhere": _h5_as_store(lambda path: h5py.ExternalLink(_other(path), "/")),
+    "fields is an array": _h5_as_store(lambda path: [1.0]),
+    "store without fields": _h5(lambda file: file.attrs.update(schema=SCHEMA)),
     "external storage": _h5_replaced(shape=(1, *SITES), dtype="u1", external=[("/etc/passwd", 0, h5py.h5f.UNLIMITED)]),
     "never written": _h5_replaced(shape=(9, *SITES), dtype="f4", chunks=(1, *SITES)),
     "10^9 samples": _h5_replaced(shape=(10**9, *SITES), dtype="f4", chunks=(1, *SITES)),

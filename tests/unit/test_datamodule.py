@@ -96,11 +96,11 @@ def test_held_samples_are_decoded_once_and_lazy_ones_when_wanted(path):
     assert lazy.decoded == [4, 2, 4]
 
 
-@pytest.mark.parametrize(("limit", "held"), [(7 * 2 * 3 * 4, True), (7 * 2 * 3 * 4 - 1, False)])
-def test_the_memory_limit_decides(path, limit, held):
-    """Seven samples of two fields, three sites, four bytes."""
+@pytest.mark.parametrize(("limit", "held"), [(12 * 2 * 3 * 4, True), (12 * 2 * 3 * 4 - 1, False)])
+def test_the_memory_limit_is_that_of_all_splits(path, limit, held):
+    """Twelve samples of two fields, three sites, four bytes."""
     data = FieldDataModule(path, RampReader(), SPLITS, memory_limit=limit)
-    assert (data.dataset("train")._held is not None) == held
+    assert {data.dataset(split)._held is not None for split in SPLITS} == {held}
 
 
 def test_the_memory_of_clouds_is_that_of_the_largest(tmp_path):

@@ -372,6 +372,82 @@ def test_a_series_whose_first_axis_may_be_time_says_so(shape, words):
     assert re.search(words, layout({}, targets=(N, *shape)).hint)
 
 
+#: Arrays with as many samples as sites along each axis, what the user says, and the kind, sites, dimensions, fields and hint.
+PLANE, SPACE = {"targets": (N, N, N)}, {"targets": (N, N, N, N)}
+OF_EACH = (
+    r"of all samples .* \(size 20\) as sites; set data.channels_last=true{} to read those of each sample and channels$"
+)
+OF_ALL = (
+    r"of each sample .* \(size 20\) as channels; set data.channels_last=false{} to read those of all samples and sites$"
+)
+AS_MANY = {
+    "a plane": (PLANE | {"coords": (N, N, 2)}, {}, ("mesh", (N, N), 2, 1), OF_EACH.format("")),
+    "a plane, as said": (PLANE | {"coords": (N, N, 2)}, {"kind": "mesh"}, ("mesh", (N, N), 2, 1), "^$"),
+    "an array per coordinate": (
+        PLANE | {"X": (N, N), "Y": (N, N)},
+        {"coords": ["X", "Y"]},
+        ("mesh", (N, N), 2, 1),
+        OF_EACH.format(""),
+    ),
+    "the sites of a plane as points": (
+        PLANE | {"coords": (N, N, 2)},
+        {"kind": "points"},
+        ("points", (N * N,), 2, 1),
+        OF_EACH.format(""),
+    ),
+    "clouds and channels, as said": (
+        PLANE | {"coords": (N, N, 2)},
+        {"channels_last": True},
+        ("points", (N,), 2, N),
+        "^$",
+    ),
+    "clouds and channels, from another field": (
+        PLANE | {"coords": (N, N, 2), "inputs": (N, N)},
+        {},
+        ("points", (N,), 2, N),
+        "^$",
+    ),
+    "clouds in space": (
+        PLANE | {"coords": (N, N, 3)},
+        {},
+        ("points", (N,), 3, N),
+        OF_ALL.format(" data.kind=points"),
+    ),
+    "a surface": (PLANE | {"coords": (N, N, 3)}, {"kind": "points"}, ("points", (N * N,), 3, 1), OF_EACH.format("")),
+    "a surface, as said": (
+        PLANE | {"coords": (N, N, 3)},
+        {"kind": "points", "channels_last": False},
+        ("points", (N * N,), 3, 1),
+        "^$",
+    ),
+    "a volume": (SPACE | {"coords": (N, N, N, 3)}, {}, ("mesh", (N, N, N), 3, 1), OF_EACH.format(" data.kind=points")),
+    "planes and channels": (SPACE | {"coords": (N, N, N, 2)}, {"kind": "mesh"}, ("mesh", (N, N), 2, N), "^$"),
+}
+
+
+@pytest.mark.parametrize("name", AS_MANY)
+def test_as_many_samples_as_sites_along_each_axis(name):
+    """Coordinates of all samples look like those of each, and the last axis of sites like one of channels."""
+    shapes, roles, expected, words = AS_MANY[name]
+    found = layout(roles, **shapes)
+    assert (found.kind, found.sites, found.dimensions, len(found.reader["targets"])) == expected
+    assert re.search(words, found.hint)
+    of_all = expected[3] == 1
+    parts = [part for column in found.columns for part in column.parts if part.array not in ("inputs", "targets")]
+    assert {part.shared for part in parts} == {of_all}
+
+
+def test_coordinates_of_all_samples_are_read_as_such_whatever_the_number_of_samples():
+    """The store of as many samples as sites along each axis is that of the same samples among more."""
+    x, y = np.meshgrid(np.arange(3.0), np.arange(3.0), indexing="ij")
+    blocks = {"coords": np.stack([x, y], axis=-1), "targets": np.arange(27.0).reshape(3, 3, 3)}
+    found = layout(**{name: array.shape for name, array in blocks.items()})
+    values = {column.name: column.values(blocks, 3) for column in found.columns}
+    expected = {"x": np.stack([x] * 3), "y": np.stack([y] * 3), "target": blocks["targets"]}
+    assert values.keys() == expected.keys()
+    assert all(np.array_equal(values[name], expected[name]) for name in expected)
+
+
 @pytest.mark.parametrize("shapes", [{"targets": (N, 9, 8, 12)}, {"inputs": (N, 9, 8), "targets": (N, 9, 8)}])
 def test_own_data_are_periodic_only_if_it_is_said(shapes):
     assert "periodic" not in layout(**shapes).reader

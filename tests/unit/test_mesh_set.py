@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lsm.data.layout import Roles
-from lsm.data.mesh_set import digest_of
+from lsm.data.mesh_set import digest_of, files_of
 from lsm.data.own_file import open_own_file
 from lsm.errors import InputError
 
@@ -54,6 +54,28 @@ def test_the_digest_is_that_of_all_files(tmp_path):
     assert first == digest_of(tmp_path / "*.vtu")
     write(tmp_path, 2, 6)
     assert digest_of(tmp_path) != first
+
+
+def test_numbers_in_names_count_as_numbers(tmp_path):
+    names = ["m_1.vtu", "m_2.vtu", "m_02.vtu", "m_10.vtu", "m_10_a.vtu", "m_b.vtu", "m_٣.vtu", "²_m_.vtu", "3.vtu"]
+    for name in names:
+        (tmp_path / name).touch()
+    expected = ["3.vtu", "m_1.vtu", "m_02.vtu", "m_2.vtu", "m_10.vtu", "m_10_a.vtu", "m_b.vtu", "m_٣.vtu", "²_m_.vtu"]
+    assert [file.name for file in files_of(tmp_path)] == expected
+    assert [file.name for file in files_of(tmp_path / "m_*.vtu")] == expected[1:-1]
+
+
+def test_samples_have_the_order_of_their_numbers(tmp_path):
+    written = [write(tmp_path, number, 5)[1]["load"] for number in range(0, 24, 2)]
+    with open_own_file(tmp_path, ROLES) as file:
+        np.testing.assert_allclose(file.columns(0, 12)["load"], written, rtol=1e-6)
+
+
+def test_numbers_of_folders_count_as_numbers(tmp_path):
+    for folder in ("10", "9", "9b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mesh.vtu").touch()
+    assert [file.parent.name for file in files_of(tmp_path / "*" / "mesh.vtu")] == ["9", "9b", "10"]
 
 
 def refused(path, words, roles=ROLES):

@@ -69,6 +69,22 @@ def test_other_data_are_kept_to_single_precision(arrays, tmp_path):
             np.testing.assert_array_equal(store.field(name)[0:4].squeeze(), np.asarray(values, np.float32).squeeze())
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+def test_truth_values_are_zeros_and_ones(suffix, tmp_path):
+    path, mask = tmp_path / f"my{suffix}", FIELD > 0.5
+    if suffix == ".npz":
+        np.savez(path, inputs=mask, targets=FIELD)
+    else:
+        with h5py.File(path, "w") as file:
+            file.create_dataset("inputs", data=mask, chunks=(1, 6, 5), compression="gzip", shuffle=True)
+            file["targets"] = FIELD
+    with open_own_file(path, Roles()) as file:
+        write_store(file, tmp_path / "store.h5", range(4), {})
+    with Store(tmp_path / "store.h5") as store:
+        assert store.field("input").dtype == np.float32
+        np.testing.assert_array_equal(store.field("input")[:], mask.astype("f4"))
+
+
 def test_a_group_is_named(tmp_path):
     with h5py.File(tmp_path / "my.h5", "w") as file:
         file["train/inputs"] = FIELD

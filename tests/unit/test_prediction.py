@@ -550,14 +550,19 @@ def test_what_has_no_role_in_a_file_does_no_harm(tmp_path):
     objects = np.array([{}] * 99, dtype=object)
     np.savez(tmp_path / "a.npz", a=values, turned=values.T, valid=values > 3, objects=objects)
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file["a"], file["valid"] = values, values > 3
+        file["a"], file["valid"] = values, np.full(4, b"yes")
+        file.create_dataset("kind", data=values > 3, dtype=h5py.enum_dtype({"wall": 0, "inflow": 1}, basetype="i1"))
         file.create_dataset("packed", data=values, compression="lzf")
     problems = {
         "a.npz": {
             "turned": r"is in Fortran order; save np.ascontiguousarray\(",
             "objects": "objects; save plain numbers",
         },
-        "a.h5": {"valid": "type bool", "packed": r'by lzf \(HDF5 filter 32000\); save it with compression="gzip"'},
+        "a.h5": {
+            "valid": "not an array of real numbers",
+            "kind": "type int8, expected plain",
+            "packed": r'by lzf \(HDF5 filter 32000\); save it with compression="gzip"',
+        },
     }
     for name, others in problems.items():
         path = tmp_path / name
@@ -572,6 +577,33 @@ def test_what_has_no_role_in_a_file_does_no_harm(tmp_path):
             assert "damaged" not in str(told.value)
             with pytest.raises(InputError, match=words), open_own_file(path, Roles(inputs=[array], targets=["a"])):
                 pass
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".mat"])
+def test_only_of_a_store_the_group_of_fields_is_read(suffix, tmp_path):
+    """Others may call anything so: an array, or a group beside the arrays."""
+    path, values = tmp_path / f"a{suffix}", np.arange(12.0).reshape(4, 3)
+    kinds = {
+        "array": ({"fields": values}, {}),
+        "group": ({"fields/b": values}, {}),
+        "schema of another": ({"fields/b": values}, {"schema": ["lsm-store", "1"]}),
+        "store": ({"fields/b": values}, {"schema": "lsm-store"}),
+    }
+    found = {}
+    for kind, (more, attributes) in kinds.items():
+        with h5py.File(path, "w", userblock_size=512) as file:
+            file.update({"a": values, **more})
+            file.attrs.update(attributes)
+        with open_arrays(path) as arrays:
+            found[kind] = (set(arrays), set(arrays.others))
+            expected = values.T if suffix == ".mat" else values
+            assert all(np.array_equal(array[:], expected) for array in arrays.values())
+    assert found == {
+        "array": ({"a", "fields"}, set()),
+        "group": ({"a"}, {"fields"}),
+        "schema of another": ({"a"}, {"fields"}),
+        "store": ({"b"}, set()),
+    }
 
 
 def test_names_and_units_beside_an_array(tmp_path):

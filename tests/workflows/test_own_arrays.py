@@ -119,6 +119,19 @@ def test_samples_are_drawn_into_splits_by_seed(place, compose):
     assert len(list((place / "data").glob("my_*.h5"))) == 3
 
 
+def test_a_store_of_another_reading_is_not_taken(place, compose, monkeypatch):
+    """As from a version of lsm that took a last axis of five for one of channels."""
+    fields = np.random.default_rng(0).random((20, 8, 7, 5))
+    np.savez("my.npz", inputs=fields, targets=fields)
+    options = ("benchmark=custom", "data.file=my.npz")
+    with monkeypatch.context() as patch:
+        patch.setattr("lsm.data.layout_search._MOST_CHANNELS", 5)
+        complete(compose("train", *options), options)
+    cfg, *_ = complete(compose("train", *options), options)
+    data = FieldDataModule(cfg.data.path, make_reader(cfg.benchmark.reader), plain(cfg.data.splits))
+    assert data.spec.sites == (8, 7, 5)
+
+
 @pytest.mark.parametrize("kind", ["frames", "grid"])
 def test_periodic_data_are_so_for_the_reader_and_the_model(kind, place, compose):
     np.savez("my.npz", **arrays_of(kind))

@@ -66,7 +66,10 @@ class PhysicsAttention(nn.Module):
     def forward(self, field: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c)`` to ``(b, *sites, c)``; points outside the mask ``(b, n)`` have no influence."""
         features, sites = split_heads(self.features(field), self.heads)
-        weights = (self.slices(features) / self.temperature.clamp(COLDEST, HOTTEST)).softmax(dim=-1)
+        # Divided by the temperature are the weights, not the many scores.
+        temperature = self.temperature.clamp(COLDEST, HOTTEST)
+        scores = features @ (self.slices.weight.mT / temperature) + self.slices.bias / temperature
+        weights = scores.softmax(dim=-1)
         if mask is not None:
             weights = weights * mask[:, None, :, None]
         values, _ = split_heads(self.values(field), self.heads)

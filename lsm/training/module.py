@@ -125,13 +125,14 @@ class SolverModule(pl.LightningModule):
         feeds_back = getattr(self.unroll, "feeds_back", None)
         if feeds_back is None or self.solver.spec.frames is None:
             return False
-        return feeds_back(self._done) and not feeds_back(self._done_at(self.current_epoch - 1))
+        return feeds_back(self._done) and not feeds_back(self._done_before(self.current_epoch))
 
     @property
     def _done(self) -> float:
-        return self._done_at(self.current_epoch)
+        """Share of the training that is done when this epoch ends."""
+        return self._done_before(self.current_epoch + 1)
 
-    def _done_at(self, epoch: int) -> float:
+    def _done_before(self, epoch: int) -> float:
         """Share of the epochs before this one; 0 in a training without an end, or outside of one."""
         epochs = None if self._trainer is None else self._trainer.max_epochs
         return epoch / epochs if epochs and epochs > 0 else 0.0

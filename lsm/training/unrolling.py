@@ -1,8 +1,8 @@
 """What a training step predicts of a roll-out, by name in :data:`UNROLLINGS`: frames fed back, or from true frames.
 
-An unrolling maps a solver, a batch, the share of the training that is done and a generator of random numbers to predictions at
-the scales of the model, ``(b, *sites_s, c_out)`` in physical units, finest first. Fields at rest are predicted by one call.
-One that predicts from true frames has a method ``feeds_back``, which says after which share it no longer does.
+An unrolling maps a solver, a batch, the share of the training that is done when this epoch ends and a generator of random numbers
+to predictions at the scales of the model, ``(b, *sites_s, c_out)`` in physical units, finest first. Fields at rest are predicted
+by one call. One that predicts from true frames has a method ``feeds_back``, which says at which share it no longer does.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from lsm.registry import Registry, Share
 from lsm.solver import NeuralSolver
 
 Unrolling = Callable[[NeuralSolver, FieldBatch, float, torch.Generator], list[Tensor]]
-"""Maps a solver, a batch ``(b, *sites, c)``, the share of the training that is done and random numbers to predictions
-``(b, *sites_s, c)`` at the scales of the model."""
+"""Maps a solver, a batch ``(b, *sites, c)``, the share of the training that is done when this epoch ends and random numbers to
+predictions ``(b, *sites_s, c)`` at the scales of the model."""
 
 UNROLLINGS: Registry = Registry("unrolling")
+
+#: Shares of a training that differ by less are equal.
+_ROUNDING = 1e-9
 
 
 @UNROLLINGS.register("fed_back")
@@ -48,7 +51,7 @@ class TeacherForcing:
     statistics of a batch differ from step to step of a roll-out, and a prediction does not use them.
 
     Args:
-        finish: share of the training, at its end, in which frames are fed back.
+        finish: share of the training, at its end, in which frames are fed back; the epoch in which it begins counts as a whole.
         noise: std of the noise, as a multiple of the normaliser's std of each channel.
     """
 
@@ -56,8 +59,8 @@ class TeacherForcing:
         self.finish, self.noise = finish, noise
 
     def feeds_back(self, done: float) -> bool:
-        """Whether predicted frames are fed back after this share of the training."""
-        return done >= 1 - self.finish
+        """Whether predicted frames are fed back in an epoch at whose end this share of the training is done."""
+        return self.finish == 1 or done > 1 - self.finish + _ROUNDING
 
     def __call__(self, solver: NeuralSolver, batch: FieldBatch, done: float, random: torch.Generator) -> list[Tensor]:
         """Predictions at the model's scales."""

@@ -124,8 +124,8 @@ def test_a_constant_field_takes_nothing_from_the_others():
     assert module.training_step(samples, 0) / len(samples) > 0.5, "untrained, it knows nothing of the first field"
 
 
-@pytest.mark.parametrize(("epochs", "done"), [(None, 0.0), (-1, 0.0), (8, 0.25)])
-def test_an_unrolling_is_told_how_much_of_the_training_is_done(epochs, done):
+@pytest.mark.parametrize(("epochs", "done"), [(None, 0.0), (-1, 0.0), (8, 0.375)])
+def test_an_unrolling_is_told_how_much_of_the_training_is_done_when_the_epoch_ends(epochs, done):
     received = []
 
     def unroll(solver, samples, share, random):

@@ -44,8 +44,8 @@ def test_teacher_forcing_is_a_step_from_the_truth_for_each_frame():
 
 def test_the_finish_is_fed_back():
     solver, samples = make(), batch(MOVING)
-    (forced,) = unrolled(FORCED, solver, samples, done=0.74)
-    (finish,) = unrolled(FORCED, solver, samples, done=0.75)
+    (forced,) = unrolled(FORCED, solver, samples, done=0.75)
+    (finish,) = unrolled(FORCED, solver, samples, done=0.76)
     assert torch.equal(finish, solver(samples))
     assert not torch.equal(forced, finish)
     assert torch.equal(unrolled("fed_back", solver, samples)[0], finish)
@@ -61,7 +61,7 @@ def test_batch_norm_keeps_the_statistics_of_true_frames_while_frames_are_fed_bac
         return predicted, any(not torch.equal(before[name], buffer) for name, buffer in running.items())
 
     assert changed_by(FORCED, 0.5)[1]
-    finish, changed = changed_by(FORCED, 0.75)
+    finish, changed = changed_by(FORCED, 0.76)
     assert not changed
     assert torch.equal(finish, solver.eval()(samples))
     solver.train()
@@ -91,3 +91,13 @@ def test_noise_comes_from_the_generator_and_has_the_std_of_the_field():
 def test_numbers_out_of_range_are_named(option, value):
     with pytest.raises(OptionError, match=f"^{option} is {value}, expected a finite number"):
         UNROLLINGS.make({"name": "teacher_forcing", option: value})
+
+
+@pytest.mark.parametrize(
+    ("epochs", "finish", "expected"),
+    [(4, 0.1, 1), (9, 0.1, 1), (10, 0.1, 1), (13, 0.1, 2), (20, 0.1, 2), (7, 0, 0), (7, 1, 7)],
+)
+def test_the_last_tenth_is_fed_back_however_few_the_epochs(epochs, finish, expected):
+    unroll = UNROLLINGS.make({"name": "teacher_forcing", "finish": float(finish)})
+    found = [unroll.feeds_back((epoch + 1) / epochs) for epoch in range(epochs)]
+    assert found == [False] * (epochs - expected) + [True] * expected

@@ -69,7 +69,7 @@ class FactorisedFourierOperator(nn.Module):
         modes: kept wave numbers along each axis, one number for all axes or one per axis.
         num_layers: number of layers.
         mlp_ratio: channels inside a layer's feedforward part, as a multiple of the width.
-        padding: sites added along each axis; None for 8, or 0 if the fields are periodic.
+        padding: sites added along each axis, one number for all axes or one per axis; None for 8, or 0 for periodic fields.
         head_width: channels inside the head, which is linear.
 
     Example:
@@ -89,13 +89,13 @@ class FactorisedFourierOperator(nn.Module):
         modes: Count | Sequence[Count] = 16,
         num_layers: Count = 24,
         mlp_ratio: Count = 4,
-        padding: Padding | None = None,
+        padding: Padding | Sequence[Padding] | None = None,
         head_width: Count = 128,
     ) -> None:
         super().__init__()
         require_geometry(self.geometries, spec, "model ffno")
         kept = per_axis("modes", modes, len(spec.sites))
-        self.padding = fitting_padding(spec) if padding is None else padding
+        self.padding = per_axis("padding", fitting_padding(spec) if padding is None else padding, len(spec.sites))
         self.lift = weight_norm(InputLinear(spec.in_channels + len(kept), width))
         self.spectral = nn.ModuleList(AxisConvolutions(width, kept) for _ in range(num_layers))
         self.feedforward = nn.ModuleList(
@@ -112,7 +112,7 @@ class FactorisedFourierOperator(nn.Module):
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""
         field = self.lift(append_coordinates(inputs)).movedim(-1, 1)
-        field = pad_ends(field, [self.padding] * (field.dim() - 2))
+        field = pad_ends(field, self.padding)
         update = field
         for spectral, feedforward in zip(self.spectral, self.feedforward, strict=True):
             update = feedforward(spectral(field).movedim(1, -1)).movedim(-1, 1)

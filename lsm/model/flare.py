@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, MODELS
 from lsm.model.grid import append_coordinates, takes_coordinates
+from lsm.model.positions import append_waves, num_waves
 from lsm.model.precision import InputLinear
 from lsm.model.stream import PreNormBlock, attention, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
@@ -103,6 +104,8 @@ class FLARE(nn.Module):
         depth: number of layers inside the projections and feedforward layers of a block.
         outer_depth: number of layers inside lift and head.
         lattice_coordinates: whether sites of meshes have their coordinates on the lattice, too; published without.
+        position_waves: frequencies of sines and cosines of the positions that are added to the inputs, in the unit cube of a
+            cloud or on the lattice of a grid or mesh; published without.
 
     Example:
         >>> from lsm.fields import Channel
@@ -125,11 +128,13 @@ class FLARE(nn.Module):
         depth: Index = 3,
         outer_depth: Index = 2,
         lattice_coordinates: bool = True,
+        position_waves: Index = 0,
     ) -> None:
         super().__init__()
         require_heads(heads, width)
+        self.spec, self.position_waves = spec, position_waves
         self.positions = takes_coordinates(spec, lattice_coordinates)
-        in_channels = spec.in_channels + (len(spec.sites) if self.positions else 0)
+        in_channels = spec.in_channels + (len(spec.sites) if self.positions else 0) + num_waves(spec, position_waves)
         self.lift = _ResidualMLP(in_channels, width, width, outer_depth, residual_in=False, first=InputLinear)
 
         def make_block() -> nn.Module:
@@ -148,6 +153,7 @@ class FLARE(nn.Module):
         code: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; only waves use coordinates beside the inputs, nothing the code."""
         field = append_coordinates(inputs) if self.positions else inputs
+        field = append_waves(field, inputs, coords, self.spec, self.position_waves)
         return self.head(self.blocks(self.lift(field), mask))

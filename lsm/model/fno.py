@@ -101,7 +101,7 @@ class FourierNeuralOperator(nn.Module):
         width: channels of the Fourier layers.
         modes: kept wave numbers along each axis, one number for all axes or one per axis.
         num_layers: number of Fourier layers.
-        padding: sites added along each axis; None for 8, or 0 if the fields are periodic.
+        padding: sites added along each axis, one number for all axes or one per axis; None for 8, or 0 for periodic fields.
         head_width: channels inside the head.
 
     Example:
@@ -120,14 +120,14 @@ class FourierNeuralOperator(nn.Module):
         width: Count = 32,
         modes: Count | Sequence[Count] = 12,
         num_layers: Count = 4,
-        padding: Padding | None = None,
+        padding: Padding | Sequence[Padding] | None = None,
         head_width: Count = 128,
     ) -> None:
         super().__init__()
         require_geometry(self.geometries, spec, "model fno")
         rank = len(spec.sites)
         kept = per_axis("modes", modes, rank)
-        self.padding = fitting_padding(spec) if padding is None else padding
+        self.padding = per_axis("padding", fitting_padding(spec) if padding is None else padding, len(spec.sites))
         self.lift = InputLinear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))
@@ -136,7 +136,7 @@ class FourierNeuralOperator(nn.Module):
     def forward(self, inputs: Tensor, coords: Tensor | None = None, code: Tensor | None = None) -> Tensor:
         """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates and code are not used."""
         features = self.lift(append_coordinates(inputs)).movedim(-1, 1)
-        features = pad_ends(features, [self.padding] * (features.dim() - 2))
+        features = pad_ends(features, self.padding)
         for index, (spectral, pointwise) in enumerate(zip(self.spectral, self.pointwise, strict=True)):
             features = spectral(features) + pointwise(features.movedim(1, -1)).movedim(-1, 1)
             features = functional.gelu(features) if index < len(self.spectral) - 1 else features

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
 from lsm.model.grid import CONVOLUTIONS, FeedForward, takes_coordinates, unit_coordinates
+from lsm.model.positions import append_waves, num_waves
 from lsm.model.precision import InputLinear
 from lsm.model.stream import PreNormBlock, attention, join_heads, repeat, require_heads, split_heads, start_small
 from lsm.registry import Count, Index
@@ -94,6 +95,8 @@ class Transolver(nn.Module):
         reference: on lattices, sites along each axis of a coarse reference lattice whose distances describe a position;
             0 for the coordinates themselves.
         lattice_coordinates: whether sites of meshes have their coordinates on the lattice, too; published without.
+        position_waves: frequencies of sines and cosines of the positions that are added to the inputs, in the unit cube of a
+            cloud or on the lattice of a grid or mesh; published without.
 
     Example:
         >>> from lsm.fields import Channel
@@ -116,14 +119,16 @@ class Transolver(nn.Module):
         mlp_ratio: Count = 1,
         reference: Index = 0,
         lattice_coordinates: bool = True,
+        position_waves: Index = 0,
     ) -> None:
         super().__init__()
         require_heads(heads, width)
-        self.reference = reference
+        self.spec, self.reference, self.position_waves = spec, reference, position_waves
         self.positions = takes_coordinates(spec, lattice_coordinates)
         rank = len(spec.sites) if spec.geometry in GRIDS else 0
         described = (reference**rank if reference else rank) if self.positions else 0
-        self.lift = FeedForward(spec.in_channels + described, 2 * width, width, first=InputLinear)
+        in_channels = spec.in_channels + described + num_waves(spec, position_waves)
+        self.lift = FeedForward(in_channels, 2 * width, width, first=InputLinear)
 
         def make_block() -> nn.Module:
             attention = PhysicsAttention(width, heads, num_slices, rank)
@@ -140,11 +145,13 @@ class Transolver(nn.Module):
         code: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; only waves use coordinates beside the inputs, nothing the code."""
+        field = inputs
         if self.positions:
             described = describe_positions(tuple(inputs.shape[1:-1]), self.reference, inputs)
-            inputs = torch.cat([described.expand(*inputs.shape[:-1], -1), inputs], dim=-1)
-        return self.head(self.blocks(self.lift(inputs), mask))
+            field = torch.cat([described.expand(*inputs.shape[:-1], -1), inputs], dim=-1)
+        field = append_waves(field, inputs, coords, self.spec, self.position_waves)
+        return self.head(self.blocks(self.lift(field), mask))
 
 
 def describe_positions(sizes: tuple[int, ...], reference: int, like: Tensor) -> Tensor:

@@ -16,9 +16,10 @@ from lsm.fields import FieldSpec
 from lsm.model import ANY_GEOMETRY, GRIDS, MODELS
 from lsm.model.grid import FeedForward, append_coordinates, crop, missing_sites, pad_ends, per_axis
 from lsm.model.latent_spectral.patches import PATCH, from_patches, to_patches
+from lsm.model.positions import append_waves, num_waves
 from lsm.model.precision import InputLinear
 from lsm.model.stream import PreNormBlock, attention, join_heads, repeat, require_heads, split_heads, start_small
-from lsm.registry import Count
+from lsm.registry import Count, Index
 
 
 class SelfAttention(nn.Module):
@@ -58,6 +59,8 @@ class VisionTransformer(nn.Module):
         heads: number of heads.
         patch: sites of a patch along each axis of a lattice; None for 4. A point is a patch of its own.
         mlp_ratio: channels inside a feedforward layer, as a multiple of the width.
+        position_waves: frequencies of sines and cosines of the positions that are added to the inputs, in the unit cube of a
+            cloud or on the lattice of a grid or mesh.
 
     Example:
         >>> import torch
@@ -79,14 +82,16 @@ class VisionTransformer(nn.Module):
         heads: Count = 8,
         patch: Sequence[Count] | None = None,
         mlp_ratio: Count = 4,
+        position_waves: Index = 0,
     ) -> None:
         super().__init__()
         require_heads(heads, width)
+        self.spec, self.position_waves = spec, position_waves
         rank = len(spec.sites)
         self.on_lattice = spec.geometry in GRIDS
         self.patch = tuple(per_axis("patch", patch or PATCH, rank)) if self.on_lattice else (1,)
         points = prod(self.patch)
-        in_channels = spec.in_channels + (rank if self.on_lattice else 0)
+        in_channels = spec.in_channels + (rank if self.on_lattice else 0) + num_waves(spec, position_waves)
         self.embed = InputLinear(points * in_channels, width)
 
         def make_block() -> nn.Module:
@@ -103,10 +108,12 @@ class VisionTransformer(nn.Module):
         code: Tensor | None = None,
         mask: Tensor | None = None,
     ) -> Tensor:
-        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; coordinates beside the inputs, and the code, are not used."""
+        """Map ``(b, *sites, c_in)`` to ``(b, *sites, c_out)``; only waves use coordinates beside the inputs, nothing the code."""
+        field = append_coordinates(inputs) if self.on_lattice else inputs
+        field = append_waves(field, inputs, coords, self.spec, self.position_waves)
         if not self.on_lattice:
-            return self.head(self.blocks(self.embed(inputs), mask))
-        field = append_coordinates(inputs).movedim(-1, 1)
+            return self.head(self.blocks(self.embed(field), mask))
+        field = field.movedim(-1, 1)
         padded = pad_ends(field, missing_sites(field.shape[2:], self.patch))
         num_patches = prod(padded.shape[2:]) // prod(self.patch)
         cut = rearrange(to_patches(padded, self.patch), "(b n) p c -> b n (p c)", n=num_patches)

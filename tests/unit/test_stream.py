@@ -197,6 +197,29 @@ def test_sites_of_a_mesh_know_their_place_on_the_lattice(name):
     assert published.std() < 1e-6
 
 
+@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize(
+    "fields",
+    [
+        spec(sites=(9, 8), inputs=2),
+        spec("mesh", sites=(9, 8), inputs=2),
+        spec("points", sites=(11,), inputs=3, space=3),
+    ],
+    ids=lambda fields: fields.geometry,
+)
+def test_waves_of_positions_are_further_inputs(name, fields):
+    """Those of a cloud are of its coordinates in the unit cube, or else of its first inputs; of a lattice those of its sites."""
+    model, inputs = make(name, fields, position_waves=2).double(), draw(3, *fields.sites, fields.in_channels)
+    on_points = fields.geometry == "points"
+    sites_at_once = 16 if name == "vit" and not on_points else 1
+    first, published = (next(iter(made.parameters())) for made in (model, make(name, fields)))
+    assert first.shape[-1] - published.shape[-1] == sites_at_once * 2 * 2 * (3 if on_points else 2)
+    if on_points:
+        found = model(inputs)
+        close(model(inputs, coords=inputs[..., :3]), found)
+        assert (model(inputs, coords=inputs[..., :3] + 0.3) - found).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "options", "published"),
     [

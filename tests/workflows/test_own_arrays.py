@@ -145,12 +145,12 @@ def test_periodic_data_are_so_for_the_reader_and_the_model(kind, place, compose)
     frames = ("data.frames=[2,2]",) if kind == "frames" else ()
     model, fields = found("model=lsm2", *frames)
     assert (model.periodic, fields.periodic) == (False, False)
-    assert found("model=ffno", *frames)[0].padding == 8
+    assert set(found("model=ffno", *frames)[0].padding) == {8}
     said = ("data.periodic=true", *frames)
     model, fields = found("model=lsm2", *said)
     assert (model.periodic, fields.periodic) == (True, True)
-    assert [found(f"model={family}", *said)[0].padding for family in ("fno", "ffno")] == [0, 0]
-    assert found("model=fno", "model.padding=2", *said)[0].padding == 2, "what is typed counts"
+    assert not any(any(found(f"model={family}", *said)[0].padding) for family in ("fno", "ffno"))
+    assert set(found("model=fno", "model.padding=2", *said)[0].padding) == {2}, "what is typed counts"
     assert not found("model=lsm2", "model.periodic=false", *said)[0].periodic
 
 

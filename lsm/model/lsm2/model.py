@@ -17,6 +17,7 @@ from lsm.model.grid import FeedForward, unit_coordinates
 from lsm.model.latent_spectral.parts import BLOCKS
 from lsm.model.lsm2.cloud import CloudBody, fitting_lattice
 from lsm.model.lsm2.pyramid import Pyramid
+from lsm.model.positions import waves_of
 from lsm.model.precision import InputLinear, full_precision
 from lsm.registry import Config, Count, Index, Scales, Share
 
@@ -29,18 +30,6 @@ _CLOUD_WAVES = 4
 
 #: The coarsest scale that is chosen has at least so many sites along the longest axis.
 _FEWEST_SITES = 2.5
-
-
-def waves_of(positions: Tensor, count: int) -> Tensor:
-    """Sines and cosines of positions at doubling frequencies ``pi, 2 pi, 4 pi, ..``: ``(..., d)`` to ``(..., 2 d count)``.
-
-    Example:
-        >>> (waves_of(torch.tensor([[0.5]]), 2).round() + 0.0).tolist()
-        [[1.0, 0.0, 0.0, -1.0]]
-    """
-    frequencies = torch.pi * 2.0 ** torch.arange(count, device=positions.device, dtype=positions.dtype)
-    phases = (positions.unsqueeze(-1) * frequencies).flatten(-2)
-    return torch.cat([phases.sin(), phases.cos()], dim=-1)
 
 
 @MODELS.register("lsm2")

@@ -69,20 +69,19 @@ class Evaluated:
         return self.data.origins(self.metrics["split"])
 
 
-def predictor_of(cfg: DictConfig, checkpoint: Checkpoint) -> Predictor:
-    """What a command measures or draws of a checkpoint: the solver on ``device``, with ``transforms``."""
+def predictor_of(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Predictor:
+    """What a command measures or draws of a checkpoint on data: the solver on ``device``, with ``transforms``."""
     from lsm.evaluation import with_transforms
 
-    return with_transforms(
-        checkpoint.solver.eval().to(choose_device(cfg.device)), list(cfg.transforms), _symmetries(checkpoint)
-    )
+    solver = checkpoint.solver.eval().to(choose_device(cfg.device))
+    return with_transforms(solver, list(cfg.transforms), _symmetries(checkpoint, data))
 
 
-def _symmetries(checkpoint: Checkpoint) -> list[Symmetry]:
+def _symmetries(checkpoint: Checkpoint, data: FieldDataModule) -> list[Symmetry]:
+    """Those of the benchmark that hold for the data at hand, which need not be those of the training."""
     from lsm.data.symmetry import symmetries_of
 
-    provenance = checkpoint.data.get("provenance")
-    return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"), provenance)
+    return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"), data.describe()["provenance"])
 
 
 def predict_sample(
@@ -163,9 +162,8 @@ def measure_errors(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModul
         count = -(-len(data.dataset(cfg.split)) // data.batch_size)
         batches = progress.track(data.batches(cfg.split), total=count, description="batches")
         device = choose_device(cfg.device)
-        return measure(
-            checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.transforms), _symmetries(checkpoint)
-        )
+        symmetries = _symmetries(checkpoint, data)
+        return measure(checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.transforms), symmetries)
 
 
 def _require_finite(errors: Evaluation, data: FieldDataModule, split: str, names: Sequence[str]) -> None:

@@ -83,7 +83,7 @@ class Subject:
     @cached_property
     def predictors(self) -> dict[str, Predictor]:
         """What each predicts, with the transforms that are asked for."""
-        return {label: predictor_of(self.cfg, checkpoint) for label, checkpoint in self.checkpoints.items()}
+        return {label: predictor_of(self.cfg, one, self.data) for label, one in self.checkpoints.items()}
 
     @cached_property
     def display(self) -> Display:

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_training
+from conftest import copy_store, tiny_training
 
 from experiments.mistakes import describe
 from lsm.checkpoint import load
@@ -298,6 +298,20 @@ def test_batch_statistics_are_a_choice(run, command, tmp_path):
     quirk = command("evaluate", *options, f"run_dir={tmp_path / 'b'}", "transforms=[batch_statistics]")
     assert (honest["transforms"], quirk["transforms"]) == ([], ["batch_statistics"])
     assert honest["relative_l2"]["mean"] != quirk["relative_l2"]["mean"]
+
+
+def test_symmetries_are_those_of_the_data_that_are_evaluated(run, command, darcy_store, tmp_path):
+    """They hold without wind: for the data of the training, but not for those of another store."""
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    for symmetry in content["lsm"]["run"]["config"]["benchmark"]["symmetries"]:
+        symmetry["when"] = {"wind": 0}
+    torch.save(content, tmp_path / "solver.ckpt")
+    windy = copy_store(darcy_store, tmp_path / "windy.h5", wind=3)
+    options = [f"checkpoint={tmp_path / 'solver.ckpt'}", "device=cpu", "transforms=[symmetry_average]"]
+    assert command("evaluate", *options)["relative_l2"]["mean"] > 0
+    for name in ("evaluate", "report", "visualize"):
+        with pytest.raises(InputError, match="these data have no exact symmetries to average over"):
+            command(name, *options, f"store={windy}")
 
 
 @pytest.mark.parametrize("name", ["evaluate", "visualize"])

@@ -63,7 +63,7 @@ def facts_of(one: Evaluated) -> dict[str, str]:
         "model": f"{metrics['model']}, {sum(parameter.numel() for parameter in solver.parameters()):,} parameters",
         "benchmark": f"{metrics['benchmark']}, preset {metrics['preset']}",
         "seed": metrics["seed"],
-        "epochs trained": None if epoch is None else epoch + 1,
+        "epoch of the checkpoint": None if epoch is None else epoch + 1,
     }
     for number, environment in enumerate(_environments(run_of(one.path))):
         facts["trained" + (f", call {number + 1}" if number else "")] = _circumstances(environment)

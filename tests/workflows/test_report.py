@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import lsm
 from experiments.facts import _environments
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -53,6 +54,8 @@ def test_a_report_of_a_run(page, darcy_run):
         json.loads((darcy_run / "environment.json").read_text())["date"],
     ):
         assert expected in text
+    # The best checkpoint may be of an earlier epoch than the last one of the training.
+    assert f"<th>epoch of the checkpoint</th><td>{lsm.load(darcy_run).epoch + 1}</td>" in text
 
 
 def test_the_calls_of_a_run_are_in_their_order(tmp_path):

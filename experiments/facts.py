@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from experiments.assemble import preset_options
 from experiments.evaluations import Evaluated
 from experiments.folders import run_of
+from experiments.options import as_option
 from experiments.runs import flatten
 from lsm.files import require_regular
 from lsm.plain import parse_json
@@ -122,6 +123,8 @@ def _training_of(one: Evaluated) -> Iterator[tuple[str, str]]:
         which = shlex.split(preset_options(one.metrics["benchmark"], one.metrics["preset"]))
         yield "Generate data of this kind; their exact options are listed above", shlex.join(["lsm-generate", *which])
     if options:
+        plugins = one.config.get("plugins")  # no recorded option, since a checkpoint must not choose code to import
+        options = [*options, *([f"plugins={as_option(plugins)}"] if plugins else [])]
         yield f"Train the run {name} again", shlex.join(["lsm-train", *options, f"run_dir={name}-again"])
 
 

@@ -84,6 +84,11 @@ def _symmetries(checkpoint: Checkpoint, data: FieldDataModule) -> list[Symmetry]
     return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"), data.describe()["provenance"])
 
 
+def named_in_title(transforms: Sequence[str]) -> str:
+    """What a title adds if the predictions were transformed, such as ``, training_grid``."""
+    return "".join(f", {name}" for name in transforms)
+
+
 def predict_sample(
     predict: Predictor, data: FieldDataModule, split: Split, index: int, device: torch.device
 ) -> tuple[FieldBatch, Tensor, float]:

@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from experiments.assemble import preset_options
-from experiments.evaluations import Evaluated
+from experiments.evaluations import Evaluated, named_in_title
 from experiments.folders import run_of
 from experiments.options import as_option
 from experiments.runs import flatten
@@ -36,10 +36,11 @@ _OWN_OPTIONS = ("dpi=",)
 
 
 def title_of(evaluated: Mapping[str, Evaluated]) -> str:
-    """Such as ``lsm on darcy``."""
+    """Such as ``lsm on darcy``, with the transforms of the predictions."""
     models = dict.fromkeys(one.metrics["model"] for one in evaluated.values())
     benchmarks = dict.fromkeys(one.metrics["benchmark"] for one in evaluated.values())
-    return f"{', '.join(models)} on {', '.join(name.replace('_', ' ') for name in benchmarks)}"
+    changed = named_in_title(next(iter(evaluated.values())).metrics["transforms"])
+    return f"{', '.join(models)} on {', '.join(name.replace('_', ' ') for name in benchmarks)}{changed}"
 
 
 def subtitle_of(evaluated: Mapping[str, Evaluated]) -> str:
@@ -68,6 +69,7 @@ def facts_of(one: Evaluated) -> dict[str, str]:
     }
     for number, environment in enumerate(_environments(run_of(one.path))):
         facts["trained" + (f", call {number + 1}" if number else "")] = _circumstances(environment)
+    facts["transforms of the predictions"] = ", ".join(metrics["transforms"]) or None
     facts["evaluated"] = _circumstances({**metrics["environment"], "code": metrics["code"]})
     facts |= _data("training data", one.checkpoint.data)
     if metrics["data"] != one.checkpoint.data:

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 
 from experiments.bands import band_of
 from experiments.device import choose_device
-from experiments.evaluations import measure_errors, predict_sample, predictor_of
+from experiments.evaluations import measure_errors, named_in_title, predict_sample, predictor_of
 from experiments.folders import find_checkpoints, labels_of, run_of
 from experiments.runs import load_run, load_trained
 from lsm.errors import InputError
@@ -85,6 +85,11 @@ class Subject:
         """What each predicts, with the transforms that are asked for."""
         return {label: predictor_of(self.cfg, one, self.data) for label, one in self.checkpoints.items()}
 
+    @property
+    def title(self) -> str:
+        """Headline of what is drawn of the whole split."""
+        return f"{self.name}, {self.cfg.split} split{named_in_title(self.cfg.transforms)}"
+
     @cached_property
     def display(self) -> Display:
         """How to draw the fields."""
@@ -116,7 +121,7 @@ class Subject:
         told = ", ".join(
             f"{label} {error:.4g}" if len(errors) > 1 else f"{error:.4g}" for label, error in errors.items()
         )
-        changed = "".join(f", {name}" for name in self.cfg.transforms)
+        changed = named_in_title(self.cfg.transforms)
         title = f"{self.name}, {self.cfg.split} sample {index}{changed}: relative L2 error {told}"
         first = next(iter(errors.values()))
         predictions = found if len(found) > 1 else found.popitem()[1]

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import copy_store, tiny_training
+from matplotlib.figure import Figure
 
 from experiments.mistakes import describe
+from lsm import plotting
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
@@ -298,6 +300,33 @@ def test_batch_statistics_are_a_choice(run, command, tmp_path):
     quirk = command("evaluate", *options, f"run_dir={tmp_path / 'b'}", "transforms=[batch_statistics]")
     assert (honest["transforms"], quirk["transforms"]) == ([], ["batch_statistics"])
     assert honest["relative_l2"]["mean"] != quirk["relative_l2"]["mean"]
+
+
+def test_what_is_made_of_transformed_predictions_names_the_transforms(run, command, tmp_path, monkeypatch, capsys):
+    """The page of a report, of a gallery, titles of pictures of errors, a comparison, and what the commands print."""
+    options, few = ["device=cpu", "transforms=[symmetry_average]"], ["dpi=20", f"run_dir={tmp_path / 'pictures'}"]
+    page = command("report", f"checkpoint={run}", *options, "dpi=20").read_text()
+    assert "<title>lsm on darcy, symmetry_average</title>" in page
+    assert "<tr><th>transforms of the predictions</th><td>symmetry_average</td></tr>" in page
+    (gallery,) = command("visualize", f"checkpoint={run}", *options, *few, "what=gallery", "gallery_dpi=10")
+    assert "<title>darcy, test split, symmetry_average</title>" in gallery.read_text()
+    titles: list[str] = []
+
+    def note(figure: Figure, *_: object) -> None:
+        titles.append(figure.get_suptitle() or figure.axes[0].get_title())
+
+    monkeypatch.setattr(plotting, "save_figure", note)
+    command("visualize", f"checkpoint={run}", *options, *few, "what=errors")
+    assert len(titles) > 2
+    assert all(title.startswith("darcy, test split, symmetry_average") for title in titles)
+    several = f"checkpoint=[{run}/checkpoints/best.ckpt,{run}/checkpoints/last.ckpt]"
+    metrics = "metrics=[relative_l2]"
+    assert command("evaluate", several, *options, metrics)["transforms"] == ["symmetry_average"]
+    assert command("evaluate", several, "device=cpu", metrics)["transforms"] == []
+    command("evaluate", f"checkpoint={run}", *options, metrics)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "darcy, test split, 6 samples, symmetry_average" in printed
+    assert "mean errors, symmetry_average; of a model with several seeds" in printed
 
 
 def test_symmetries_are_those_of_the_data_that_are_evaluated(run, command, darcy_store, tmp_path):

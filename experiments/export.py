@@ -51,10 +51,11 @@ def _metrics(checkpoint: Path, epoch: int | None) -> dict[str, Any]:
 
 def _check_kinds(metrics: Mapping[str, Any]) -> None:
     """Check what a model card shows of metrics."""
+    from lsm.evaluation import summaries_in
+
     for name, kind in {"epoch": Index | None, "split": str | None, "sites": list[int] | None}.items():
         check_value(name, metrics.get(name), kind)
-    summaries = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and "mean" in value}
-    for name, summary in summaries.items():
+    for name, summary in summaries_in(metrics).items():
         for figure in ("num_samples", "mean", "std", "median", "worst"):
             check_value(f"{name}.{figure}", summary.get(figure), float)
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import lsm
 from lsm.checkpoint import Checkpoint, describe
 from lsm.errors import InputError, explained
+from lsm.evaluation import summaries_in
 from lsm.extras import require
 from lsm.fields import shapes
 from lsm.files import whole_folder, write_whole
@@ -178,7 +179,6 @@ def _model_card(
     from jinja2 import Environment, StrictUndefined
 
     solver, run = checkpoint.solver, checkpoint.run.get("config", {})
-    summaries = {key: value for key, value in metrics.items() if isinstance(value, Mapping) and "mean" in value}
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     template = environment.from_string(files(lsm).joinpath("model_card.md.jinja").read_text("utf-8"))
     return template.render(
@@ -195,7 +195,7 @@ def _model_card(
         epoch=checkpoint.epoch,
         data=_without_places(checkpoint.data),
         metrics=metrics,
-        summaries=summaries,
+        summaries=summaries_in(metrics),
     )
 
 

@@ -16,7 +16,7 @@ from experiments.bands import bands_file, calibrate_bands, coverage_if_calibrate
 from experiments.device import choose_device
 from experiments.folders import ensemble_folder, find_checkpoints, labels_of
 from experiments.revision import code_revision
-from experiments.runs import NO_PART, difference, essence, load_run
+from experiments.runs import NO_PART, difference, essence, load_run, require_same_samples, with_checkpoint
 from lsm.errors import InputError
 from lsm.progress import progress_bar
 from lsm.provenance import describe_environment
@@ -112,19 +112,22 @@ def evaluate_all(cfg: DictConfig) -> dict[str, Evaluated]:
             the mean prediction of several checkpoints under this label; perhaps ``metrics``.
     """
     paths = find_checkpoints(cfg.checkpoint)
-    evaluated = {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
+    named = dict(zip(labels_of(paths), paths, strict=True))
+    loaded = {label: load_run(with_checkpoint(cfg, path)) for label, path in named.items()}
     if cfg.ensemble:
-        if len(evaluated) == 1 or ENSEMBLE in evaluated:
-            raise InputError(f"an ensemble needs several checkpoints, none of them called {ENSEMBLE}", ("ensemble",))
+        _require_ensemble(cfg, loaded)
+    evaluated = {label: _evaluated(cfg, path, *loaded[label], bands_file(str(path))) for label, path in named.items()}
+    if cfg.ensemble:
         evaluated[ENSEMBLE] = _evaluate_together(cfg, list(evaluated.values()))
     return evaluated
 
 
-def _evaluate(cfg: DictConfig, path: Path) -> Evaluated:
-    one = cfg.copy()
-    one.checkpoint = str(path)
-    checkpoint, data = load_run(one)
-    return _evaluated(one, path, checkpoint, data, bands_file(str(path)))
+def _require_ensemble(cfg: DictConfig, loaded: Mapping[str, tuple[Checkpoint, FieldDataModule]]) -> None:
+    if len(loaded) == 1 or ENSEMBLE in loaded:
+        raise InputError(f"an ensemble needs several checkpoints, none of them called {ENSEMBLE}", ("ensemble",))
+    _, data = next(iter(loaded.values()))
+    splits = [cfg.split, "validation"] if cfg.bands else [cfg.split]
+    require_same_samples({label: checkpoint for label, (checkpoint, _) in loaded.items()}, data, splits)
 
 
 def _evaluate_together(cfg: DictConfig, members: Sequence[Evaluated]) -> Evaluated:

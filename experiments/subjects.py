@@ -14,7 +14,7 @@ from experiments.bands import band_of
 from experiments.device import choose_device
 from experiments.evaluations import measure_errors, named_in_title, predict_sample, predictor_of
 from experiments.folders import find_checkpoints, labels_of, run_of
-from experiments.runs import load_run, load_trained
+from experiments.runs import load_run, load_trained, require_same_samples, with_checkpoint
 from lsm.errors import InputError
 
 if TYPE_CHECKING:
@@ -143,13 +143,12 @@ def load_subject(cfg: DictConfig) -> Subject:
     """The checkpoints and the data of the first one.
 
     Raises:
-        InputError: two checkpoints predict different fields, or at different sites.
+        InputError: two checkpoints predict different fields, or at different sites, or may know each other's samples.
     """
     paths = find_checkpoints(cfg.checkpoint)
     checkpoints: dict[str, Checkpoint] = {}
     for label, path in zip(labels_of(paths), paths, strict=True):
-        one = cfg.copy()
-        one.checkpoint = str(path)
+        one = with_checkpoint(cfg, path)
         if checkpoints:
             checkpoints[label] = load_trained(one)
         else:
@@ -157,4 +156,5 @@ def load_subject(cfg: DictConfig) -> Subject:
             checkpoints[label], name = first, first.run["config"]["benchmark"]["name"]
         if checkpoints[label].solver.spec != first.solver.spec:
             raise InputError(f"{path} predicts other fields or sites than {paths[0]}; only like models can be compared")
+    require_same_samples(checkpoints, data, [cfg.split])
     return Subject(cfg, checkpoints, data, name, run_of(paths[0]), band_of(cfg, first.solver))

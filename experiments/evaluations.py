@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from experiments.bands import bands_file, calibrate_bands, coverage_if_calibrated, describe_coverage
+from experiments.bands import (
+    bands_file,
+    calibrate_bands,
+    coverage_if_calibrated,
+    describe_coverage,
+    require_own_data,
+)
 from experiments.device import choose_device
 from experiments.folders import ensemble_folder, find_checkpoints, labels_of
 from experiments.revision import code_revision
@@ -143,6 +149,8 @@ def _evaluate_together(cfg: DictConfig, members: Sequence[Evaluated]) -> Evaluat
 
 
 def _evaluated(cfg: DictConfig, path: Path, checkpoint: Checkpoint, data: FieldDataModule, bands: Path) -> Evaluated:
+    if cfg.bands:
+        _require_calibration(cfg, checkpoint, data)
     errors = measure_errors(cfg, checkpoint, data)
     _require_finite(errors, data, cfg.split, cfg.get("metrics") or ["relative_l2"])
     metrics = _describe(cfg, checkpoint, data, errors)
@@ -152,12 +160,16 @@ def _evaluated(cfg: DictConfig, path: Path, checkpoint: Checkpoint, data: FieldD
     return Evaluated(path, checkpoint, data, errors, metrics, coverage)
 
 
+def _require_calibration(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> None:
+    if cfg.transforms:
+        raise InputError("bands exist only for predictions without transforms; remove transforms")
+    require_own_data(checkpoint, data)
+
+
 def _coverage(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, path: Path) -> Coverage | None:
     """Coverage of bands that are calibrated now, or with ``bands=null`` of those that were."""
     if cfg.bands is False or (cfg.bands is None and cfg.transforms):
         return None
-    if cfg.transforms:
-        raise InputError("bands exist only for predictions without transforms; remove transforms")
     find = calibrate_bands if cfg.bands else coverage_if_calibrated
     return find(checkpoint.solver, data, path, cfg.split, choose_device(cfg.device))
 

@@ -26,6 +26,7 @@ from experiments.schema import check_schema
 from lsm.errors import InputError, UnknownNameError
 from lsm.files import write_whole
 from lsm.plain import without_places
+from lsm.progress import console
 from lsm.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
@@ -344,7 +345,7 @@ def load_trained(cfg: DictConfig) -> Checkpoint:
 
 
 def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
-    """A trained solver and its data, for evaluating and drawing.
+    """A trained solver and its data, for evaluating and drawing; other data than those of its training are named.
 
     Args:
         cfg: ``checkpoint`` (a file or a run's folder), ``split``, ``store``, ``data_dir`` and ``resolution`` (or null), perhaps
@@ -366,6 +367,9 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
     with plugins_named(config, cfg.plugins):
         data = make_datamodule(config, resolution, path=store, **changes)
     _require_same_fields(checkpoint, data)
+    if changed := difference_of_data(checkpoint.data, data.describe()):
+        told = f"{data.path} holds other data than {checkpoint.path} was trained on ({changed})"
+        console.print(f"warning: {told}", soft_wrap=True)
     if not len(data.dataset(cfg.split)):
         raise InputError(f"the {cfg.split} split of this run is empty; choose another one")
     return checkpoint, data

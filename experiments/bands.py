@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from rich.table import Table
 
 from experiments.folders import ensemble_folder, find_checkpoints
+from experiments.runs import difference_of_data
 from lsm.errors import InputError
 from lsm.progress import console
 from lsm.run_folder import best_checkpoint
@@ -18,6 +19,7 @@ from lsm.run_folder import best_checkpoint
 if TYPE_CHECKING:
     import torch
 
+    from lsm.checkpoint import Checkpoint
     from lsm.conformal import Band, Coverage
     from lsm.data.datamodule import FieldDataModule
     from lsm.ensemble import Ensemble
@@ -42,6 +44,25 @@ def bands_file(checkpoint: str | Sequence[str]) -> Path:
 def members_of(solver: NeuralSolver | Ensemble) -> list[NeuralSolver]:
     """The solvers of an ensemble, or the solver itself."""
     return list(getattr(solver, "solvers", [solver]))
+
+
+def require_own_data(checkpoint: Checkpoint, data: FieldDataModule) -> None:
+    """Check that bands are calibrated on data and sites of the training, since ``lsm-predict`` finds no others.
+
+    Raises:
+        InputError: the data were made otherwise, or are evaluated at other sites.
+    """
+    changed = difference_of_data(checkpoint.data, data.describe())
+    if changed:
+        raise InputError(
+            f"bands are calibrated on the data of the training, and {data.path} holds other ones ({changed}); bands=null "
+            "measures how often the bands that are there hold the truth of these"
+        )
+    before, now = checkpoint.solver.spec.sites, data.spec.sites
+    if before != now:
+        raise InputError(
+            f"bands belong to the sites of the training, {before}, not to {now}; leave out bands=true, or resolution="
+        )
 
 
 def calibrate_bands(

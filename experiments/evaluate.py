@@ -15,7 +15,7 @@ from rich.table import Table
 
 from experiments.app import command
 from experiments.bands import print_coverage
-from experiments.evaluations import Evaluated, evaluate_all, group_models
+from experiments.evaluations import Evaluated, evaluate_all, group_models, named_in_title
 from experiments.revision import code_revision
 from lsm.files import write_whole
 from lsm.progress import console
@@ -35,7 +35,7 @@ def run(cfg: DictConfig) -> dict[str, Any]:
         return one.metrics
     for label, one in evaluated.items():
         _write(one, folder / label)
-    return _compare(evaluated, cfg.split, folder)
+    return _compare(evaluated, cfg, folder)
 
 
 def _write(one: Evaluated, folder: Path) -> None:
@@ -54,16 +54,17 @@ def _csv(header: Sequence[str], rows: Any) -> str:
 
 
 def _report(one: Evaluated, folder: Path) -> None:
-    count = len(one.data.dataset(one.metrics["split"]))
-    table = Table(title=f"{one.metrics['benchmark']}, {one.metrics['split']} split, {count} samples")
+    metrics, count = one.metrics, len(one.data.dataset(one.metrics["split"]))
+    changed = named_in_title(metrics["transforms"])
+    table = Table(title=f"{metrics['benchmark']}, {metrics['split']} split, {count} samples{changed}")
     table.add_column("error")
     for heading in ("mean", "95 % interval", "median", "worst (sample)"):
         table.add_column(heading, justify="right", no_wrap=True)
     for name in one.evaluation.scalars:
-        table.add_row(name, *_cells(one.metrics[name]))
+        table.add_row(name, *_cells(metrics[name]))
     console.print(table)
     for name, parts in one.evaluation.parts.items():
-        means = (f"{part} {_mean(one.metrics[name][part])}" for part in parts)
+        means = (f"{part} {_mean(metrics[name][part])}" for part in parts)
         console.print(f"{name}: {', '.join(means)}", soft_wrap=True)
     _report_worst(one)
     _report_bands(one)
@@ -97,13 +98,14 @@ def _cells(summary: Mapping[str, Any] | None) -> list[str]:
     return [_mean(summary), f"{low:.3g} to {high:.3g}", f"{summary['median']:.4g}", worst]
 
 
-def _compare(evaluated: Mapping[str, Evaluated], split: str, folder: Path) -> dict[str, Any]:
+def _compare(evaluated: Mapping[str, Evaluated], cfg: DictConfig, folder: Path) -> dict[str, Any]:
     from lsm.comparison import compare_pairs
 
     models = group_models(evaluated)
     pairs, refused = compare_pairs(models)
     comparison = {
-        "split": split,
+        "split": cfg.split,
+        "transforms": list(cfg.transforms),
         "checkpoints": {label: one.metrics["checkpoint"] for label, one in evaluated.items()},
         "models": {model.label: _describe_model(model) for model in models},
         "pairs": [_describe_pair(pair) for pair in pairs],
@@ -113,7 +115,7 @@ def _compare(evaluated: Mapping[str, Evaluated], split: str, folder: Path) -> di
     }
     write_whole(folder / "comparison.json", json.dumps(comparison, indent=2) + "\n")
     write_whole(folder / "comparison.csv", _table_of(models, evaluated))
-    _report_comparison(models, pairs, refused)
+    _report_comparison(models, pairs, refused, cfg.transforms)
     for one in evaluated.values():
         _report_bands(one)
     console.print(f"comparison: {folder / 'comparison.json'}, {folder / 'comparison.csv'}", soft_wrap=True)
@@ -149,10 +151,13 @@ def _table_of(models: Sequence[Model], evaluated: Mapping[str, Evaluated]) -> st
     return _csv(["checkpoint", "model", "seed", "epoch", *columns], rows)
 
 
-def _report_comparison(models: Sequence[Model], pairs: Sequence[Pair], refused: Sequence[str]) -> None:
+def _report_comparison(
+    models: Sequence[Model], pairs: Sequence[Pair], refused: Sequence[str], transforms: Sequence[str]
+) -> None:
     members = [member for model in models for member in model.members.values()]
     metrics = list(dict.fromkeys(name for member in members for name in member.scalars))
-    table = Table(title="mean errors; of a model with several seeds, mean and standard deviation over them")
+    of_seeds = "of a model with several seeds, mean and standard deviation over them"
+    table = Table(title=f"mean errors{named_in_title(transforms)}; {of_seeds}")
     table.add_column("model")
     for name in metrics:
         table.add_column(name, justify="right")

@@ -12,11 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from omegaconf import DictConfig
 
-from experiments.bands import bands_file, calibrate_bands, coverage_if_calibrated, describe_coverage
+from experiments.bands import (
+    bands_file,
+    calibrate_bands,
+    coverage_if_calibrated,
+    describe_coverage,
+    require_own_data,
+)
 from experiments.device import choose_device
 from experiments.folders import ensemble_folder, find_checkpoints, labels_of
 from experiments.revision import code_revision
-from experiments.runs import NO_PART, difference, essence, load_run
+from experiments.runs import NO_PART, difference, essence, load_run, require_same_samples, with_checkpoint
 from lsm.errors import InputError
 from lsm.progress import progress_bar
 from lsm.provenance import describe_environment
@@ -69,20 +75,24 @@ class Evaluated:
         return self.data.origins(self.metrics["split"])
 
 
-def predictor_of(cfg: DictConfig, checkpoint: Checkpoint) -> Predictor:
-    """What a command measures or draws of a checkpoint: the solver on ``device``, with ``transforms``."""
+def predictor_of(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> Predictor:
+    """What a command measures or draws of a checkpoint on data: the solver on ``device``, with ``transforms``."""
     from lsm.evaluation import with_transforms
 
-    return with_transforms(
-        checkpoint.solver.eval().to(choose_device(cfg.device)), list(cfg.transforms), _symmetries(checkpoint)
-    )
+    solver = checkpoint.solver.eval().to(choose_device(cfg.device))
+    return with_transforms(solver, list(cfg.transforms), _symmetries(checkpoint, data))
 
 
-def _symmetries(checkpoint: Checkpoint) -> list[Symmetry]:
+def _symmetries(checkpoint: Checkpoint, data: FieldDataModule) -> list[Symmetry]:
+    """Those of the benchmark that hold for the data at hand, which need not be those of the training."""
     from lsm.data.symmetry import symmetries_of
 
-    provenance = checkpoint.data.get("provenance")
-    return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"), provenance)
+    return symmetries_of(checkpoint.run["config"]["benchmark"].get("symmetries"), data.describe()["provenance"])
+
+
+def named_in_title(transforms: Sequence[str]) -> str:
+    """What a title adds if the predictions were transformed, such as ``, training_grid``."""
+    return "".join(f", {name}" for name in transforms)
 
 
 def predict_sample(
@@ -108,19 +118,22 @@ def evaluate_all(cfg: DictConfig) -> dict[str, Evaluated]:
             the mean prediction of several checkpoints under this label; perhaps ``metrics``.
     """
     paths = find_checkpoints(cfg.checkpoint)
-    evaluated = {label: _evaluate(cfg, path) for label, path in zip(labels_of(paths), paths, strict=True)}
+    named = dict(zip(labels_of(paths), paths, strict=True))
+    loaded = {label: load_run(with_checkpoint(cfg, path)) for label, path in named.items()}
     if cfg.ensemble:
-        if len(evaluated) == 1 or ENSEMBLE in evaluated:
-            raise InputError(f"an ensemble needs several checkpoints, none of them called {ENSEMBLE}", ("ensemble",))
+        _require_ensemble(cfg, loaded)
+    evaluated = {label: _evaluated(cfg, path, *loaded[label], bands_file(str(path))) for label, path in named.items()}
+    if cfg.ensemble:
         evaluated[ENSEMBLE] = _evaluate_together(cfg, list(evaluated.values()))
     return evaluated
 
 
-def _evaluate(cfg: DictConfig, path: Path) -> Evaluated:
-    one = cfg.copy()
-    one.checkpoint = str(path)
-    checkpoint, data = load_run(one)
-    return _evaluated(one, path, checkpoint, data, bands_file(str(path)))
+def _require_ensemble(cfg: DictConfig, loaded: Mapping[str, tuple[Checkpoint, FieldDataModule]]) -> None:
+    if len(loaded) == 1 or ENSEMBLE in loaded:
+        raise InputError(f"an ensemble needs several checkpoints, none of them called {ENSEMBLE}", ("ensemble",))
+    _, data = next(iter(loaded.values()))
+    splits = [cfg.split, "validation"] if cfg.bands else [cfg.split]
+    require_same_samples({label: checkpoint for label, (checkpoint, _) in loaded.items()}, data, splits)
 
 
 def _evaluate_together(cfg: DictConfig, members: Sequence[Evaluated]) -> Evaluated:
@@ -136,6 +149,8 @@ def _evaluate_together(cfg: DictConfig, members: Sequence[Evaluated]) -> Evaluat
 
 
 def _evaluated(cfg: DictConfig, path: Path, checkpoint: Checkpoint, data: FieldDataModule, bands: Path) -> Evaluated:
+    if cfg.bands:
+        _require_calibration(cfg, checkpoint, data)
     errors = measure_errors(cfg, checkpoint, data)
     _require_finite(errors, data, cfg.split, cfg.get("metrics") or ["relative_l2"])
     metrics = _describe(cfg, checkpoint, data, errors)
@@ -145,12 +160,16 @@ def _evaluated(cfg: DictConfig, path: Path, checkpoint: Checkpoint, data: FieldD
     return Evaluated(path, checkpoint, data, errors, metrics, coverage)
 
 
+def _require_calibration(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule) -> None:
+    if cfg.transforms:
+        raise InputError("bands exist only for predictions without transforms; remove transforms")
+    require_own_data(checkpoint, data)
+
+
 def _coverage(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModule, path: Path) -> Coverage | None:
     """Coverage of bands that are calibrated now, or with ``bands=null`` of those that were."""
     if cfg.bands is False or (cfg.bands is None and cfg.transforms):
         return None
-    if cfg.transforms:
-        raise InputError("bands exist only for predictions without transforms; remove transforms")
     find = calibrate_bands if cfg.bands else coverage_if_calibrated
     return find(checkpoint.solver, data, path, cfg.split, choose_device(cfg.device))
 
@@ -163,9 +182,8 @@ def measure_errors(cfg: DictConfig, checkpoint: Checkpoint, data: FieldDataModul
         count = -(-len(data.dataset(cfg.split)) // data.batch_size)
         batches = progress.track(data.batches(cfg.split), total=count, description="batches")
         device = choose_device(cfg.device)
-        return measure(
-            checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.transforms), _symmetries(checkpoint)
-        )
+        symmetries = _symmetries(checkpoint, data)
+        return measure(checkpoint.solver, batches, device, cfg.get("metrics"), list(cfg.transforms), symmetries)
 
 
 def _require_finite(errors: Evaluation, data: FieldDataModule, split: str, names: Sequence[str]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 
 from experiments.assemble import preset_options
-from experiments.evaluations import Evaluated
+from experiments.evaluations import Evaluated, named_in_title
 from experiments.folders import run_of
+from experiments.options import as_option
 from experiments.runs import flatten
 from lsm.files import require_regular
 from lsm.plain import parse_json
@@ -35,10 +36,11 @@ _OWN_OPTIONS = ("dpi=",)
 
 
 def title_of(evaluated: Mapping[str, Evaluated]) -> str:
-    """Such as ``lsm on darcy``."""
+    """Such as ``lsm on darcy``, with the transforms of the predictions."""
     models = dict.fromkeys(one.metrics["model"] for one in evaluated.values())
     benchmarks = dict.fromkeys(one.metrics["benchmark"] for one in evaluated.values())
-    return f"{', '.join(models)} on {', '.join(name.replace('_', ' ') for name in benchmarks)}"
+    changed = named_in_title(next(iter(evaluated.values())).metrics["transforms"])
+    return f"{', '.join(models)} on {', '.join(name.replace('_', ' ') for name in benchmarks)}{changed}"
 
 
 def subtitle_of(evaluated: Mapping[str, Evaluated]) -> str:
@@ -63,10 +65,11 @@ def facts_of(one: Evaluated) -> dict[str, str]:
         "model": f"{metrics['model']}, {sum(parameter.numel() for parameter in solver.parameters()):,} parameters",
         "benchmark": f"{metrics['benchmark']}, preset {metrics['preset']}",
         "seed": metrics["seed"],
-        "epochs trained": None if epoch is None else epoch + 1,
+        "epoch of the checkpoint": None if epoch is None else epoch + 1,
     }
     for number, environment in enumerate(_environments(run_of(one.path))):
         facts["trained" + (f", call {number + 1}" if number else "")] = _circumstances(environment)
+    facts["transforms of the predictions"] = ", ".join(metrics["transforms"]) or None
     facts["evaluated"] = _circumstances({**metrics["environment"], "code": metrics["code"]})
     facts |= _data("training data", one.checkpoint.data)
     if metrics["data"] != one.checkpoint.data:
@@ -122,6 +125,8 @@ def _training_of(one: Evaluated) -> Iterator[tuple[str, str]]:
         which = shlex.split(preset_options(one.metrics["benchmark"], one.metrics["preset"]))
         yield "Generate data of this kind; their exact options are listed above", shlex.join(["lsm-generate", *which])
     if options:
+        plugins = one.config.get("plugins")  # no recorded option, since a checkpoint must not choose code to import
+        options = [*options, *([f"plugins={as_option(plugins)}"] if plugins else [])]
         yield f"Train the run {name} again", shlex.join(["lsm-train", *options, f"run_dir={name}-again"])
 
 

@@ -63,7 +63,7 @@ def _painter(one: Evaluated, cfg: DictConfig) -> Callable[[int, str], Figure]:
     from lsm.plotting import Display, draw_sample
 
     display, device = Display.from_dict(one.data.display), choose_device(cfg.device)
-    predict = predictor_of(cfg, one.checkpoint)
+    predict = predictor_of(cfg, one.checkpoint, one.data)
 
     def draw(index: int, title: str) -> Figure:
         sample, prediction, _ = predict_sample(predict, one.data, cfg.split, index, device)

@@ -25,6 +25,8 @@ from experiments.recorded import recorded_options, require_config
 from experiments.schema import check_schema
 from lsm.errors import InputError, UnknownNameError
 from lsm.files import write_whole
+from lsm.plain import without_places
+from lsm.progress import console
 from lsm.run_folder import best_checkpoint
 
 if TYPE_CHECKING:
@@ -106,11 +108,51 @@ def require_same_data(path: Path, before: Mapping[str, Any], now: Mapping[str, A
     Raises:
         InputError: they were made differently; the message says in what.
     """
-    changed = difference(before["provenance"], now["provenance"]) if before else ""
-    if changed:
+    if changed := difference_of_data(before, now):
         raise InputError(
             f"{now['store']} holds other data than {path} was trained on ({changed}); restore those, or start a new run"
         )
+
+
+def difference_of_data(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """The first entry in which the provenance of two data sets differs; empty if they agree, or one of them is unknown.
+
+    Where the data lie makes no difference. Arguments as in :func:`require_same_data`, both perhaps empty.
+    """
+    if not before or not now:
+        return ""
+    return difference(without_places(before["provenance"]), without_places(now["provenance"]))
+
+
+def require_same_samples(checkpoints: Mapping[str, Checkpoint], data: FieldDataModule, splits: Sequence[str]) -> None:
+    """Check that none of several solvers was trained on the samples on which all of them are judged.
+
+    A run keeps the samples of its own splits apart from those of its training, not the ones of another run. Runs of the same
+    data need the same splits, therefore, unless they are judged on data on which none of them was trained.
+
+    Args:
+        checkpoints: the solvers by their label.
+        data: whose samples are used; its splits are those of the first run.
+        splits: names of those that are used.
+    Raises:
+        InputError: two runs differ in their data or in these splits; the message names both, and the difference.
+    """
+    if all(difference_of_data(one.data, data.describe()) for one in checkpoints.values()):
+        return
+    (name, first), *others = checkpoints.items()
+    for label, other in others:
+        limits = (_limits_of(one, splits) for one in (first, other))
+        if changed := difference_of_data(first.data, other.data) or difference(*limits):
+            raise InputError(
+                f"{label} was trained on other samples than {name} ({changed}), perhaps on some of those on which both would be "
+                "judged; name runs of the same data and splits, or give store= with data on which none of them was trained"
+            )
+
+
+def _limits_of(checkpoint: Checkpoint, splits: Sequence[str]) -> dict[str, Any]:
+    """``[first, end)`` of the samples of splits, as the run recorded them."""
+    recorded = require_config(checkpoint.path, checkpoint.run)["data"]["splits"]
+    return {"splits": {name: recorded.get(name) for name in splits}}
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any], ignored: Sequence[str] = ("lsm_version",)) -> str:
@@ -277,6 +319,13 @@ def _require_same_fields(checkpoint: Checkpoint, data: FieldDataModule) -> None:
         raise InputError(f"{data.path} holds a {found}; the solver of {checkpoint.path} was trained on a {asked}")
 
 
+def with_checkpoint(cfg: DictConfig, path: Path) -> DictConfig:
+    """Options of a command that takes several checkpoints, for one of them."""
+    one = cfg.copy()
+    one.checkpoint = str(path)
+    return one
+
+
 def load_trained(cfg: DictConfig) -> Checkpoint:
     """A trained solver.
 
@@ -296,7 +345,7 @@ def load_trained(cfg: DictConfig) -> Checkpoint:
 
 
 def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
-    """A trained solver and its data, for evaluating and drawing.
+    """A trained solver and its data, for evaluating and drawing; other data than those of its training are named.
 
     Args:
         cfg: ``checkpoint`` (a file or a run's folder), ``split``, ``store``, ``data_dir`` and ``resolution`` (or null), perhaps
@@ -318,6 +367,9 @@ def load_run(cfg: DictConfig) -> tuple[Checkpoint, FieldDataModule]:
     with plugins_named(config, cfg.plugins):
         data = make_datamodule(config, resolution, path=store, **changes)
     _require_same_fields(checkpoint, data)
+    if changed := difference_of_data(checkpoint.data, data.describe()):
+        told = f"{data.path} holds other data than {checkpoint.path} was trained on ({changed})"
+        console.print(f"warning: {told}", soft_wrap=True)
     if not len(data.dataset(cfg.split)):
         raise InputError(f"the {cfg.split} split of this run is empty; choose another one")
     return checkpoint, data

@@ -12,9 +12,9 @@ from omegaconf import DictConfig
 
 from experiments.bands import band_of
 from experiments.device import choose_device
-from experiments.evaluations import measure_errors, predict_sample, predictor_of
+from experiments.evaluations import measure_errors, named_in_title, predict_sample, predictor_of
 from experiments.folders import find_checkpoints, labels_of, run_of
-from experiments.runs import load_run, load_trained
+from experiments.runs import load_run, load_trained, require_same_samples, with_checkpoint
 from lsm.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,7 +83,12 @@ class Subject:
     @cached_property
     def predictors(self) -> dict[str, Predictor]:
         """What each predicts, with the transforms that are asked for."""
-        return {label: predictor_of(self.cfg, checkpoint) for label, checkpoint in self.checkpoints.items()}
+        return {label: predictor_of(self.cfg, one, self.data) for label, one in self.checkpoints.items()}
+
+    @property
+    def title(self) -> str:
+        """Headline of what is drawn of the whole split."""
+        return f"{self.name}, {self.cfg.split} split{named_in_title(self.cfg.transforms)}"
 
     @cached_property
     def display(self) -> Display:
@@ -116,7 +121,7 @@ class Subject:
         told = ", ".join(
             f"{label} {error:.4g}" if len(errors) > 1 else f"{error:.4g}" for label, error in errors.items()
         )
-        changed = "".join(f", {name}" for name in self.cfg.transforms)
+        changed = named_in_title(self.cfg.transforms)
         title = f"{self.name}, {self.cfg.split} sample {index}{changed}: relative L2 error {told}"
         first = next(iter(errors.values()))
         predictions = found if len(found) > 1 else found.popitem()[1]
@@ -138,13 +143,12 @@ def load_subject(cfg: DictConfig) -> Subject:
     """The checkpoints and the data of the first one.
 
     Raises:
-        InputError: two checkpoints predict different fields, or at different sites.
+        InputError: two checkpoints predict different fields, or at different sites, or may know each other's samples.
     """
     paths = find_checkpoints(cfg.checkpoint)
     checkpoints: dict[str, Checkpoint] = {}
     for label, path in zip(labels_of(paths), paths, strict=True):
-        one = cfg.copy()
-        one.checkpoint = str(path)
+        one = with_checkpoint(cfg, path)
         if checkpoints:
             checkpoints[label] = load_trained(one)
         else:
@@ -152,4 +156,5 @@ def load_subject(cfg: DictConfig) -> Subject:
             checkpoints[label], name = first, first.run["config"]["benchmark"]["name"]
         if checkpoints[label].solver.spec != first.solver.spec:
             raise InputError(f"{path} predicts other fields or sites than {paths[0]}; only like models can be compared")
+    require_same_samples(checkpoints, data, [cfg.split])
     return Subject(cfg, checkpoints, data, name, run_of(paths[0]), band_of(cfg, first.solver))

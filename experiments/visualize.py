@@ -105,13 +105,13 @@ def draw_errors(cfg: DictConfig, subject: Subject) -> list[Path]:
 
     evaluation, spectra = subject.measure()
     model = Model("", {"": evaluation})
-    title = f"{subject.name}, {cfg.split} split"
-    figures = {"errors": draw_histogram({"samples": evaluation.errors["relative_l2"]}, "relative_l2", title)}
+    histogram = draw_histogram({"samples": evaluation.errors["relative_l2"]}, "relative_l2", subject.title)
+    figures = {"errors": histogram}
     for metric, names in evaluation.parts.items():
         if means := intervals_of(model, metric, names):
-            figures[metric] = picture_of_parts(metric, names, {"": means}, title).draw()
+            figures[metric] = picture_of_parts(metric, names, {"": means}, subject.title).draw()
     for channel in subject.data.spec.targets if spectra else ():
-        headline = f"{title}: {channel.name.replace('_', ' ')}"
+        headline = f"{subject.title}: {channel.name.replace('_', ' ')}"
         # A name may come from anybody's file: it must not lead out of the folder.
         figures[f"spectrum_{re.sub(r'[^0-9A-Za-z_-]', '_', channel.name)}"] = draw_spectrum(
             spectra[channel.name], headline, channel.unit
@@ -135,7 +135,7 @@ def write_gallery(cfg: DictConfig, subject: Subject) -> list[Path]:
             drawn = subject.drawn(index)
             entries.append(Entry(index, drawn.error, lambda drawn=drawn: draw_sample(*drawn.picture)))
     path = Path(cfg.run_dir) / f"gallery_{cfg.split}.html"
-    write_whole(path, render_gallery(f"{subject.name}, {cfg.split} split", entries, cfg.gallery_dpi))
+    write_whole(path, render_gallery(subject.title, entries, cfg.gallery_dpi))
     return [_write(path, "open it in a browser")]
 
 

@@ -188,6 +188,22 @@ def summary(errors: np.ndarray, interval: tuple[float, float]) -> dict[str, Any]
     }
 
 
+def summaries_in(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The entries of metrics that are a :func:`summary`, by the name of the metric.
+
+    An error in parts has one for each part instead, or None. A part may be called as an entry of a summary is: a field ``mean``.
+
+    Args:
+        metrics: as :meth:`Evaluation.summaries` gives them, perhaps among other entries.
+    """
+    groups = {name: value for name, value in metrics.items() if isinstance(value, Mapping) and "mean" in value}
+    return {
+        name: value
+        for name, value in groups.items()
+        if not all(part is None or isinstance(part, Mapping) for part in value.values())
+    }
+
+
 def measure(
     solver: NeuralSolver | Ensemble,
     batches: Iterable[FieldBatch],

@@ -24,10 +24,12 @@ from torch import Tensor, nn
 import lsm
 from lsm.checkpoint import Checkpoint, describe
 from lsm.errors import InputError, explained
+from lsm.evaluation import summaries_in
 from lsm.extras import require
 from lsm.fields import shapes
 from lsm.files import whole_folder, write_whole
 from lsm.model_folder import write_folder
+from lsm.plain import without_places
 from lsm.registry import Registry
 from lsm.solver import NeuralSolver
 
@@ -145,7 +147,7 @@ def export(
         raise InputError(f"{folder} holds files already; choose another folder", options=("output",))
     solver = checkpoint.solver
     run = {"config": _published(checkpoint.run.get("config", {})), "overrides": None, "choices": {}}
-    described = describe(solver, run, _without_places(checkpoint.data))
+    described = describe(solver, run, without_places(checkpoint.data))
     card = _model_card(checkpoint, folder.resolve().name, format, metrics or {}, license)
     failed, remedy = (
         f"torch {torch.__version__} cannot write this solver as {format}",
@@ -159,16 +161,7 @@ def export(
 
 
 def _published(config: Mapping[str, Any]) -> dict[str, Any]:
-    return _without_places({name: config[name] for name in _PUBLISHED if name in config})
-
-
-def _without_places(value: Any) -> Any:
-    """Plain data in which absolute paths, which concern nobody else, are cut to their last part."""
-    if isinstance(value, Mapping):
-        return {name: _without_places(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_places(item) for item in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+    return without_places({name: config[name] for name in _PUBLISHED if name in config})
 
 
 def _model_card(
@@ -178,7 +171,6 @@ def _model_card(
     from jinja2 import Environment, StrictUndefined
 
     solver, run = checkpoint.solver, checkpoint.run.get("config", {})
-    summaries = {key: value for key, value in metrics.items() if isinstance(value, Mapping) and "mean" in value}
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     template = environment.from_string(files(lsm).joinpath("model_card.md.jinja").read_text("utf-8"))
     return template.render(
@@ -191,11 +183,11 @@ def _model_card(
         solver=solver.config,
         parameters=sum(parameter.numel() for parameter in solver.parameters()),
         ranges=_named_ranges(solver),
-        run=_without_places(run),
+        run=without_places(run),
         epoch=checkpoint.epoch,
-        data=_without_places(checkpoint.data),
+        data=without_places(checkpoint.data),
         metrics=metrics,
-        summaries=summaries,
+        summaries=summaries_in(metrics),
     )
 
 

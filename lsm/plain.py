@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from lsm.errors import InputError, explained
@@ -73,6 +74,15 @@ def walk(value: Any, what: str) -> Iterator[Any]:
         yield item
         content = item.values() if isinstance(item, Mapping) else item if isinstance(item, (list, tuple)) else ()
         waiting += [(depth + 1, inner) for inner in content]
+
+
+def without_places(value: Any) -> Any:
+    """Plain data in which absolute paths, which concern nobody on another machine, are cut to their last part."""
+    if isinstance(value, Mapping):
+        return {name: without_places(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_places(item) for item in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def _is_plain(item: Any) -> bool:

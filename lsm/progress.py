@@ -12,10 +12,11 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.progress import Progress, Task
 
-#: Control characters, escape sequences and marks that change the direction of a text, and how they are shown instead.
+#: Control characters, escape sequences, marks that change the direction of a text, and halves of surrogate pairs, which no
+#: encoding has; and how they are shown instead.
 _SHOWN = {
     code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
-    for code in (*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    for code in (*range(32), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), *range(0xD800, 0xE000))
     if chr(code) not in "\n\t"
 }
 
@@ -26,9 +27,9 @@ class SafeConsole(Console):
     Example:
         >>> import io
         >>> shown = SafeConsole(file=io.StringIO())
-        >>> shown.print("pressure \\x1b[2J")
+        >>> shown.print("pressure \\x1b[2J \\ud800")
         >>> shown.file.getvalue()
-        'pressure \\\\x1b[2J\\n'
+        'pressure \\\\x1b[2J \\\\ud800\\n'
     """
 
     def render(self, *args: Any, **options: Any) -> Iterator[Segment]:

@@ -8,12 +8,15 @@ import os
 for _library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
     os.environ[f"{_library}_NUM_THREADS"] = "1"
 
+import json
 import multiprocessing
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import hydra
 import numpy as np
 import pytest
@@ -173,6 +176,14 @@ def tiny_training(store: Path, folder: Path) -> list[str]:
     """Options of a Darcy training of a second."""
     splits = [f"data.splits.{name}={limits}" for name, limits in SPLITS.items()]
     return [*TINY_RUN, *TINY_MODEL, *splits, "data.batch_size=2", f"data.path={store}", f"run_dir={folder}"]
+
+
+def copy_store(store: Path, copy: Path, **facts: Any) -> Path:
+    """A copy of a store whose provenance has further, or other, facts."""
+    shutil.copy(store, copy)
+    with h5py.File(copy, "a") as file:
+        file.attrs["provenance"] = json.dumps({**json.loads(file.attrs["provenance"]), **facts})
+    return copy
 
 
 SPLITS = {"train": "[0,5]", "validation": "[5,7]", "test": "[7,9]"}

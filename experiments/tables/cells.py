@@ -67,12 +67,13 @@ class Cell:
         return self.folder / "evaluation" / "test_last"
 
 
-def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> State:
+def state_of(cell: Cell, data: Mapping[str, Any], metric: str, accept_other_code: bool) -> State:
     """How far a run is, and whether it is one of the present configuration, data and code.
 
     Args:
         cell: the run.
         data: provenance of the present data.
+        metric: the error that the table shows.
         accept_other_code: keep runs that another revision of the code made.
     """
     from lsm.checkpoint import read
@@ -98,7 +99,7 @@ def state_of(cell: Cell, data: Mapping[str, Any], accept_other_code: bool) -> St
     if epochs < (cell.experiment.config["trainer"]["max_epochs"] or 0):
         return State("started", other, epochs, seconds)
     metrics = read_json(cell.evaluation / "metrics.json")
-    current = metrics is not None and metrics.get("epoch") == content["epoch"]
+    current = metrics is not None and metrics.get("epoch") == content["epoch"] and metrics.get(metric) is not None
     current = current and (accept_other_code or metrics.get("code") == code_revision(plugins))
     return State("finished" if current else "trained", other, epochs, seconds)
 

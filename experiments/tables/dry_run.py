@@ -57,7 +57,7 @@ def _budget(benchmark: str, plan: Plan, cfg: DictConfig) -> float | None:
 
 
 def _state(cell: Cell, data: dict[str, Any] | None, cfg: DictConfig) -> State:
-    return State("missing") if data is None else state_of(cell, data, cfg.accept_other_code)
+    return State("missing") if data is None else state_of(cell, data, cfg.table.metric, cfg.accept_other_code)
 
 
 def _seconds_per_run(experiment: Experiment, states: dict[Cell, State], cfg: DictConfig) -> float:

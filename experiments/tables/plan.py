@@ -179,12 +179,15 @@ def make_plan(cfg: DictConfig) -> Plan:
     Raises:
         InputError: the table's file has a mistake, a row or benchmark is unknown, or the budget's row cannot set a time.
     """
+    from lsm.metrics import scalar_metric
+
     content = plain(cfg.table)
     try:
         check_options(TableFile, content)
     except OptionError as error:
         raise error.within("table") from error
     file = TableFile(**content)
+    scalar_metric(file.metric)
     rows = tuple(_row(name, file) for name in cfg.models or file.rows)
     benchmarks = tuple(cfg.benchmarks or file.benchmarks)
     experiments = [_experiment(cfg, file, benchmark, row) for benchmark in benchmarks for row in rows]

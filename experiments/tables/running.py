@@ -186,7 +186,7 @@ def _finish(
             console.print(f"{cell.name}: another process works on it", soft_wrap=True)
             return "left"
         data = progress.provenance[str(cell.experiment.store)]
-        state = state_of(cell, data, cfg.accept_other_code)
+        state = state_of(cell, data, cfg.table.metric, cfg.accept_other_code)
         if state.status != "finished" and not deadline.left():
             raise OutOfTime
         _announce(cell, state)

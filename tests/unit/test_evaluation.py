@@ -9,7 +9,7 @@ from tiny import batch, make_solver, moving, spec
 
 from lsm.data.symmetry import Symmetry, apply, elements, undo
 from lsm.errors import InputError
-from lsm.evaluation import Evaluation, measure, standard_metrics
+from lsm.evaluation import Evaluation, measure, standard_metrics, summaries_in
 from lsm.fields import FieldBatch
 from lsm.metrics import METRICS
 from lsm.model.batch_norm import batch_statistics
@@ -119,6 +119,16 @@ def test_an_error_that_a_sample_does_not_have_has_no_summary():
     assert found["relative_l2_per_channel"]["v"] is None
     assert found["relative_l2_per_channel"]["u"]["mean"] == pytest.approx(0.6)
     assert found["relative_l2_per_channel"]["u"]["interval"] == [0.5, 0.7]
+
+
+def test_summaries_are_told_from_errors_in_parts_whatever_the_parts_are_called():
+    errors = {"rmse": np.ones(2), "per_field": np.ones((2, 2)), "undefined": np.full((2, 1), np.nan)}
+    parts = {"per_field": ("mean", "std"), "undefined": ("mean",)}
+    metrics = {"split": "test", "data": {"num_samples": 2}, **Evaluation(errors, parts).summaries()}
+    assert metrics["undefined"] == {"mean": None}
+    assert summaries_in(metrics) == {"rmse": metrics["rmse"]}
+    damaged = {"rmse": {**metrics["rmse"], "mean": None}}
+    assert summaries_in(damaged) == damaged, "who shows it has to refuse it"
 
 
 def test_batch_statistics_replace_those_of_the_training():

@@ -16,6 +16,7 @@ from tiny import batch, moving, solver_config, spec
 
 import lsm
 from experiments.app import plain
+from experiments.export import _check_kinds
 from experiments.runs import NO_PART, difference, essence
 from lsm.checkpoint import Checkpoint
 from lsm.errors import InputError
@@ -94,6 +95,15 @@ def test_the_card_says_what_is_known(tmp_path):
         "cc-by-4.0",
     ):
         assert fact in text
+
+
+def test_a_field_may_be_called_as_an_entry_of_a_summary(tmp_path):
+    metrics = {**METRICS, "relative_l2_per_channel": {"mean": SUMMARY, "std": SUMMARY}}
+    _check_kinds(metrics)
+    _, folder = exported(tmp_path, metrics=metrics)
+    card = (folder / "README.md").read_text()
+    assert "| relative_l2 | 2 | 0.125 |" in card
+    assert "relative_l2_per_channel" not in card
 
 
 def test_the_card_says_what_is_not_known(tmp_path):

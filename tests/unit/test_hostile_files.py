@@ -420,6 +420,8 @@ RECORDS = {
     "numbers": b'{"epoch": 3, "code": 3, "relative_l2": 3, "machine": 1, "split": 7}',
     "summary of texts": b'{"epoch": 3, "split": [[]], "relative_l2": {"mean": "text", "num_samples": {}}}',
     "escapes": b'{"epoch": 3, "split": "\\u001b[2J", "relative_l2": {"mean": 1}}',
+    "data of a number": b'{"epoch": 3, "data": {"provenance": 3}}',
+    "data with half a letter": b'{"epoch": 3, "data": {"provenance": {"seed": "\\ud800"}}}',
     "bytes": bytes(range(256)) * 4,
     "digits": b'{"epoch": ' + b"7" * 5000 + b"}",
 }

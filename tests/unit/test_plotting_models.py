@@ -236,7 +236,7 @@ def test_an_mp4_without_its_package_is_refused(tmp_path, monkeypatch):
 
 
 def test_a_small_error_is_not_rounded_to_nothing(monkeypatch):
-    monkeypatch.setattr(subjects, "predictor_of", lambda cfg, checkpoint: None)
+    monkeypatch.setattr(subjects, "predictor_of", lambda cfg, checkpoint, data: None)
     monkeypatch.setattr(
         subjects, "predict_sample", lambda predict, data, split, index, device: (None, None, 3.21987e-5)
     )

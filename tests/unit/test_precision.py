@@ -104,7 +104,7 @@ def finish(cell: Cell, monkeypatch) -> None:
     monkeypatch.setattr("lsm.checkpoint.read", lambda path: content)
     files = {
         cell.last: {},
-        cell.evaluation / "metrics.json": {"epoch": content["epoch"], "code": code_revision()},
+        cell.evaluation / "metrics.json": {"epoch": content["epoch"], "code": code_revision(), "relative_l2": {}},
         experiment.folder / "profile/profile.json": {
             "config": experiment.config,
             "precision_is_chosen": precision_is_chosen(experiment.cfg),
@@ -132,7 +132,7 @@ def test_a_table_keeps_the_precision_that_another_machine_chose(before, now, kep
     finish(table_of(tmp_path, *before), monkeypatch)
     monkeypatch.setattr(device, "suitable_precision", lambda kind: "32-true")
     cell = table_of(tmp_path, *now)
-    state = state_of(cell, {}, accept_other_code=False)
+    state = state_of(cell, {}, "relative_l2", accept_other_code=False)
     changed = "trainer.precision was bf16-mixed, is 32-true"
     assert (state.status, state.reason) == (("finished", "") if kept else ("outdated", changed))
     assert (profile_of(cell.experiment, accept_other_code=False) is not None) is kept

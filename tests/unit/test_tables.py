@@ -489,8 +489,9 @@ def test_a_run_just_before_the_deadline_gets_the_rest_of_the_time(tmp_path, monk
     monkeypatch.setattr("experiments.processes.call_module", call_module)
     cell = Cell(replace(experiment_of("preset=quick"), folder=tmp_path), 0)
     progress = Progress(provenance={str(cell.experiment.store): {}})
+    table = {"accept_other_code": False, "time_limit": 60, "threads": 1, "table": {"metric": "relative_l2"}}
     with pytest.raises(OutOfTime):
-        _finish(cell, progress, DictConfig({"accept_other_code": False, "time_limit": 60, "threads": 1}), AlmostOver())
+        _finish(cell, progress, DictConfig(table), AlmostOver())
     assert limits == ["time_limit=0.25"]
 
 

@@ -2,9 +2,11 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import copy_store
 
 import lsm
 from lsm.errors import InputError
@@ -75,6 +77,26 @@ def test_bands_that_were_not_calibrated_are_asked_for(runs, command, tmp_path):
     ):
         with pytest.raises(InputError, match=problem):
             command("evaluate", f"checkpoint={runs / 'b'}", "device=cpu", "bands=true", option)
+
+
+def test_bands_of_the_training_stay_when_other_data_or_sites_are_evaluated(
+    calibrated, runs, darcy_store, command, tmp_path
+):
+    file = Path(calibrated["bands"]["file"])
+    before, other = file.read_bytes(), copy_store(darcy_store, tmp_path / darcy_store.name, seed=99)
+    options = [f"checkpoint={runs / 'a'}", "device=cpu", f"run_dir={tmp_path / 'evaluation'}"]
+    for more, told in (
+        ([f"store={other}"], r"the data of the training, and .*darcy_quick\.h5 holds other ones \(seed was 0, is 99\)"),
+        ([f"data_dir={tmp_path}"], r"seed was 0, is 99"),
+        (["resolution=25"], r"bands belong to the sites of the training, \(13, 13\), not to \(25, 25\)"),
+    ):
+        with pytest.raises(InputError, match=told):
+            command("evaluate", *options, *more, "bands=true")
+        assert file.read_bytes() == before
+    coverage = command("evaluate", *options, f"store={other}", "bands=null")["bands"]["coverage"]
+    assert coverage == calibrated["bands"]["coverage"], "the samples are the same, but for their provenance"
+    same = copy_store(darcy_store, tmp_path / "same.h5")
+    assert command("evaluate", *options, f"store={same}", "bands=true")["bands"] == calibrated["bands"]
 
 
 @pytest.mark.slow

@@ -5,15 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import tiny_training
+from conftest import copy_store, tiny_training
+from matplotlib.figure import Figure
 
 from experiments.mistakes import describe
+from lsm import plotting
 from lsm.checkpoint import load
 from lsm.data.datamodule import FieldDataModule
 from lsm.data.readers.base import make_reader
@@ -298,6 +302,104 @@ def test_batch_statistics_are_a_choice(run, command, tmp_path):
     quirk = command("evaluate", *options, f"run_dir={tmp_path / 'b'}", "transforms=[batch_statistics]")
     assert (honest["transforms"], quirk["transforms"]) == ([], ["batch_statistics"])
     assert honest["relative_l2"]["mean"] != quirk["relative_l2"]["mean"]
+
+
+def changed_checkpoint(run: Path, path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """The checkpoint of a run with another description."""
+    content = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
+    change(content["lsm"])
+    torch.save(content, path)
+    return path
+
+
+#: What a second run may have otherwise, and what is said of it.
+OTHER_SAMPLES = {
+    "split": (
+        lambda described: described["run"]["config"]["data"]["splits"].update(
+            train=[0, 7], validation=[7, 8], test=[8, 9]
+        ),
+        r"\(splits\.test was \[7, 9\], is \[8, 9\]\)",
+    ),
+    "drawn with another seed": (
+        lambda described: described["data"]["provenance"].update(split_seed=1),
+        r"\(split_seed was None, is 1\)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", OTHER_SAMPLES)
+def test_solvers_are_judged_together_on_samples_that_none_was_trained_on(case, seeds, darcy_store, command, tmp_path):
+    change, told = OTHER_SAMPLES[case]
+    other = changed_checkpoint(seeds / "a/seed1", tmp_path / "second.ckpt", change)
+    options = [f"checkpoint=[{seeds}/a/seed0,{other}]", "device=cpu", f"run_dir={tmp_path / 'both'}"]
+    options_of = {"evaluate": ["ensemble=true"], "visualize": ["samples=[0]", "dpi=20"]}
+    unknown = copy_store(darcy_store, tmp_path / "unknown.h5", seed=99)
+    for name, more in options_of.items():
+        with pytest.raises(InputError, match=rf"second.* was trained on other samples than .*seed0.* {told}"):
+            command(name, *options, *more)
+        assert command(name, *options, *more, f"store={unknown}"), "no run knows these data"
+
+
+def test_solvers_are_judged_together_whatever_else_is_different(seeds, darcy_store, command, tmp_path):
+    """Another place of the data, or another part of the samples that are not judged."""
+
+    def change(described: dict[str, Any]) -> None:
+        described["data"].update(store="elsewhere/darcy.h5", num_samples=8)
+        described["data"]["provenance"].update(lsm_version="0")
+        data = described["run"]["config"]["data"]
+        data.update(path=str(shutil.copy(darcy_store, tmp_path)), batch_size=1)
+        data["splits"].update(train=[0, 4], validation=[4, 7])
+
+    other = changed_checkpoint(seeds / "a/seed1", tmp_path / "second.ckpt", change)
+    options = [f"checkpoint=[{seeds}/a/seed0,{other}]", "device=cpu", f"run_dir={tmp_path / 'both'}"]
+    assert "ensemble" in command("evaluate", *options, "ensemble=true")["models"]
+    assert command("visualize", *options, "samples=[0]", "dpi=20")
+    for more in (["bands=true"], ["split=validation"]):
+        with pytest.raises(InputError, match=r"\(splits\.validation was \[5, 7\], is \[4, 7\]\)"):
+            command("evaluate", *options, "ensemble=true", *more)
+
+
+def test_what_is_made_of_transformed_predictions_names_the_transforms(run, command, tmp_path, monkeypatch, capsys):
+    """The page of a report, of a gallery, titles of pictures of errors, a comparison, and what the commands print."""
+    options, few = ["device=cpu", "transforms=[symmetry_average]"], ["dpi=20", f"run_dir={tmp_path / 'pictures'}"]
+    page = command("report", f"checkpoint={run}", *options, "dpi=20").read_text()
+    assert "<title>lsm on darcy, symmetry_average</title>" in page
+    assert "<tr><th>transforms of the predictions</th><td>symmetry_average</td></tr>" in page
+    (gallery,) = command("visualize", f"checkpoint={run}", *options, *few, "what=gallery", "gallery_dpi=10")
+    assert "<title>darcy, test split, symmetry_average</title>" in gallery.read_text()
+    titles: list[str] = []
+
+    def note(figure: Figure, *_: object) -> None:
+        titles.append(figure.get_suptitle() or figure.axes[0].get_title())
+
+    monkeypatch.setattr(plotting, "save_figure", note)
+    command("visualize", f"checkpoint={run}", *options, *few, "what=errors")
+    assert len(titles) > 2
+    assert all(title.startswith("darcy, test split, symmetry_average") for title in titles)
+    several = f"checkpoint=[{run}/checkpoints/best.ckpt,{run}/checkpoints/last.ckpt]"
+    metrics = "metrics=[relative_l2]"
+    assert command("evaluate", several, *options, metrics)["transforms"] == ["symmetry_average"]
+    assert command("evaluate", several, "device=cpu", metrics)["transforms"] == []
+    command("evaluate", f"checkpoint={run}", *options, metrics)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "darcy, test split, 6 samples, symmetry_average" in printed
+    assert "mean errors, symmetry_average; of a model with several seeds" in printed
+
+
+def test_symmetries_are_those_of_the_data_that_are_evaluated(run, command, darcy_store, tmp_path):
+    """They hold without wind: for the data of the training, but not for those of another store."""
+
+    def change(described: dict[str, Any]) -> None:
+        for symmetry in described["run"]["config"]["benchmark"]["symmetries"]:
+            symmetry["when"] = {"wind": 0}
+
+    solver = changed_checkpoint(run, tmp_path / "solver.ckpt", change)
+    windy = copy_store(darcy_store, tmp_path / "windy.h5", wind=3)
+    options = [f"checkpoint={solver}", "device=cpu", "transforms=[symmetry_average]"]
+    assert command("evaluate", *options)["relative_l2"]["mean"] > 0
+    for name in ("evaluate", "report", "visualize"):
+        with pytest.raises(InputError, match="these data have no exact symmetries to average over"):
+            command(name, *options, f"store={windy}")
 
 
 @pytest.mark.parametrize("name", ["evaluate", "visualize"])

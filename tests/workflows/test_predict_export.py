@@ -1,11 +1,13 @@
 """``lsm-predict`` and ``lsm-export`` on a trained run, and the folder used like a checkpoint."""
 
 import json
+import shutil
 
 import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import copy_store
 
 import lsm
 from lsm.errors import InputError
@@ -66,6 +68,31 @@ def test_an_exported_folder_serves_as_checkpoint(darcy_run, darcy_store, command
         "predict", f"checkpoint={folder}", f"input={darcy_store}", f"output={tmp_path / 'out.npz'}", "device=cpu"
     )
     assert np.load(output)["pressure"].shape == (9, 25, 25)
+
+
+def test_errors_on_other_data_are_told_and_not_published(darcy_run, darcy_store, command, tmp_path, capsys):
+    """A store of the same name in another folder, and an evaluation of fewer samples."""
+    run = shutil.copytree(darcy_run, tmp_path / "run")
+    copy_store(darcy_store, tmp_path / darcy_store.name, seed=99)
+    options = [f"checkpoint={run}", "device=cpu"]
+    command("evaluate", *options, f"data_dir={tmp_path}")
+    metrics, told = run / "evaluation/test/metrics.json", " ".join(capsys.readouterr().out.split())
+    assert f"warning: {tmp_path / darcy_store.name} holds other data than" in told
+    assert "(seed was 0, is 99)" in told
+    folder = command("export", f"checkpoint={run}", f"output={tmp_path / 'other'}")
+    assert "Not measured" in (folder / "README.md").read_text()
+    told = " ".join(capsys.readouterr().out.split())
+    assert f"{metrics} was measured on other data than those of the training (seed was 0, is 99)" in told
+    command("evaluate", *options)
+    assert "warning" not in capsys.readouterr().out
+    folder = command("export", f"checkpoint={run}", f"output={tmp_path / 'own'}")
+    assert "| relative_l2 | 2 |" in (folder / "README.md").read_text()
+    content = json.loads(metrics.read_text())
+    content["data"]["num_samples"] = 8
+    metrics.write_text(json.dumps(content))
+    folder = command("export", f"checkpoint={run}", f"output={tmp_path / 'fewer'}")
+    assert "Not measured" in (folder / "README.md").read_text()
+    assert "(num_samples was 9, is 8)" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_default_folder_is_that_of_the_run(darcy_run, command):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
+import lsm
 from experiments.facts import _environments
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -53,6 +56,17 @@ def test_a_report_of_a_run(page, darcy_run):
         json.loads((darcy_run / "environment.json").read_text())["date"],
     ):
         assert expected in text
+    # The best checkpoint may be of an earlier epoch than the last one of the training.
+    assert f"<th>epoch of the checkpoint</th><td>{lsm.load(darcy_run).epoch + 1}</td>" in text
+
+
+def test_the_training_is_repeated_with_its_plugins(darcy_run, command, tmp_path):
+    content = torch.load(darcy_run / "checkpoints/best.ckpt", weights_only=True)
+    content["lsm"]["run"]["config"]["plugins"] = ["mine", "other.part"]
+    torch.save(content, tmp_path / "solver.ckpt")
+    page = command("report", f"checkpoint={tmp_path / 'solver.ckpt'}", "device=cpu", "dpi=20")
+    (line,) = re.findall("lsm-train .*", html.unescape(page.read_text()))
+    assert "plugins=[mine,other.part]" in shlex.split(re.sub("<.*", "", line))
 
 
 def test_the_calls_of_a_run_are_in_their_order(tmp_path):

@@ -197,6 +197,17 @@ def test_a_run_that_was_stopped_continues_to_equal_numbers(whole, copy, commands
     assert 0 < costs[0] < costs[1], "the time of both calls"
 
 
+def test_another_metric_evaluates_the_finished_runs_again(copy, commands):
+    code, content = run_table(copy, "models=[fno]", "seeds=1", "table.metric=rmse")
+    assert (code, commands.names) == (table.DONE, ["evaluate"])
+    metrics = json.loads((copy / "runs/darcy/fno/seed0/evaluation/test_last/metrics.json").read_text())
+    assert seeds_of(content, "fno") == {0: pytest.approx(metrics["rmse"]["mean"], rel=1e-6)}
+    assert run_table(copy, "models=[fno]", "seeds=1", "table.metric=rmse")[0] == table.DONE
+    assert commands.names == ["evaluate"], "the second call finds the run finished"
+    with pytest.raises(InputError, match="metric relative_l2_per_band has several numbers per sample, expected one of"):
+        run_table(copy, "models=[fno]", "seeds=1", "table.metric=relative_l2_per_band")
+
+
 @pytest.mark.slow
 def test_another_configuration_repeats_a_run_and_says_why(copy, commands, capsys):
     code, _ = run_table(copy, "models=[lsm]", "seeds=1", 'options=["optimizer.lr=1e-4"]')
@@ -208,7 +219,7 @@ def test_another_configuration_repeats_a_run_and_says_why(copy, commands, capsys
 def test_other_data_and_other_code_are_told_apart_and_code_can_be_accepted(copy, commands, monkeypatch):
     data = {"source": "elsewhere"}
     cell = cells.Cell(make_plan(compose_config("table", *options_of(copy))).experiments[0], 0)
-    state = cells.state_of(cell, data, accept_other_code=True)
+    state = cells.state_of(cell, data, "relative_l2", accept_other_code=True)
     assert (state.status, state.reason) == ("outdated", "source was generated, is elsewhere")
     for module in (cells, costs):
         monkeypatch.setattr(module, "code_revision", lambda *_: "0123456789ab")

@@ -49,7 +49,7 @@ class AxisConvolutions(nn.Module):
         modes, size = self.modes[axis], field.shape[axis + 1]
         lines = field.flatten(axis + 2).flatten(0, axis)  # (sites before, n, sites after * c)
         spectrum = analysis_matrix(modes, size, field).T @ lines
-        spectrum = spectrum.reshape(len(lines), 2, spectrum.shape[1] // 2, -1, field.shape[-1])
+        spectrum = spectrum.reshape(lines.shape[0], 2, spectrum.shape[1] // 2, -1, field.shape[-1])
         weights = self.weights[axis][:, :, : spectrum.shape[2]].to(field.dtype)
         mixing = real_product(Complex(weights[..., 0], weights[..., 1]))
         mixed = torch.einsum("xpkyi,pqiok->xqkyo", spectrum, mixing).flatten(1, 2).flatten(2)

@@ -259,9 +259,10 @@ def test_onnx_computes_the_same_for_any_number_of_samples(name, tmp_path):
     assert torch.equal(lsm.load(folder).solver(batch(solver.spec)), solver(batch(solver.spec)))
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("foreign")
-@pytest.mark.parametrize("name", FOREIGN)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in ("ffno", "lsm2") else pytest.mark.slow) for name in FOREIGN]
+)
 def test_an_exported_program_computes_the_same_without_lsm(name, tmp_path):
     solver, folder = exported(tmp_path, name, format="torch_export")
     arrays = arrays_of(solver, 5)

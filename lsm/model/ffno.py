@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from lsm.fields import FieldSpec
 from lsm.model import GRIDS, MODELS, require_geometry
-from lsm.model.fourier import Complex, Padding, analysis_matrix, fitting_padding, real_product, synthesis_matrix
+from lsm.model.fourier import Complex, Padding, analysis_matrix, padding_of, real_product, synthesis_matrix
 from lsm.model.grid import append_coordinates, crop, pad_ends, per_axis
 from lsm.model.precision import InputLinear, as_weights, at_least_single, full_precision
 from lsm.registry import Count
@@ -95,7 +95,7 @@ class FactorisedFourierOperator(nn.Module):
         super().__init__()
         require_geometry(self.geometries, spec, "model ffno")
         kept = per_axis("modes", modes, len(spec.sites))
-        self.padding = per_axis("padding", fitting_padding(spec) if padding is None else padding, len(spec.sites))
+        self.padding = padding_of(spec, padding)
         self.lift = weight_norm(InputLinear(spec.in_channels + len(kept), width))
         self.spectral = nn.ModuleList(AxisConvolutions(width, kept) for _ in range(num_layers))
         self.feedforward = nn.ModuleList(

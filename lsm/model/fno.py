@@ -20,9 +20,9 @@ from lsm.model.fourier import (
     Complex,
     Padding,
     analyse,
-    fitting_padding,
     mix_channels,
     nonnegative_wave_numbers,
+    padding_of,
     signed_wave_numbers,
     synthesise,
 )
@@ -127,7 +127,7 @@ class FourierNeuralOperator(nn.Module):
         require_geometry(self.geometries, spec, "model fno")
         rank = len(spec.sites)
         kept = per_axis("modes", modes, rank)
-        self.padding = per_axis("padding", fitting_padding(spec) if padding is None else padding, len(spec.sites))
+        self.padding = padding_of(spec, padding)
         self.lift = InputLinear(spec.in_channels + rank, width)
         self.spectral = nn.ModuleList(SpectralConvolution(width, kept) for _ in range(num_layers))
         self.pointwise = nn.ModuleList(nn.Linear(width, width) for _ in range(num_layers))

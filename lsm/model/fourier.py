@@ -15,14 +15,20 @@ from torch import Tensor
 
 from lsm.device import numbers_on
 from lsm.fields import FieldSpec
+from lsm.model.grid import per_axis
 
 #: Sites that are added at the end of each axis.
 Padding = Annotated[int, Interval(ge=0, le=64)]
 
 
-def fitting_padding(spec: FieldSpec) -> int:
-    """Sites to add along each axis of some fields: none if they are periodic, as a Fourier transform takes them."""
-    return 0 if spec.periodic else 8
+def padding_of(spec: FieldSpec, padding: Padding | Sequence[Padding] | None) -> list[int]:
+    """Sites that are added along each axis: as given, else 8, or none for periodic fields, as a Fourier transform takes them.
+
+    Raises:
+        OptionError: there are more or fewer numbers than axes.
+    """
+    fitting = 0 if spec.periodic else 8
+    return per_axis("padding", fitting if padding is None else padding, len(spec.sites))
 
 
 class Complex(NamedTuple):

@@ -8,6 +8,7 @@ from torch import nn
 from lsm.errors import OptionError
 from lsm.model import MODELS
 from lsm.model.flare import LatentRouting
+from lsm.model.positions import append_waves
 from lsm.model.stream import attention, join_heads, split_heads
 from lsm.model.transolver import PhysicsAttention, describe_positions
 from lsm.model.vit import SelfAttention
@@ -195,6 +196,14 @@ def test_sites_of_a_mesh_know_their_place_on_the_lattice(name):
     )
     assert informed.std() > 1e-3
     assert published.std() < 1e-6
+
+
+def test_waves_of_a_lattice_are_those_of_its_sites():
+    """At 0, 1/2 and 1 of the axis: sines and cosines of pi and 2 pi times that."""
+    fields, inputs = spec(sites=(3,)), draw(1, 3, 1)
+    expected = torch.tensor([[0, 0, 1, 1], [1, 0, 0, -1], [0, 0, -1, 1]], dtype=torch.float64)
+    close(append_waves(inputs, inputs, None, fields, 2), torch.cat([inputs, expected[None]], dim=-1))
+    assert append_waves(inputs, inputs, None, fields, 0) is inputs
 
 
 @pytest.mark.parametrize("name", SMALL)

@@ -202,7 +202,8 @@ def make_trainer(
         time_limit: seconds after which to stop, at the end of an epoch; None for no limit.
         resumed: content of the checkpoint from which the run continues, which is then not read again.
     Raises:
-        InputError: an option has no meaning for a trainer, or the recipe does not work with its strategy.
+        InputError: an option has no meaning for a trainer, the precision rounds the data, or the recipe does not work with its
+            strategy.
     """
     from lsm.training.averaging import ExponentialAverage
     from lsm.training.callbacks import BatchNormStatistics, BestCheckpoint, LastCheckpoint, StopInTime, WholeCheckpoints
@@ -210,6 +211,7 @@ def make_trainer(
     from lsm.training.progress import Forecast
 
     check_value("trainer.max_epochs", cfg.trainer.max_epochs, Annotated[int, Ge(1)] | Literal[-1] | None)
+    _refuse_half_precision_data(cfg)
     _refuse_sharded_recipe(cfg)
     where = {"dirpath": folder / "checkpoints", "enable_version_counter": False, "save_on_train_epoch_end": True}
     monitor = f"{'val' if has_validation else 'train'}/{cfg.metrics[0]}"
@@ -229,6 +231,16 @@ def make_trainer(
     plugins = [*instantiate(cfg.trainer.get("plugins", [])), WholeCheckpoints(resumed)]
     more = {"callbacks": callbacks, "logger": loggers, "plugins": plugins, "default_root_dir": folder}
     return instantiate(cfg.trainer, **more)
+
+
+def _refuse_half_precision_data(cfg: DictConfig) -> None:
+    """Lightning would convert samples, statistics and errors as well, to two or three digits."""
+    if (precision := str(cfg.trainer.precision)) in ("bf16-true", "16-true"):
+        mixed = precision.replace("true", "mixed")
+        raise InputError(
+            f"trainer.precision is {precision}, which rounds the samples and their statistics to a few digits; choose {mixed}, "
+            "which computes products in half precision only"
+        )
 
 
 def _refuse_sharded_recipe(cfg: DictConfig) -> None:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lsm.data.datamodule import FieldDataModule
 
 #: What a resumed run may change: where and how it computes, where its data lie, its callbacks and loggers, and the number of its
-#: steps unless its schedule spans the run (:data:`STEPS`).
+#: steps unless its schedule spans the run (:data:`STEPS`). The average of the weights (:data:`_OF_WEIGHTS`) may not change.
 MAY_CHANGE = (
     *("data.path", "data.num_workers", "data.in_memory", "data.on_device", "data.batch_size"),
     "data.max_sample_bytes",
@@ -44,6 +44,9 @@ MAY_CHANGE = (
     *("trainer.enable_model_summary", "callbacks", "logger", "compile", "recompute"),
     "checkpoint_interval",
 )
+
+#: The callbacks that change the weights, and may not.
+_OF_WEIGHTS = ("callbacks.average",)
 
 #: What may differ between runs of one model: the seed, where they compute, where their data lie, and what they log and show.
 #: Other callbacks than the display of the progress may change the weights, as their average does.
@@ -73,6 +76,7 @@ _UNRECORDED = {
     "model.predict_change": False,
     "model.lattice_coordinates": True,
     "model.point_blocks": None,
+    "data.normalization.code": "channel",
 }
 
 _NO_TRAINING = "holds a solver without the state of a training"
@@ -268,7 +272,7 @@ def _find_change(path: Path, before: Mapping[str, Any], cfg: DictConfig, typed: 
         change = f"{key} cannot change from {old.get(key)} to {new.get(key)} on resume"
         if spans and key in STEPS:
             return f"the learning-rate schedule of {path} spans the steps of the run, so {change}; start a new run"
-        if not lies_in(key, MAY_CHANGE):
+        if not lies_in(key, MAY_CHANGE) or lies_in(key, _OF_WEIGHTS):
             remedy = "start a new run" if lies_in(key, asked) else f"add {key}={old.get(key)}"
             return f"{change}, since {path} depends on it; {remedy}"
     return None

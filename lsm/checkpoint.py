@@ -43,7 +43,7 @@ from lsm.registry import Config, Index, check_value
 from lsm.run_folder import best_checkpoint
 from lsm.solver import NeuralSolver, build_solver
 
-SCHEMA = 7
+SCHEMA = 8
 
 #: First bytes of what pickle writes, and :func:`torch.save` before version 1.6.
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")

@@ -109,14 +109,15 @@ def with_transforms(
     return predict
 
 
-#: Errors with one number per sample that are reported where they are defined.
-_SCALARS = ("relative_l2", "rmse", "max_error")
+#: Errors that have the unit of the fields.
+_WITH_UNIT = ("rmse", "max_error")
 
 
 def standard_metrics(spec: FieldSpec) -> list[str]:
     """Names of the metrics that are defined for some fields: those ``(b,)`` first, then those in parts, ``(b, parts)``."""
+    absolute = _WITH_UNIT if len({channel.unit for channel in spec.targets}) == 1 else ()
     slope = ["relative_h1"] if has_interior(spec) else []
-    return [*_SCALARS, *slope, *(name for name in METRICS.names() if parts_of(METRICS[name], spec))]
+    return ["relative_l2", *absolute, *slope, *(name for name in METRICS.names() if parts_of(METRICS[name], spec))]
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,11 @@ def has_interior(spec: FieldSpec) -> bool:
     return spec.geometry != "points" and min(spec.sites) > 2
 
 
+def _has_rim(spec: FieldSpec) -> bool:
+    """Whether the lattice has both a boundary and an interior."""
+    return has_interior(spec) and not spec.periodic
+
+
 def _check_shapes(prediction: Tensor, truth: Tensor) -> None:
     if prediction.shape != truth.shape:
         raise ValueError(f"prediction has shape {tuple(prediction.shape)}, truth {tuple(truth.shape)}")
@@ -215,7 +220,7 @@ def wave_numbers(field: Tensor, axes: list[int]) -> Tensor:
 
 
 @METRICS.register("relative_l2_per_region")
-@in_parts(lambda spec: REGIONS if has_interior(spec) else ())
+@in_parts(lambda spec: REGIONS if _has_rim(spec) else ())
 def relative_l2_per_region(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Error at the rim of a lattice and inside, ``(b, 2)``: root mean squares over a region, relative to that of the whole truth.
 
@@ -223,9 +228,9 @@ def relative_l2_per_region(prediction: Tensor, batch: FieldBatch, spec: FieldSpe
     with one another, also where a boundary condition makes the truth zero.
 
     Raises:
-        InputError: the sites are a point cloud, or all of them belong to the rim.
+        InputError: the sites are a point cloud, all of them belong to the rim, or none does since the fields are periodic.
     """
-    if not has_interior(spec):
+    if not _has_rim(spec):
         raise InputError("these sites have no boundary and interior; choose another error than relative_l2_per_region")
     _check_shapes(prediction, batch.targets)
     rim = torch.zeros(batch.targets.shape[1:-1], dtype=torch.bool, device=prediction.device)
@@ -256,11 +261,38 @@ def largest_error(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Ten
     return (prediction - batch.targets).flatten(1).abs().amax(dim=1)
 
 
+def _fields_with_units(spec: FieldSpec) -> tuple[str, ...]:
+    """A name for each of several target fields, such as ``temperature [K]``."""
+    if len(spec.targets) == 1:
+        return ()
+    return tuple(
+        channel.name if channel.unit == "1" else f"{channel.name} [{channel.unit}]" for channel in spec.targets
+    )
+
+
+@METRICS.register("rmse_per_channel")
+@in_parts(_fields_with_units)
+def root_mean_square_error_per_channel(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Root mean square error of each target field alone, ``(b, fields)``, each in its own unit, over all sites and frames."""
+    _check_shapes(prediction, batch.targets)
+    squares = _each_field(prediction - batch.targets, spec).square().mean(dim=-1)
+    share = torch.as_tensor(batch.real_share(), dtype=squares.dtype, device=squares.device)
+    return (squares / share.unsqueeze(-1)).sqrt()
+
+
+@METRICS.register("max_error_per_channel")
+@in_parts(_fields_with_units)
+def largest_error_per_channel(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """Largest absolute error of each target field alone, ``(b, fields)``, each in its own unit, over all sites and frames."""
+    _check_shapes(prediction, batch.targets)
+    return _each_field(prediction - batch.targets, spec).abs().amax(dim=-1)
+
+
 @METRICS.register("relative_h1")
 def relative_h1(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
     """Relative error of the gradient, ``|grad p - grad t| / |grad t|`` over all sites, axes and channels, ``(b,)``.
 
-    The seminorm of H1, by second-order differences; see :func:`gradient`. A true field that is constant gives inf or NaN.
+    The seminorm of H1, by differences of second order; see :func:`gradient`. A true field that is constant gives inf or NaN.
 
     Raises:
         InputError: the sites are a point cloud.
@@ -271,10 +303,11 @@ def relative_h1(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tenso
 
 
 def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
-    """Gradient on a grid or a mesh, by central differences inside and one-sided ones at the rim, all of second order.
+    """Gradient on a grid or a mesh by differences of second order: central ones, and one-sided ones at the rim.
 
-    On a grid each axis has length 1. On a mesh the differences along the index axes become physical ones through the
-    Jacobian of ``coords``.
+    On a grid each axis has length 1; a periodic one has no rim. On a mesh the differences along the index axes become physical
+    ones through the Jacobian of ``coords``. The gradient is set to zero at sites where the cells have no area, such as the
+    centre of a polar mesh.
 
     Args:
         field: ``(b, *sites, c)``; at least three sites along each axis.
@@ -295,22 +328,39 @@ def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
         raise InputError(
             "a point cloud has no axes along which to take a gradient; choose another error than relative_h1"
         )
-    axes = tuple(range(1, field.dim() - 1))
     if min(field.shape[1:-1]) < 3:
         raise InputError(
             f"a gradient needs three sites along each axis, this lattice has {tuple(field.shape[1:-1])}; choose another error "
             "than relative_h1, or for the coarse scales of LSM-2 loss=sobolev or model.supervision=0"
         )
-    spacing = [1.0 / (field.shape[axis] - 1) for axis in axes]
-    slopes = torch.stack(torch.gradient(field, spacing=spacing, dim=axes, edge_order=2), dim=-1)
+    slopes = _differences(field, spec.periodic)
     if coords is None:
         return slopes
-    jacobian = torch.stack(torch.gradient(coords, spacing=spacing, dim=axes, edge_order=2), dim=-1)
-    # Chain rule: df/ds = (df/dx) J with J = dx/ds, so df/dx solves  x J = s.
-    # A cell without an area makes the result infinite or NaN; `solve` would raise an error that names no sample. Systems of half
-    # precision cannot be solved.
+    # Chain rule: df/ds = (df/dx) J with J = dx/ds, so df/dx solves  x J = s. Systems of half precision cannot be solved.
     precision = torch.promote_types(field.dtype, torch.float32)
-    return torch.linalg.solve_ex(jacobian.to(precision), slopes.to(precision), left=False).result.to(field.dtype)
+    jacobian, regular = _invertible(_differences(coords, spec.periodic).to(precision))
+    solution = torch.linalg.solve_ex(jacobian, slopes.to(precision), left=False).result
+    return torch.where(regular[..., None, None], solution, 0.0).to(field.dtype)
+
+
+def _differences(field: Tensor, periodic: bool) -> Tensor:
+    """Derivatives ``(b, *sites, c, d)`` of a field ``(b, *sites, c)`` along its axes, each of length 1."""
+    axes = tuple(range(1, field.dim() - 1))
+    if periodic:
+        steps = [(field.roll(-1, axis) - field.roll(1, axis)) * (field.shape[axis] / 2) for axis in axes]
+        return torch.stack(steps, dim=-1)
+    spacing = [1.0 / (field.shape[axis] - 1) for axis in axes]
+    return torch.stack(torch.gradient(field, spacing=spacing, dim=axes, edge_order=2), dim=-1)
+
+
+def _invertible(jacobian: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrices ``(..., d, d)`` with the identity in place of singular ones, and which are not singular, ``(...)``.
+
+    A matrix is singular if the volume that its columns span is at most 1e-6 of that of a box with the same edges.
+    """
+    regular = torch.linalg.det(jacobian).abs() > 1e-6 * vector_norm(jacobian, dim=-2).prod(dim=-1)
+    identity = torch.eye(jacobian.shape[-1], dtype=jacobian.dtype, device=jacobian.device)
+    return torch.where(regular[..., None, None], jacobian, identity), regular
 
 
 #: What is wrong where the data are not.

@@ -26,14 +26,31 @@ def migrate(described: Mapping[str, Any]) -> dict[str, Any]:
     """The ``lsm`` entry of a checkpoint in the present schema.
 
     Args:
-        described: the entry as it was written, schema 1 to 7.
+        described: the entry as it was written, schema 1 to 8.
     """
     described = dict(described)
-    steps = (_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4, _from_schema_5, _from_schema_6)
+    steps = (
+        *(_from_schema_1, _from_schema_2, _from_schema_3, _from_schema_4),
+        *(_from_schema_5, _from_schema_6, _from_schema_7),
+    )
     for schema, migrate_once in enumerate(steps, start=1):
         if described["schema"] == schema:
             described = {**migrate_once(described), "schema": schema + 1}
     return described
+
+
+def _from_schema_7(old: Mapping[str, Any]) -> Mapping[str, Any]:
+    """In schema 7 the code of a cloud was not normalised."""
+    if not old["spec"].get("code"):
+        return old
+    new, config = {**old, "solver": _without_code_statistics(old["solver"])}, old["run"].get("config") or {}
+    if "data" in config:
+        new["run"] = {**old["run"], "config": {**config, "data": _without_code_statistics(config["data"])}}
+    return new
+
+
+def _without_code_statistics(owner: Mapping[str, Any]) -> dict[str, Any]:
+    return {**owner, "normalization": {**(owner.get("normalization") or {}), "code": "none"}}
 
 
 def _from_schema_6(old: Mapping[str, Any]) -> Mapping[str, Any]:

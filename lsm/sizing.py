@@ -102,7 +102,8 @@ def _lsm2(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
 
 
 def _fourier(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:
-    return {"modes": max(1, min(12, min(sites) // 2))}
+    modes = [max(1, min(12, size // 2)) for size in sites]
+    return {"modes": modes[0] if len(set(modes)) == 1 else modes}
 
 
 def _vit(sites: tuple[int, ...], is_cloud: bool, width: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import Any, NamedTuple
 
@@ -11,7 +11,15 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from lsm.data.normalize import BoundingBox, CoordinateNormalization, Normalization, Normalizer, RangeMeter, Ranges
+from lsm.data.normalize import (
+    BoundingBox,
+    CodeNormalization,
+    CoordinateNormalization,
+    Normalization,
+    Normalizer,
+    RangeMeter,
+    Ranges,
+)
 from lsm.device import best_device
 from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
@@ -23,12 +31,13 @@ from lsm.rollout import rollout
 
 
 class Normalizers(NamedTuple):
-    """Normalisers of a solver's inputs, targets, scalar parameters, and of the coordinates of a point cloud."""
+    """Normalisers of a solver's inputs, targets, scalar parameters, and of the coordinates and the code of a point cloud."""
 
     inputs: Normalizer
     targets: Normalizer
     parameters: Normalizer | None = None
     coords: BoundingBox | None = None
+    code: Normalizer | None = None
 
     @classmethod
     def for_spec(
@@ -37,10 +46,12 @@ class Normalizers(NamedTuple):
         inputs: Normalization = "channel",
         targets: Normalization = "channel",
         coords: CoordinateNormalization = "box",
+        code: CodeNormalization = "channel",
     ) -> Normalizers:
         """Normalisers of these kinds for fields ``(b, *sites, c)``, not yet fitted; parameters are normalised one by one.
 
-        The frames of a roll-out return as inputs: they share one mean and deviation.
+        All frames of a roll-out, inputs and targets, share one mean and deviation of each field, since predicted frames return
+        as inputs.
         """
         boxed = coords == "box" and spec.geometry == "points"
         return cls(
@@ -48,6 +59,7 @@ class Normalizers(NamedTuple):
             Normalizer(targets, spec.sites, spec.out_channels),
             Normalizer("channel", (), len(spec.parameters)) if spec.parameters else None,
             BoundingBox(spec.space) if boxed else None,
+            Normalizer("channel", (), spec.code) if spec.code and code == "channel" else None,
         )
 
 
@@ -81,10 +93,11 @@ class NeuralSolver(nn.Module):
         self.model, self.spec, self.config = model, spec, dict(config or {})
         self.input_normalizer, self.target_normalizer = normalizers.inputs, normalizers.targets
         self.parameter_normalizer, self.coordinate_normalizer = normalizers.parameters, normalizers.coords
+        self.code_normalizer = normalizers.code
         self.ranges: Ranges = {}
 
     def fit_normalizers(self, batches: Callable[[], Iterable[FieldBatch]]) -> None:
-        """Compute the statistics of inputs, targets, parameters and coordinates, and the ranges of inputs and parameters.
+        """Compute the statistics of inputs, targets, parameters, coordinates and codes, and the ranges of inputs and parameters.
 
         Args:
             batches: returns, each time it is called, every training sample once, in batches ``(b, *sites, c)``.
@@ -92,19 +105,27 @@ class NeuralSolver(nn.Module):
             InputError: there are fewer than two samples, or a value is not finite.
         """
         inputs = RangeMeter(batch.real(batch.inputs) for batch in batches())
-        self.input_normalizer.fit(inputs)
+        if self.spec.frames is None:
+            self.input_normalizer.fit(inputs)
+            self.target_normalizer.fit(batch.real(batch.targets) for batch in batches())
+        else:
+            self.input_normalizer.fit(self._frames(batches()))
+            self.target_normalizer.fit(self._frames(batches()))
         self.ranges = {"inputs": inputs.finish()}
-        self.target_normalizer.fit(self._model_outputs(batch.real(batch.targets)) for batch in batches())
         if self.parameter_normalizer is not None:
             scalars = RangeMeter(batch.parameters for batch in batches() if batch.parameters is not None)
             self.parameter_normalizer.fit(scalars)
             self.ranges["parameters"] = scalars.finish()
         if self.coordinate_normalizer is not None:
             self.coordinate_normalizer.fit(batch.real(batch.coords) for batch in batches() if batch.coords is not None)
+        if self.code_normalizer is not None:
+            self.code_normalizer.fit(batch.code for batch in batches() if batch.code is not None)
 
-    def _model_outputs(self, targets: Tensor) -> Tensor:
-        """Targets as single calls of the model return them: the frames of a roll-out become samples."""
-        return rearrange(targets, "b ... (t c) -> (b t) ... c", c=self.spec.out_channels)
+    def _frames(self, batches: Iterable[FieldBatch]) -> Iterator[Tensor]:
+        """All frames of a roll-out as samples ``(b t, *sites, c)``: those that it starts from and those that it predicts."""
+        for batch in batches:
+            for fields in (batch.inputs, batch.targets):
+                yield rearrange(batch.real(fields), "b ... (t c) -> (b t) ... c", c=self.spec.out_channels)
 
     def encode(
         self,
@@ -118,13 +139,15 @@ class NeuralSolver(nn.Module):
         Args:
             inputs: ``(b, *sites, c_in)``, in physical units.
             coords: ``(b, *sites, d)``, in physical units.
-            code: ``(b, k)``.
+            code: ``(b, k)``, in physical units.
             parameters: ``(b, p)``, in physical units.
         Returns:
-            Normalised inputs and parameters, ``(b, *sites, spec.in_channels)``, normalised coordinates, and the code.
+            Normalised inputs and parameters, ``(b, *sites, spec.in_channels)``, normalised coordinates, and normalised code.
         """
         if self.coordinate_normalizer is not None and coords is not None:
             coords = self.coordinate_normalizer.encode(coords)
+        if self.code_normalizer is not None and code is not None:
+            code = self.code_normalizer.encode(code)
         return self._features(inputs, parameters), coords, code
 
     def _features(self, inputs: Tensor, parameters: Tensor | None) -> Tensor:
@@ -295,6 +318,10 @@ class NeuralSolver(nn.Module):
             given = {**given, "parameters": scalar[None]}
         if problem := _find_problem(given, expected, single, _channel_names(self.spec, expected.get("inputs"))):
             raise InputError(problem)
+        if mask is not None and self.spec.geometry != "points":
+            raise InputError(
+                f"mask: only clouds have points that may be missing, not a {self.spec.geometry}; leave it out"
+            )
         if mask is not None and mask.shape != first.shape[:-1]:  # type: ignore[union-attr]
             points = tuple(first.shape[:-1])  # type: ignore[union-attr]
             raise InputError(f"mask: expected {points}, as the inputs have, it is of shape {tuple(mask.shape)}")
@@ -374,7 +401,9 @@ def _misfit(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor | No
     return f"{expected}; {found}"
 
 
-def _normalization(*, inputs: Normalization, targets: Normalization, coords: CoordinateNormalization) -> None:
+def _normalization(
+    *, inputs: Normalization, targets: Normalization, coords: CoordinateNormalization, code: CodeNormalization
+) -> None:
     """Signature of a configuration's normalisation, for its check."""
 
 
@@ -391,12 +420,13 @@ def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
 
     Args:
         config: ``model``, a name of :data:`lsm.model.MODELS` and the family's options, and ``normalization``, the kinds of
-            ``inputs`` and ``targets`` ("none", "channel" or "site") and of a cloud's ``coords`` ("none" or "box").
+            ``inputs`` and ``targets`` ("none", "channel" or "site") and of a cloud's ``coords`` ("none" or "box") and
+            ``code`` ("none" or "channel").
         spec: the fields.
     Raises:
         InputError: a name is unknown, an option does not fit, or the family does not support these fields.
     """
-    kinds: dict[str, Any] = {"inputs": "channel", "targets": "channel", "coords": "box"}
+    kinds: dict[str, Any] = {"inputs": "channel", "targets": "channel", "coords": "box", "code": "channel"}
     kinds |= dict(config.get("normalization") or {})
     with option_group("normalization"):
         check_options(_normalization, kinds)

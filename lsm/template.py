@@ -54,7 +54,9 @@ def _drawn(solver: NeuralSolver, num_samples: int) -> dict[str, np.ndarray]:
     drawn = {channel.name: inputs[..., index] for index, channel in enumerate(spec.inputs)}
     drawn = drawn if spec.frames else {name: values[..., 0] for name, values in drawn.items()}
     if spec.code:
-        drawn["code"] = torch.randn(num_samples, spec.code, generator=generator).numpy()
+        code = torch.randn(num_samples, spec.code, generator=generator)
+        statistics = deepcopy(solver.code_normalizer)
+        drawn["code"] = (code if statistics is None else statistics.cpu().decode(code)).numpy()
     if solver.parameter_normalizer is not None:
         normal = torch.randn(num_samples, len(spec.parameters), generator=generator)
         scalars = deepcopy(solver.parameter_normalizer).cpu().decode(normal).numpy()

@@ -13,6 +13,7 @@ from lsm.fields import every_site
 
 Normalization = Literal["none", "channel", "site"]
 CoordinateNormalization = Literal["none", "box"]
+CodeNormalization = Literal["none", "channel"]
 
 
 #: ``[low, high]`` of each channel, by what the channels belong to.
@@ -80,11 +81,12 @@ class Normalizer(nn.Module):
         """Compute mean and unbiased standard deviation, in double precision and in one pass.
 
         Args:
-            fields: batches ``(b, *sites, c)``; every training sample once.
+            fields: batches ``(b, *sites, c)``; every training sample once. Fields with a whole fraction of this normaliser's
+                channels are the frames of a roll-out, whose statistics all of its frames get.
         """
         if self.kind == "none":
             return
-        count, mean, squares = 0, torch.zeros_like(self.mean, dtype=torch.float64), None
+        count, mean, squares = 0, torch.zeros((), dtype=torch.float64), None
         for values in self._rows(fields):
             # Chan's update: the sum of squares about the mean, merged batch by batch.
             batch_mean = values.mean(dim=0)
@@ -99,12 +101,13 @@ class Normalizer(nn.Module):
                 "normalisation needs at least 2 training samples; enlarge the training split, or choose 'none'",
                 options=("splits", "normalization"),
             )
-        self.mean.copy_(mean)
         deviation = (squares / (count - 1)).sqrt()
         floor = torch.full_like(deviation, self.floor)
         if self.kind == "channel":
             floor = torch.where(deviation > 0, floor.minimum(0.01 * deviation), floor)
-        self.deviation.copy_(deviation + floor)
+        frames = self.mean.shape[-1] // mean.shape[-1]
+        self.mean.copy_(torch.cat([mean] * frames, dim=-1))
+        self.deviation.copy_(torch.cat([deviation + floor] * frames, dim=-1))
 
     def _rows(self, fields: Iterable[Tensor]) -> Iterator[Tensor]:
         """Batches as rows over which to average: ``(rows, *shape of the mean)``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from math import ceil
 from typing import Any, NoReturn
 
 import numpy as np
@@ -133,9 +134,15 @@ class SolverModule(pl.LightningModule):
         return self._done_before(self.current_epoch + 1)
 
     def _done_before(self, epoch: int) -> float:
-        """Share of the epochs before this one; 0 in a training without an end, or outside of one."""
-        epochs = None if self._trainer is None else self._trainer.max_epochs
-        return epoch / epochs if epochs and epochs > 0 else 0.0
+        """Share of the epochs or steps before this epoch; 0 in a training without an end, or outside of one."""
+        if self._trainer is None:
+            return 0.0
+        epochs, steps = self._trainer.max_epochs or -1, self._trainer.max_steps
+        by_epochs = epoch / epochs if epochs > 0 else 0.0
+        if steps <= 0:
+            return by_epochs
+        steps_of_epoch = ceil(self._trainer.num_training_batches / self._trainer.accumulate_grad_batches)
+        return max(by_epochs, min(epoch * steps_of_epoch / steps, 1.0))
 
     def _random(self, batch_index: int) -> torch.Generator:
         numbers = np.random.SeedSequence([self.seed, self.current_epoch, batch_index, self.global_rank])

@@ -119,10 +119,10 @@ def describe_forecast(seconds: float, now: float, advice: str = "") -> str:
 
 
 def _describe_epoch(trainer: pl.Trainer) -> str:
-    """The epoch and the monitored errors so far, such as ``epoch 3/20  train 0.0123  val 0.0145``."""
+    """The epoch and the monitored errors so far, such as ``epoch 3/20  train 0.0123  val 0.01453``."""
     monitor = trainer.lightning_module.monitor
     errors = [
-        f"{split} {trainer.callback_metrics[key]:.4f}"
+        f"{split} {trainer.callback_metrics[key]:.4g}"
         for split in ("train", "val")
         if (key := f"{split}/{monitor}") in trainer.callback_metrics
     ]

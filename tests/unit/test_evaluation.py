@@ -10,8 +10,9 @@ from tiny import batch, make_solver, moving, spec
 from lsm.data.symmetry import Symmetry, apply, elements, undo
 from lsm.errors import InputError
 from lsm.evaluation import Evaluation, measure, standard_metrics, summaries_in
-from lsm.fields import FieldBatch
+from lsm.fields import Channel, FieldBatch
 from lsm.metrics import METRICS
+from lsm.metrics import parts_of as names_of_parts
 from lsm.model.batch_norm import batch_statistics
 from lsm.resize import resize
 from lsm.statistics import bootstrap_intervals
@@ -55,13 +56,29 @@ def test_every_sample_is_measured_whatever_the_batches(size):
     [
         (spec(sites=(10, 9)), ["relative_h1", "relative_l2_per_band", "relative_l2_per_region"]),
         (spec(sites=(2, 9)), ["relative_l2_per_band"]),
-        (spec("mesh", targets=2), ["relative_h1", "relative_l2_per_channel", "relative_l2_per_region"]),
+        (
+            spec("mesh", targets=2),
+            [
+                "relative_h1",
+                "max_error_per_channel",
+                "relative_l2_per_channel",
+                "relative_l2_per_region",
+                "rmse_per_channel",
+            ],
+        ),
         (spec("points", (9,)), []),
         (moving(), ["relative_h1", "relative_l2_per_band", "relative_l2_per_frame", "relative_l2_per_region"]),
     ],
 )
 def test_by_default_every_error_is_measured_that_is_defined(fields, more):
     assert standard_metrics(fields) == ["relative_l2", "rmse", "max_error", *more]
+
+
+def test_fields_of_several_units_have_no_common_error_with_a_unit():
+    fields = replace(spec("points", (9,)), targets=(Channel("T", "K"), Channel("q", "W/m2")))
+    per_field = ["max_error_per_channel", "relative_l2_per_channel", "rmse_per_channel"]
+    assert standard_metrics(fields) == ["relative_l2", *per_field]
+    assert names_of_parts(METRICS["rmse_per_channel"], fields) == ("T [K]", "q [W/m2]")
 
 
 def test_errors_in_parts_have_a_column_for_each():

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -59,6 +60,17 @@ def test_scale_of_each_sample_does_not_matter(name):
 def test_errors_in_the_unit_of_the_field_scale_with_it(name):
     scaled = error(name, -50 * PREDICTION, -50 * TRUTH, LINE)
     torch.testing.assert_close(scaled, 50 * error(name, PREDICTION, TRUTH, LINE))
+
+
+@pytest.mark.parametrize("name", ["rmse", "max_error"])
+def test_each_field_has_its_own_error_in_its_unit(name):
+    samples = batch(spec("points", (9,), targets=2, ragged=True))
+    fields, wrong = spec("points", (9,), targets=2, ragged=True), samples.targets * 1.5
+    found = METRICS[f"{name}_per_channel"](wrong, samples, fields)
+    for index in range(2):
+        alone = replace(samples, targets=samples.targets[..., [index]])
+        expected = METRICS[name](wrong[..., [index]], alone, spec("points", (9,), ragged=True))
+        torch.testing.assert_close(found[:, index], expected)
 
 
 def test_channels_keep_their_own_scale():
@@ -222,6 +234,34 @@ def test_a_cell_without_an_area_gives_no_finite_gradient():
     assert found.isfinite().tolist() == [True, False, True]
 
 
+def test_the_gradient_at_the_centre_of_a_polar_mesh_does_not_count():
+    radius, angle = (axis[0] for axis in lattice(9, 17).split(1, dim=-1))
+    coords = torch.cat([radius * (6 * angle).cos(), radius * (6 * angle).sin()], dim=-1)[None]
+    fields = spec("mesh", sites=(9, 17))
+    found = gradient(coords[..., :1], coords, fields)[0, :, :, 0]
+    assert not found[0].any()
+    torch.testing.assert_close(found[1:, 1:-1, 0], torch.ones(8, 15, dtype=torch.float64), rtol=0, atol=0.05)
+    other = coords[..., :1].clone().requires_grad_()
+    error("relative_h1", 2 * other, coords[..., :1], fields, coords).sum().backward()
+    assert other.grad.isfinite().all()
+
+
+def test_a_periodic_gradient_does_not_depend_on_where_the_period_begins():
+    fields = replace(spec(sites=(16, 12)), periodic=True)
+    x, y = lattice(17, 13)[:, :-1, :-1].split(1, dim=-1)
+    wave = (2 * torch.pi * x).sin() + (2 * torch.pi * y).cos()
+    slope = 2 * torch.pi * torch.stack([(2 * torch.pi * x).cos(), -(2 * torch.pi * y).sin()], dim=-1)
+    torch.testing.assert_close(gradient(wave, None, fields), slope, rtol=0, atol=0.3)
+    wrong = wave.clone()
+    wrong[:, 0] += 1
+    found = [
+        error("relative_h1", wrong.roll(shift, dims=(1, 2)), wave.roll(shift, dims=(1, 2)), fields).item()
+        for shift in ((0, 0), (5, 0), (8, 7))
+    ]
+    assert found == pytest.approx([found[0]] * 3, rel=1e-12)
+    assert parts_of(METRICS["relative_l2_per_region"], fields) == ()
+
+
 def lattice(*sites):
     """The unit square's index coordinates, ``(1, *sites, d)``."""
     axes = [torch.linspace(0, 1, size, dtype=torch.float64) for size in sites]
@@ -313,7 +353,9 @@ def test_a_cloud_has_no_gradient():
 
 
 def test_an_unknown_metric_lists_the_known_ones():
-    known = "max_error, relative_h1, relative_l2, relative_l2_by_field, relative_l2_by_frame, relative_l2_per_band, .*, rmse"
+    known = (
+        "max_error, max_error_per_channel, relative_h1, relative_l2, relative_l2_by_field, .*, rmse, rmse_per_channel"
+    )
     with pytest.raises(InputError, match=f"metric 'mse' is unknown; choose one of: {known}"):
         METRICS["mse"]
 

@@ -16,7 +16,7 @@ import torch
 from conftest import ROOT, load_config
 from synthetic import write_synthetic_store
 
-from lsm.checkpoint import load, read
+from lsm.checkpoint import SCHEMA, load, read
 from lsm.data.readers.base import make_reader
 from lsm.data.store import StoredField
 from lsm.errors import InputError
@@ -177,10 +177,10 @@ def test_what_became_an_option_keeps_its_former_value(schema, family, option, fi
     old = {"schema": schema, "solver": {"model": model}, "run": run | {"config": {"seed": 1, "model": model}}}
     new = model | option
     spec = fits | ({"periodic": True} if "frames" in fits else {})
-    expected = {"schema": 7, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
+    expected = {"schema": SCHEMA, "solver": {"model": new}, "run": run | {"config": {"seed": 1, "model": new}}}
     assert migrate(old | {"spec": fits}) == expected | {"spec": spec}
     assert migrate(old | {"run": {}, "spec": fits}) == expected | {"run": {}, "spec": spec}  # exported
-    assert migrate(old | {"spec": differs}) == old | {"schema": 7, "spec": differs}
+    assert migrate(old | {"spec": differs}) == old | {"schema": SCHEMA, "spec": differs}
 
 
 @pytest.mark.parametrize(
@@ -222,8 +222,18 @@ def test_roll_outs_of_schema_5_were_periodic(source, model, spec, reader):
 
 
 def test_the_present_schema_is_left_as_it_is():
-    present = {"schema": 7, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
+    present = {"schema": SCHEMA, "solver": {"model": {"name": "unet"}}, "spec": {}, "run": {}}
     assert migrate(present) == present
+
+
+def test_codes_of_schema_7_were_not_normalised():
+    data = {"normalization": {"inputs": "none"}}
+    old = {"schema": 7, "solver": {"model": {"name": "lsm"}, **data}, "run": {"config": {"data": data}}}
+    found = migrate(old | {"spec": {"code": 3}})
+    for owner in (found["solver"], found["run"]["config"]["data"]):
+        assert owner["normalization"] == {"inputs": "none", "code": "none"}
+    assert migrate(old | {"run": {}, "spec": {"code": 3}})["run"] == {}
+    assert migrate(old | {"spec": {"code": 0}}) == old | {"spec": {"code": 0}, "schema": SCHEMA}
 
 
 def test_a_damaged_description_is_named(old):

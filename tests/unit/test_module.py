@@ -124,8 +124,12 @@ def test_a_constant_field_takes_nothing_from_the_others():
     assert module.training_step(samples, 0) / len(samples) > 0.5, "untrained, it knows nothing of the first field"
 
 
-@pytest.mark.parametrize(("epochs", "done"), [(None, 0.0), (-1, 0.0), (8, 0.375)])
-def test_an_unrolling_is_told_how_much_of_the_training_is_done_when_the_epoch_ends(epochs, done):
+@pytest.mark.parametrize(
+    ("epochs", "steps", "done"),
+    [(None, -1, 0.0), (-1, -1, 0.0), (8, -1, 0.375), (-1, 12, 0.75), (8, 12, 0.75), (8, 5, 1.0)],
+)
+def test_an_unrolling_is_told_how_much_of_the_training_is_done_when_the_epoch_ends(epochs, steps, done):
+    """An epoch has three steps of up to two batches."""
     received = []
 
     def unroll(solver, samples, share, random):
@@ -133,7 +137,9 @@ def test_an_unrolling_is_told_how_much_of_the_training_is_done_when_the_epoch_en
         return [solver(samples)]
 
     module = make(at(2), unroll=unroll)
-    module.__dict__["_trainer"] = SimpleNamespace(max_epochs=epochs)
+    module.__dict__["_trainer"] = SimpleNamespace(
+        max_epochs=epochs, max_steps=steps, num_training_batches=5, accumulate_grad_batches=2
+    )
     module.training_step(batch(FIELDS), 0)
     assert received == [done]
 

@@ -45,7 +45,8 @@ def test_grid_of_any_rank(shape, store_of):
     config = {"name": "grid", "inputs": ["b", "a"], "targets": ["u"], "mask": "a"}
     fields, sample = decode(config, store, arrays)
     np.testing.assert_array_equal(sample.inputs, np.stack([arrays["b"], arrays["a"]], axis=-1))
-    np.testing.assert_array_equal(sample.targets[..., 0], arrays["u"])
+    assert arrays["a"].flat[0] == 0 != arrays["u"].flat[0], "outside of the mask"
+    np.testing.assert_array_equal(sample.targets[..., 0], arrays["u"] * (arrays["a"] != 0))
     assert fields.sites == shape
     assert [(c.name, c.unit) for c in fields.inputs] == [("b", "unit of b"), ("a", "unit of a")]
     assert fields.mask == 1

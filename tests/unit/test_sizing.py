@@ -41,7 +41,8 @@ def test_sizes_follow_sites_samples_and_machine():
     assert suggest("lsm", (64, 9), False, 800, CPU).model["num_scales"] == 2
     assert suggest("lsm", (64, 64), False, 800, GPU).model["width"] == 32
     assert suggest("lsm", (4000,), True, 800, CPU).model["projection.resolution"] == 96
-    assert suggest("fno", (20, 9), False, 800, CPU).model["modes"] == 4
+    assert suggest("fno", (20, 9), False, 800, CPU).model["modes"] == [10, 4]
+    assert suggest("fno", (256, 64), False, 800, CPU).model["modes"] == 12
     assert suggest("vit", (100, 100), False, 800, CPU).model["patch"] == [4, 4]
     few, many = (suggest("lsm", (64, 64), False, count, CPU) for count in (100, 10_000))
     assert (few.batch_size, many.batch_size) == (5, 20)

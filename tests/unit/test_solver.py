@@ -41,13 +41,13 @@ def test_prediction_is_normalised_before_and_after_the_model():
 def test_roll_out_by_hand():
     samples = physical(MOVING)
     solver = solver_of(MOVING, samples)
-    mean, deviation = samples.inputs.reshape(-1, 3).mean(0), samples.inputs.reshape(-1, 3).std(0) + 1e-5
-    shift, scale = samples.targets.mean(), samples.targets.std() + 1e-5
+    every_frame = torch.cat([samples.inputs, samples.targets], dim=-1)
+    mean, deviation = every_frame.mean(), every_frame.std() + 1e-5
     frames = [samples.inputs[..., i] for i in range(3)]
     with torch.no_grad():
         for _ in range(4):
             window = torch.stack(frames[-3:], dim=-1)
-            frames.append(solver.model((window - mean) / deviation)[..., 0] * scale + shift)
+            frames.append(solver.model((window - mean) / deviation)[..., 0] * deviation + mean)
         found = solver(samples)
     torch.testing.assert_close(found, torch.stack(frames[3:], dim=-1), rtol=1e-4, atol=1e-2)
     assert found.shape == samples.targets.shape
@@ -64,14 +64,24 @@ def test_targets_are_not_looked_at():
 @pytest.mark.parametrize("kind", ["channel", "site"])
 def test_frames_are_one_field_with_one_scale(kind):
     samples = physical(MOVING)
-    solver = make_solver(MOVING, inputs="none", targets=kind)
+    solver = make_solver(MOVING, inputs=kind, targets=kind)
     solver.fit_normalizers(lambda: (FieldBatch(samples.inputs[[i]], samples.targets[[i]]) for i in range(3)))
-    values = samples.targets.double().numpy()
+    values = torch.cat([samples.inputs, samples.targets], dim=-1).double().numpy()
     axes = (0, 1, 2, 3) if kind == "channel" else (0, 3)
     found = solver.target_normalizer
     np.testing.assert_allclose(found.mean[..., 0], values.mean(axes), rtol=1e-6)
     np.testing.assert_allclose(found.deviation[..., 0], values.std(axes, ddof=1) + 1e-5, rtol=1e-5)
     assert found.mean.shape == ((1,) if kind == "channel" else (6, 5, 1))
+    for name, statistics in solver.input_normalizer.named_buffers():
+        assert torch.equal(statistics, torch.cat([getattr(found, name)] * 3, dim=-1))
+
+
+def test_a_time_series_that_starts_at_rest_is_normalised():
+    samples = physical(MOVING)
+    samples.inputs[..., 0] = 0.0  # without a deviation of its own
+    solver = solver_of(MOVING, samples)
+    for window in (samples.inputs, samples.targets[..., :3]):
+        assert solver.input_normalizer.encode(window).abs().max() < 10
 
 
 TWO_FIELDS = moving(num_inputs=2, num_targets=3, fields=2)
@@ -82,7 +92,7 @@ def test_each_field_of_a_roll_out_has_its_own_scale():
     scale = torch.tensor([1.0, 1e3] * 3)
     samples.targets *= scale
     solver = solver_of(TWO_FIELDS, samples)
-    values = samples.targets.double().reshape(-1, 3, 2).flatten(0, 1)
+    values = torch.cat([samples.inputs, samples.targets], dim=-1).double().reshape(-1, 2)
     torch.testing.assert_close(solver.target_normalizer.mean.double(), values.mean(0), rtol=1e-5, atol=0)
     torch.testing.assert_close(solver.target_normalizer.deviation.double(), values.std(0), rtol=1e-5, atol=0)
 
@@ -190,6 +200,25 @@ def test_a_missing_axis_of_channels_is_named(shape):
         make_solver(spec()).predict(np.ones(shape))
 
 
+def test_a_mask_of_missing_points_is_for_clouds():
+    with pytest.raises(InputError, match="^mask: only clouds have points that may be missing, not a grid"):
+        make_solver(spec()).predict(np.ones((2, 6, 5, 1)), mask=np.ones((2, 6, 5), dtype=bool))
+
+
+def test_the_unit_of_a_code_does_not_matter():
+    cloud = spec("points", (24,), code=3)
+    samples = physical(cloud)
+    millimetres = replace(samples, code=1000 * samples.code)
+    model = model_config() | {"projection": {"resolution": 8, "modes": 4}}
+    found = []
+    for fields in (samples, millimetres):
+        torch.manual_seed(0)
+        solver = build_solver({"model": model}, cloud)
+        solver.fit_normalizers(lambda fields=fields: [fields])
+        found.append(solver.eval()(fields))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-2)
+
+
 def test_parameters_that_a_solver_does_not_take_are_left_out():
     samples = physical(spec())
     solver = solver_of(spec(), samples)
@@ -213,7 +242,12 @@ def test_configurations_that_do_not_fit_are_named():
 def test_a_configuration_without_normalisation_is_by_channel():
     solver = build_solver({"model": {"name": "unet", "width": 4, "num_scales": 2}}, spec())
     assert (solver.input_normalizer.kind, solver.target_normalizer.kind) == ("channel", "channel")
-    assert solver.config["normalization"] == {"inputs": "channel", "targets": "channel", "coords": "box"}
+    assert solver.config["normalization"] == {
+        "inputs": "channel",
+        "targets": "channel",
+        "coords": "box",
+        "code": "channel",
+    }
 
 
 def test_each_sample_is_predicted_on_its_own_in_evaluation_mode():

@@ -73,6 +73,10 @@ MISTAKES = {
         ("train", *TINY, "recipe=modern", "+trainer.strategy=fsdp", "run_dir=sharded"),
         ("FSDP", "gradient clipping", "averaged weights", "Muon", "add recipe=quick"),
     ),
+    "a precision that rounds the data": (
+        ("train", *TINY, "trainer.precision=bf16-true", "run_dir=half"),
+        ("trainer.precision is bf16-true", "choose bf16-mixed"),
+    ),
     "patch that does not fit": (
         ("train", *TINY, "model.patch=[3,3,3]", "run_dir=patch"),
         ("model.patch is [3, 3, 3]", "rank 2"),

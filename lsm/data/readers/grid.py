@@ -34,7 +34,7 @@ class GridReader(Reader):
         axes: names of the lattice's axes; x, y, z by default. An axis called "time" is drawn frame by frame.
         parameters: stored scalars of a sample, given to the model as well.
         resolution: sites to select from the stored ones, one number or one per axis; all of them by default.
-        mask: the input that is 1 where the targets exist and 0 elsewhere.
+        mask: the input that is 1 where the targets exist and 0 elsewhere; what is stored there has no influence.
         periodic: whether the fields are periodic along all axes.
     """
 
@@ -109,10 +109,13 @@ class GridReader(Reader):
         return tuple(found)
 
     def decode(self, arrays: Mapping[str, np.ndarray]) -> FieldBatch:
-        """Inputs and targets ``(*sites, c)``."""
+        """Inputs and targets ``(*sites, c)``; the targets are zero where there are none according to the mask."""
         targets = as_tensor(self._columns(arrays, self.targets))
-        inputs = [_repeated(column, targets.shape[:-1]) for column in self._columns(arrays, self.inputs)]
-        return FieldBatch(as_tensor(inputs), targets, parameters=as_parameters(arrays, self.parameters))
+        inputs = as_tensor([_repeated(column, targets.shape[:-1]) for column in self._columns(arrays, self.inputs)])
+        if self.mask is not None:
+            exists = as_tensor([_repeated(self._selected(arrays[self.mask]), targets.shape[:-1])])
+            targets = targets.masked_fill(exists == 0, 0.0)
+        return FieldBatch(inputs, targets, parameters=as_parameters(arrays, self.parameters))
 
     def _columns(self, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:
         columns: list[np.ndarray] = []

@@ -115,11 +115,13 @@ def check(name: str, cfg: DictConfig) -> None:
         name: primary configuration file.
         cfg: the composed configuration.
     Raises:
-        InputError: an option has another kind or range, has no effect, or names an empty path, or the benchmark's file lacks
-            what the command needs.
+        InputError: an option has another kind or range, has no effect, or names an empty path, the preset is that of own data,
+            or the benchmark's file lacks what the command needs.
     """
     for place in ("data_dir", "store", "run_dir"):
         folders.require_place(place, OmegaConf.select(cfg, place))
+    if name in ("generate", "convert") and cfg.preset == "own":
+        raise InputError(f"preset=own is for training on your own data and has no effect on lsm-{name}; leave it out")
     if "benchmark" in cfg:
         check_benchmark(cfg, *_NEEDED.get(name, ()))
     check_schema(name, cfg)

@@ -87,5 +87,6 @@ def _tell(figures: Sequence[Statistic], title: str, preset: str) -> None:
     outside = sum(not figure.expected for figure in figures)
     told = f"{outside} of {len(figures)} figures outside the expected range"
     if outside:
-        told += "; those of few samples may stray" + ("" if preset == "paper" else f", and those of preset={preset}")
+        other = "other options than the published ones" + ("" if preset == "paper" else f", such as preset={preset}")
+        told += f"; few samples may lie outside by chance, and data of {other} systematically"
     console.print(told, soft_wrap=True)

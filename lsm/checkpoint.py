@@ -12,7 +12,7 @@ This entry::
     spec     the fields, see :meth:`lsm.fields.FieldSpec.to_dict`
     run      {config, overrides, choices}: the run's resolved configuration, the options typed by the user, the groups chosen
     data     which data it was trained on, see :meth:`lsm.data.datamodule.FieldDataModule.describe`
-    ranges   of its inputs and parameters, see :class:`lsm.solver.NeuralSolver`; empty or absent if unknown
+    ranges   of its inputs, parameters and code, see :class:`lsm.solver.NeuralSolver`; empty or absent if unknown
 
 A folder that :func:`lsm.export.export` wrote is read alike.
 """
@@ -291,7 +291,7 @@ def _shape_and_kind(tensor: Tensor) -> str:
 
 
 def _find_other_ranges(spec: FieldSpec, ranges: Ranges) -> str | None:
-    channels = {"inputs": spec.input_channels, "parameters": len(spec.parameters)}
+    channels = {"inputs": spec.input_channels, "parameters": len(spec.parameters), "code": spec.code}
     for name, pairs in ranges.items():
         if [len(pair) for pair in pairs] != [2] * channels[name]:
             return f"ranges.{name} has {len(pairs)} entries, expected {channels[name]} pairs [low, high]"

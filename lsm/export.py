@@ -26,7 +26,7 @@ from lsm.checkpoint import Checkpoint, describe
 from lsm.errors import InputError, explained
 from lsm.evaluation import summaries_in
 from lsm.extras import require
-from lsm.fields import shapes
+from lsm.fields import given_channels, shapes
 from lsm.files import whole_folder, write_whole
 from lsm.model_folder import write_folder
 from lsm.plain import without_places
@@ -192,8 +192,8 @@ def _model_card(
 
 
 def _named_ranges(solver: NeuralSolver) -> list[tuple[str, str, float, float]]:
-    """Name, unit, smallest and largest value of each field and parameter in the training data; empty if not known."""
-    channels = {"inputs": solver.spec.inputs, "parameters": solver.spec.parameters}
+    """Name, unit, smallest and largest value of each field, parameter and code in the training data; empty if not known."""
+    channels = given_channels(solver.spec)
     found = []
     for kind, pairs in solver.ranges.items():
         for index, channel in enumerate(channels[kind]):

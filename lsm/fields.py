@@ -316,6 +316,12 @@ class FieldBatch:
                 raise InputError(f"{name} of a sample have shape {found}, expected {shape}; check the reader's options")
 
 
+def given_channels(spec: FieldSpec) -> dict[str, tuple[Channel, ...]]:
+    """What a solver is given of a sample, by the names of :class:`FieldBatch`: fields of a frame, parameters, the code as one."""
+    code = (Channel("code"),) if spec.code else ()
+    return {"inputs": spec.inputs, "parameters": spec.parameters, "code": code}
+
+
 def every_site(field: Tensor, stride: int) -> Tensor:
     """Every ``stride``-th site along each axis, from the first one: ``(b, *sites, c)`` to ``(b, *ceil(sites / stride), c)``.
 

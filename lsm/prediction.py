@@ -17,7 +17,7 @@ from lsm.data.layout import Roles
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.ensemble import Ensemble
 from lsm.errors import InputError
-from lsm.fields import FieldSpec
+from lsm.fields import FieldSpec, given_channels
 from lsm.solver import NeuralSolver
 
 
@@ -28,12 +28,12 @@ def predicted_arrays(spec: FieldSpec, suffixes: Sequence[str] = ("",)) -> dict[s
 
 @dataclass
 class RangeCheck:
-    """Which inputs ``(b, *sites, c_in)`` and parameters ``(b, p)`` lie outside the range of the training data.
+    """Which inputs ``(b, *sites, c_in)``, parameters ``(b, p)`` and codes ``(b, k)`` lie outside the range of the training data.
 
     Args:
         solver: whose ranges count.
         training_grid: whether inputs on another grid are interpolated to that of the training.
-        samples: number of samples outside, by the name of a field or parameter.
+        samples: number of samples outside, by the name of a field or parameter, or "code".
         found: smallest and largest value found, and those of the training data.
         sites: number of sites along each axis, if they are not those of the training.
         unbounded: number of samples whose band is infinite at some sites.
@@ -49,11 +49,11 @@ class RangeCheck:
     notes: list[str] = field(default_factory=list)
 
     def add(self, given: Mapping[str, np.ndarray]) -> None:
-        """Look at the samples of a block: ``inputs`` ``(b, *sites, c_in)`` and ``parameters`` ``(b, p)``."""
+        """Look at the samples of a block: ``inputs`` ``(b, *sites, c_in)``, ``parameters`` ``(b, p)`` and ``code`` ``(b, k)``."""
         sites = given["inputs"].shape[1:-1]
         if self.solver.spec.geometry != "points" and sites != self.solver.spec.sites:
             self.sites = sites
-        channels = {"inputs": self.solver.spec.inputs, "parameters": self.solver.spec.parameters}
+        channels = given_channels(self.solver.spec)
         for kind, pairs in self.solver.ranges.items():
             limits, values = np.array(pairs, dtype=np.float64), given[kind]
             values = values.reshape(len(values), -1, len(pairs))
@@ -91,7 +91,7 @@ class RangeCheck:
         return f"the inputs have {given} sites, the training had {trained}"
 
     def warnings(self) -> list[str]:
-        """A sentence for each field or parameter that leaves its range, and one for inputs on another grid."""
+        """A sentence for each field, parameter or code that leaves its range, and one for inputs on another grid."""
         other = f"{self._grids()}; training_grid=true interpolates between them"
         told = [other] if self.sites and not self.training_grid else []
         return told + [

@@ -75,8 +75,8 @@ class NeuralSolver(nn.Module):
         spec: the fields.
         config: the plain description from which :func:`build_solver` makes the same solver, kept in checkpoints.
     Attributes:
-        ranges: smallest and largest value of each channel of the training samples' ``inputs`` and ``parameters``; empty if not
-            known.
+        ranges: smallest and largest value of each channel of the training samples' ``inputs``, ``parameters`` and ``code``; empty
+            if not known.
 
     Example:
         >>> from lsm.fields import Channel
@@ -97,7 +97,7 @@ class NeuralSolver(nn.Module):
         self.ranges: Ranges = {}
 
     def fit_normalizers(self, batches: Callable[[], Iterable[FieldBatch]]) -> None:
-        """Compute the statistics of inputs, targets, parameters, coordinates and codes, and the ranges of inputs and parameters.
+        """Compute the statistics of inputs, targets, parameters, coordinates and codes, and the ranges of what is given.
 
         Args:
             batches: returns, each time it is called, every training sample once, in batches ``(b, *sites, c)``.
@@ -118,8 +118,11 @@ class NeuralSolver(nn.Module):
             self.ranges["parameters"] = scalars.finish()
         if self.coordinate_normalizer is not None:
             self.coordinate_normalizer.fit(batch.real(batch.coords) for batch in batches() if batch.coords is not None)
-        if self.code_normalizer is not None:
-            self.code_normalizer.fit(batch.code for batch in batches() if batch.code is not None)
+        if self.spec.code:
+            codes = RangeMeter(batch.code for batch in batches() if batch.code is not None)
+            if self.code_normalizer is not None:
+                self.code_normalizer.fit(codes)
+            self.ranges["code"] = codes.finish()
 
     def _frames(self, batches: Iterable[FieldBatch]) -> Iterator[Tensor]:
         """All frames of a roll-out as samples ``(b t, *sites, c)``: those that it starts from and those that it predicts."""

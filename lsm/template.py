@@ -56,7 +56,8 @@ def _drawn(solver: NeuralSolver, num_samples: int) -> dict[str, np.ndarray]:
     if spec.code:
         code = torch.randn(num_samples, spec.code, generator=generator)
         statistics = deepcopy(solver.code_normalizer)
-        drawn["code"] = (code if statistics is None else statistics.cpu().decode(code)).numpy()
+        codes = (code if statistics is None else statistics.cpu().decode(code)).numpy()
+        drawn["code"] = codes.clip(*_limits(solver.ranges.get("code"), codes))
     if solver.parameter_normalizer is not None:
         normal = torch.randn(num_samples, len(spec.parameters), generator=generator)
         scalars = deepcopy(solver.parameter_normalizer).cpu().decode(normal).numpy()

@@ -148,7 +148,7 @@ class PipeGenerator(Generator):
         velocity, y = (np.asarray(fields[name], dtype=np.float64) for name in ("velocity_x", "y"))
         undisturbed = slice(round(FLUX_LENGTH * y.shape[1]))
         flux = simpson(velocity[:, undisturbed], x=y[:, undisturbed], axis=-1)
-        known_flux = 1.0 / 6.0
+        known_flux = 2.0 / 3.0 * self.inlet_peak
         low, high = known_flux * (1.0 - FLUX_TOLERANCE), known_flux * (1.0 + FLUX_TOLERANCE)
         figures = [
             Statistic(

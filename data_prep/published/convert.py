@@ -18,6 +18,7 @@ import numpy as np
 
 import lsm
 from data_prep.published.formats import MatVersion, open_array, write_array
+from lsm.data.matlab5 import Mat5Array
 from lsm.data.store import MAX_SAMPLE_BYTES, Store, StoredField, StoreWriter, first_not_finite, sample_bytes
 from lsm.errors import InputError
 from lsm.files import require_free, sha256
@@ -122,6 +123,11 @@ class _Source:
     def max_sample_bytes(self) -> int:
         """Bytes of one sample in double precision."""
         return prod(self.shape) * 8
+
+    def release(self) -> None:
+        """Forget values that are held in memory."""
+        if isinstance(self.data, Mat5Array):
+            self.data.release()
 
     def read(self, first: int, end: int) -> np.ndarray:
         """Samples ``(end - first, *shape)``."""
@@ -314,6 +320,8 @@ def _copy(
             extremes[source.field] = (min(low, found[0]), max(high, found[1]))
             writer.write(slice(start, stop), {source.field: block})
         on_done(stop - start)
+    for source in sources:
+        source.release()
 
 
 def _check_values(

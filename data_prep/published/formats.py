@@ -70,7 +70,12 @@ def _map_npy(path: Path) -> np.ndarray:
 
 
 def _require_no_gap(path: Path) -> None:
-    """Refuse a file whose space was reserved but never written, as interrupted downloads leave it; it reads as zeros."""
+    """Refuse a file whose space was reserved but never written, as interrupted downloads leave it; it reads as zeros.
+
+    Some systems, such as Windows, do not tell.
+    """
+    if not hasattr(os, "SEEK_HOLE"):
+        return
     with path.open("rb") as file:
         size, position = os.fstat(file.fileno()).st_size, 0
         while position < size:

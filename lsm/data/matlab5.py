@@ -79,7 +79,7 @@ class Mat5File:
 
 
 class Mat5Array:
-    """A variable, whose values are read as a whole.
+    """A variable, whose values are read as a whole and kept until :meth:`release`.
 
     Args:
         path: the file.
@@ -91,10 +91,14 @@ class Mat5Array:
     def __init__(self, path: Path, name: str, position: int, shape: tuple[int, ...]) -> None:
         self._path, self._name, self._position, self.shape = path, name, position, shape
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype:
-        """Type of the values, which are read."""
-        return self._values.dtype
+        """Type of the values, which are read but not kept."""
+        return self._read().dtype
+
+    def release(self) -> None:
+        """Forget the values; they are read again when they are needed."""
+        self.__dict__.pop("_values", None)
 
     def __getitem__(self, index: Any) -> np.ndarray:
         """Values.
@@ -106,6 +110,9 @@ class Mat5Array:
 
     @cached_property
     def _values(self) -> np.ndarray:
+        return self._read()
+
+    def _read(self) -> np.ndarray:
         with reading(self._path, "a MATLAB file"):
             self._require_true_size()
             values = scipy.io.loadmat(self._path, variable_names=[self._name])[self._name]

@@ -165,7 +165,7 @@ class Symmetry(Options):
     def _shifts(self, spec: FieldSpec) -> dict[str, int]:
         """Sites by which each axis is shifted."""
         parts = {axis: round(part * spec.sites[spec.axes.index(axis)]) for axis, part in self.shift.items()}
-        return dict(self.roll) | parts
+        return {axis: self.roll.get(axis, 0) + parts.get(axis, 0) for axis in {**self.roll, **parts}}
 
 
 def mirrored_function(values: Tensor, turns: float) -> Tensor:

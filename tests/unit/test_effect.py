@@ -54,6 +54,7 @@ def test_every_option_of_a_command_is_read(name):
         ((*GENERATE, "check_samples=3"), "has no effect on lsm-generate; add check=true"),
         ((*GENERATE, "data_dir=here", "store=there.h5"), "has no effect on lsm-generate"),
         ((*GENERATE, "+nonsense=1"), "has no effect on lsm-generate"),
+        (("generate", "benchmark=darcy", "preset=own"), "preset=own is for training on your own data"),
         ((*CONVERT, "benchmark.sets.quick.num_samples=9"), "has no effect on lsm-convert"),
         ((*CONVERT, "benchmark.symmetries=[]"), "has no effect on lsm-convert; give it to lsm-train"),
         ((*CONVERT, "source=here", "mat_version=5"), "has no effect on lsm-convert; add export=FOLDER"),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
-from tiny import batch, make_solver, moving, scalars, spec
+from tiny import batch, make_solver, model_config, moving, scalars, spec
 
 from lsm.conformal import Band
 from lsm.data.array_files import open_arrays, write_arrays
@@ -22,7 +22,8 @@ from lsm.data.structured_vtk import sites_of, write_structured
 from lsm.data.vtk_files import read_mesh
 from lsm.errors import InputError
 from lsm.fields import Channel
-from lsm.prediction import predict_file
+from lsm.prediction import RangeCheck, predict_file
+from lsm.solver import build_solver
 from lsm.template import write_template
 
 CLOUD = spec("points", (9,), inputs=2, code=3, parameters=scalars("mach"))
@@ -313,6 +314,25 @@ def test_the_ranges_are_those_of_all_batches_also_without_normalisation():
     solver.fit_normalizers(lambda: batches)
     values = torch.cat([part.inputs for part in batches]).reshape(-1, 2)
     assert solver.ranges["inputs"] == [[c.min().item(), c.max().item()] for c in values.T]
+
+
+@pytest.mark.parametrize("kind", ["none", "channel"])
+def test_codes_have_a_range_too(kind, tmp_path):
+    fields = spec("points", (24,), inputs=2, code=3)
+    model = model_config() | {"projection": {"resolution": 8, "modes": 4}}
+    solver = build_solver({"model": model, "normalization": {"code": kind}}, fields)
+    samples = batch(fields, 6)
+    samples.code = 0.2 + 0.2 * torch.rand(6, 3, generator=torch.Generator().manual_seed(0))
+    solver.fit_normalizers(lambda: [samples])
+    write_template(solver, tmp_path / "template.npz")
+    code = read(tmp_path / "template.npz")["code"]
+    assert (samples.code.amin(0).numpy() <= code).all()
+    assert (code <= samples.code.amax(0).numpy()).all()
+    given = {"inputs": samples.inputs.numpy(), "code": samples.code.numpy() * np.array([[1, 1, 1]] * 5 + [[1, 9, 1]])}
+    check = RangeCheck(solver)
+    check.add(given)
+    assert check.samples == {"code": 1}
+    assert check.warnings()[0].startswith("code of 1 samples leaves the range of the training data")
 
 
 def test_a_solver_of_unknown_ranges_warns_of_nothing(tmp_path):

@@ -12,6 +12,7 @@ import scipy.io
 
 from data_prep.published.convert import Layout, PublishedArray, PublishedFile, export_files, import_files
 from experiments.convert import layout as layout_of
+from lsm.data.matlab5 import Mat5File
 from lsm.data.store import Store, StoredField, StoreWriter
 from lsm.errors import InputError
 from lsm.files import sha256
@@ -301,6 +302,24 @@ def flow_folder(flow: Layout, tmp_path: Path) -> Path:
     np.save(tmp_path / "a/state.npy", rng.random((5, 2, 4, 3)).astype("f4"))
     np.save(tmp_path / "note.npy", rng.integers(0, 9, (2, 5)).astype("u1"))
     return tmp_path
+
+
+def test_a_system_that_tells_no_gaps_reads_npy_files_all_the_same(flow, flow_folder, monkeypatch):
+    monkeypatch.delattr("os.SEEK_HOLE")
+    convert(flow, flow_folder)
+    assert arrays_of(flow_folder / "converted.h5")["depth"].shape == (5, 4, 3)
+
+
+def test_a_matlab_array_is_held_until_it_is_released(tmp_path):
+    scipy.io.savemat(tmp_path / "a.mat", {"depth": np.ones((5, 4))})
+    array = Mat5File(tmp_path / "a.mat").array("depth")
+    assert array.dtype == np.float64
+    assert "_values" not in vars(array)
+    assert array[2:].sum() == 12
+    assert "_values" in vars(array)
+    array.release()
+    assert "_values" not in vars(array)
+    array.release()
 
 
 def test_axes_are_put_in_order_and_fields_apart(flow, flow_folder):

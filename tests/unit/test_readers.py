@@ -219,6 +219,15 @@ def test_the_die_is_repeated_over_depth_and_time(store_of):
         make_reader(FORGED | {"components": {"deformation": ["x", "y"]}}).spec(store)
 
 
+def test_a_mask_behind_components_is_its_own_channel(store_of):
+    store, arrays = store_of(flow=(5, 3, 2), solid=(5, 3), u=(5, 3))
+    config = {"name": "grid", "inputs": ["flow", "solid"], "targets": ["u"], "components": {"flow": ["vx", "vy"]}}
+    fields, sample = decode(config | {"mask": "solid"}, store, arrays)
+    np.testing.assert_array_equal(sample.inputs[..., fields.mask], arrays["solid"])
+    with pytest.raises(OptionError, match="^mask is flow, which has several components"):
+        make_reader(config | {"mask": "flow"})
+
+
 def test_unknown_readers_and_options_are_named():
     with pytest.raises(InputError, match="reader 'meshes' is unknown.*frames, grid, mesh, points"):
         make_reader({"name": "meshes"})

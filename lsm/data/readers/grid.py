@@ -57,6 +57,10 @@ class GridReader(Reader):
         self.axes, self.resolution, self.mask, self.periodic = tuple(axes or ()), resolution, mask, periodic
         if mask is not None and mask not in self.inputs:
             raise OptionError("mask", f"is {mask}, expected one of the inputs {', '.join(inputs)}")
+        if mask in self.components:
+            raise OptionError(
+                "mask", f"is {mask}, which has several components; expected an input with one value per site"
+            )
         self.fields = (*self.inputs, *self.targets, *self.parameters)
 
     def find_problem(self, store: Store) -> str | None:
@@ -92,7 +96,7 @@ class GridReader(Reader):
             inputs=self._channels(store, self.inputs),
             targets=self._channels(store, self.targets),
             parameters=channels(store, self.parameters),
-            mask=None if self.mask is None else self.inputs.index(self.mask),
+            mask=self._mask_channel(),
             periodic=self.periodic,
         )
 
@@ -100,6 +104,12 @@ class GridReader(Reader):
         """An array of the lattice's shape, without values."""
         shape = store.fields[name].shape
         return np.empty(shape[:-1] if name in self.components else shape, dtype=bool)
+
+    def _mask_channel(self) -> int | None:
+        """Index of the mask among the channels of the inputs."""
+        if self.mask is None:
+            return None
+        return sum(len(self.components.get(name, (name,))) for name in self.inputs[: self.inputs.index(self.mask)])
 
     def _channels(self, store: Store, names: Sequence[str]) -> tuple[Channel, ...]:
         found: list[Channel] = []

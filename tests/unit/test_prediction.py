@@ -386,6 +386,26 @@ def test_points_of_a_vtk_file(suffix, tmp_path):
     assert json.loads((tmp_path / f"out{suffix}.json").read_text())["checkpoint"] == "best.ckpt"
 
 
+@pytest.mark.parametrize(
+    "title", ["Points with temperature", "Cells of a beam", "dimensions in all directions", "points 9999"]
+)
+def test_a_vtk_file_may_have_any_title(title, tmp_path):
+    meshio = pytest.importorskip("meshio")
+    points = np.random.default_rng(0).random((4, 3))
+    meshio.write(tmp_path / "in.vtk", meshio.Mesh(points, [("triangle", [[0, 1, 2]])], {"points": np.arange(4.0)}))
+    version, _, rest = (tmp_path / "in.vtk").read_bytes().split(b"\n", 2)
+    (tmp_path / "in.vtk").write_bytes(b"\n".join([version, title.encode(), rest]))
+    assert np.array_equal(read_mesh(tmp_path / "in.vtk").points, points)
+
+
+def test_words_that_are_no_numbers_hide_no_size_of_a_vtk_file(tmp_path):
+    pytest.importorskip("meshio")
+    lattice = b"METADATA\ndimensions\n\nDIMENSIONS 2000 2000 2000\nORIGIN 0 0 0\nSPACING 1 1 1\n"
+    (tmp_path / "in.vtk").write_bytes(b"# vtk DataFile Version 3.0\n\nASCII\nDATASET STRUCTURED_POINTS\n" + lattice)
+    with pytest.raises(InputError, match="it is a lattice of more than"):
+        read_mesh(tmp_path / "in.vtk")
+
+
 def test_a_lattice_in_a_vtk_file_has_its_first_axis_fastest(tmp_path):
     meshio = pytest.importorskip("meshio")
     solver = solver_of("grid")

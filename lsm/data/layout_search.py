@@ -224,14 +224,19 @@ class _Search:
         return f"the last axis (size {frames}) is read as time; if the first axis is time, {_TO_END}"
 
     def _hint_about_channels(self, sites: Shape) -> str:
-        """Which change gives another reading of a grid; equal axes, and planes, are read as sites without a word."""
+        """Which change gives another reading of a grid.
+
+        Equal axes, and planes, are read as sites without a word, unless an input lacks the last axis.
+        """
         whole = self._of_sample(self.targets[0])
+        lacks_last = sites == whole and any(len(self._of_sample(name)) < len(sites) for name in self.inputs)
         is_thin = len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:])
-        if is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2]):
+        if not lacks_last and (is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2])):
             return f"the first axis (size {sites[0]}) is read as sites; if it holds channels, {_TO_END}"
         taken, option, other = ("sites", "true", whole[:-1]) if sites == whole else ("channels", "false", whole)
         is_plane = len(sites) == len(whole) == 2 and sites[-1] > _MOST_CHANNELS
-        if self.roles.channels_last is not None or is_plane or whole[-1:] == whole[-2:-1] or not self._all_fit(other):
+        is_usual = not lacks_last and (is_plane or whole[-1:] == whole[-2:-1])
+        if self.roles.channels_last is not None or is_usual or not self._all_fit(other):
             return ""
         instead = "channels" if taken == "sites" else "sites"
         return f"the last axis (size {whole[-1]}) is read as {taken}; set data.channels_last={option} to read it as {instead}"

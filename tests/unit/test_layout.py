@@ -340,6 +340,15 @@ HINTS = {
         r"^the last axis \(size 10\) is read as sites; set data.channels_last=true to read it as channels$",
     ),
     "channels of the targets": ((32, 32), (32, 32, 5), {}, r"last axis \(size 5\) is read as sites"),
+    "an input of the first axis of a plane": (
+        (100,),
+        (100, 8),
+        {},
+        r"^the last axis \(size 8\) is read as sites; set data.channels_last=true to read it as channels$",
+    ),
+    "an input of the first of equal axes": ((32,), (32, 32), {}, r"last axis \(size 32\) is read as sites"),
+    "an input of a short first axis": ((3,), (3, 8), {}, r"last axis \(size 8\) is read as sites"),
+    "an input of the first axis, as asked for": ((100,), (100, 8), {"channels_last": False}, "^$"),
     "channels": (
         (32, 32, 2),
         (32, 32, 2),

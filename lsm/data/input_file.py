@@ -25,7 +25,7 @@ from lsm.data import structured_vtk, vtk_files
 from lsm.data.array_files import FORMATS, NAMELESS, ArrayInFile, ArraysInFile, open_arrays
 from lsm.data.layout import SINGULAR, Roles, plain_name
 from lsm.data.mesh_set import is_mesh_set
-from lsm.data.ragged import even_out
+from lsm.data.ragged import even_out, is_one_coordinate
 from lsm.data.readers.base import AXES
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
@@ -266,11 +266,18 @@ class _Shared:
 
 
 def _with_roles(arrays: ArraysInFile, spec: FieldSpec, roles: Roles) -> ArraysInFile:
-    """The arrays, and by the names that are looked for those that were coordinates or a code in the training."""
+    """The arrays, and by the names that are looked for those that were coordinates or a code in the training.
+
+    The only coordinate of a cloud, if its array has no axis of coordinates, gets the name of its channel.
+    """
     coords = roles.coords or ()
     given = dict(zip(AXES if len(coords) > 1 else ("coords",), coords, strict=False))
     given |= {"code": roles.code} if roles.code else {}
     found = {name: arrays[array] for name, array in given.items() if array in arrays}
+    single = found.get("coords", arrays.get("coords"))
+    if single is not None and spec.geometry == "points" and spec.space == 1 and is_one_coordinate(single.shape):
+        others = {name: array for name, array in {**arrays, **found}.items() if name != "coords"}
+        return ArraysInFile({**others, spec.inputs[0].name: single}, arrays.others)
     if "coords" in found and found["coords"].shape[-1:] != (spec.space_dim,):
         found.pop("coords")  # an array of one coordinate, by the name of the field
     return ArraysInFile({**arrays, **found}, arrays.others)

@@ -19,7 +19,7 @@ from lsm.data.array_files import ArrayInFile, ArraysInFile, as_vector, open_arra
 from lsm.data.layout import Column, Layout, Roles
 from lsm.data.layout_search import find_layout
 from lsm.data.mesh_set import is_mesh_set, open_mesh_set
-from lsm.data.ragged import even_out
+from lsm.data.ragged import even_out, is_one_coordinate
 from lsm.data.store import StoredField, StoreWriter, first_not_finite
 from lsm.errors import InputError
 
@@ -82,7 +82,8 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
         raise InputError(arrays.others[unusable[0]])
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
-    evened, counts = even_out(path, arrays, coords, of_samples, by_axis=len(coords) > 1)
+    by_axis = len(coords) > 1 or any(is_one_coordinate(arrays[name].shape) for name in coords if name in arrays)
+    evened, counts = even_out(path, arrays, coords, of_samples, by_axis=by_axis)
     evened = _with_scalars(evened, roles)
     shapes = {name: array.shape for name, array in evened.items()}
     named = {name: array for name, array in evened.items() if name in roles.named()}

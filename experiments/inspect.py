@@ -68,7 +68,7 @@ def _own_file(path: Path, cfg: DictConfig) -> Iterator[Content]:
         try:
             file = lay_out(path, arrays, roles_of(cfg))
         except InputError as error:
-            console.print(f"cannot be trained on without further options: {describe(error)}", soft_wrap=True)
+            console.print(f"cannot be trained on as it is: {describe(error)}", soft_wrap=True)
             yield Content(arrays)
             return
         _require_sample(cfg.sample, file.layout.num_samples)

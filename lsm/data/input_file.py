@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from lsm.data import structured_vtk, vtk_files
-from lsm.data.array_files import NAMELESS, ArrayInFile, ArraysInFile, open_arrays
+from lsm.data.array_files import FORMATS, NAMELESS, ArrayInFile, ArraysInFile, open_arrays
 from lsm.data.layout import SINGULAR, Roles, plain_name
-from lsm.data.ragged import even_out
+from lsm.data.mesh_set import is_mesh_set
+from lsm.data.ragged import even_out, is_one_coordinate
 from lsm.data.readers.base import AXES
 from lsm.data.store import MAX_SAMPLE_BYTES
 from lsm.errors import InputError
@@ -41,7 +42,17 @@ def expected_arrays(spec: FieldSpec) -> dict[str, tuple[int, ...]]:
 
 @contextmanager
 def open_inputs(path: Path, spec: FieldSpec, roles: Roles | None = None) -> Iterator[InputFile]:
-    """Open a file of inputs, arrays ``(samples, ...)``; see :class:`InputFile`."""
+    """Open a file of inputs, arrays ``(samples, ...)``; see :class:`InputFile`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InputError: it is damaged, of another format or several files, or its arrays do not fit.
+    """
+    if is_mesh_set(path):
+        raise InputError(
+            f"{path} is a folder, or a pattern that names several files; give one file of inputs at a time, "
+            f"{', '.join(FORMATS)}"
+        )
     with open_arrays(path) as arrays:
         yield InputFile(arrays, spec, path, roles)
 
@@ -96,7 +107,7 @@ class InputFile:
             self._refuse_shapes()
         counts = {array.shape[0] for array in self._arrays.values()}
         self.num_samples = counts.pop() if self.has_samples else 1
-        if (self.has_samples and counts) or not self.num_samples or not self.sample_bytes:
+        if (self.has_samples and counts) or not self.num_samples or not self.sample_bytes or not self._share_sites():
             self._refuse_shapes()
         self._require_size()
 
@@ -122,6 +133,16 @@ class InputFile:
             return len(shape) == len(wanted) and shape[-1] >= wanted[-1]
         return len(shape) == len(wanted) or (len(shape) > 0 and shape == wanted[: len(shape)])
 
+    def _share_sites(self) -> bool:
+        """Whether all fields lie on the same sites; a field may lack the last axes. Arrays of all channels say it themselves."""
+        if self._packed:
+            return True
+        first, rank = int(self.has_samples), len(self.spec.sites)
+        found = [self._arrays[channel.name].shape[first : first + rank] for channel in self.spec.inputs]
+        sites = max(found, key=len)
+        sites = sites if len(sites) == rank else self.spec.sites
+        return all(shape == sites[: len(shape)] for shape in found)
+
     def notes(self) -> list[str]:
         """A sentence for each field of a roll-out with more frames than the solver takes."""
         if self._packed or self.spec.frames is None:
@@ -137,7 +158,10 @@ class InputFile:
     def _refuse_shapes(self) -> None:
         found = ", ".join(f"{name} {tuple(array.shape)}" for name, array in self._arrays.items())
         wanted = ", ".join(f"{name} {_shape_text(shape)}" for name, shape in self._shapes.items())
-        raise InputError(f"{self.path} holds {found}; expected are {wanted}, with the same number of samples in all")
+        raise InputError(
+            f"{self.path} holds {found}; expected are {wanted}, with the same number of samples in all, and "
+            "fields on the same sites"
+        )
 
     def _require_lattice(self) -> None:
         """A structured grid says how many points it has along each axis."""
@@ -242,11 +266,18 @@ class _Shared:
 
 
 def _with_roles(arrays: ArraysInFile, spec: FieldSpec, roles: Roles) -> ArraysInFile:
-    """The arrays, and by the names that are looked for those that were coordinates or a code in the training."""
+    """The arrays, and by the names that are looked for those that were coordinates or a code in the training.
+
+    The only coordinate of a cloud, if its array has no axis of coordinates, gets the name of its channel.
+    """
     coords = roles.coords or ()
     given = dict(zip(AXES if len(coords) > 1 else ("coords",), coords, strict=False))
     given |= {"code": roles.code} if roles.code else {}
     found = {name: arrays[array] for name, array in given.items() if array in arrays}
+    single = found.get("coords", arrays.get("coords"))
+    if single is not None and spec.geometry == "points" and spec.space == 1 and is_one_coordinate(single.shape):
+        others = {name: array for name, array in {**arrays, **found}.items() if name != "coords"}
+        return ArraysInFile({**others, spec.inputs[0].name: single}, arrays.others)
     if "coords" in found and found["coords"].shape[-1:] != (spec.space_dim,):
         found.pop("coords")  # an array of one coordinate, by the name of the field
     return ArraysInFile({**arrays, **found}, arrays.others)
@@ -261,10 +292,13 @@ def _with_channels(arrays: Mapping[str, Any], spec: FieldSpec, roles: Roles) -> 
     kept = {name: _LastBlock(array) for name, array in arrays.items() if array.shape}
     called = {plain_name(SINGULAR.get(name, name)): name for name in kept}
     found: dict[str, Any] = {}
+    fields = [channel.name for channel in spec.inputs]
     for name in wanted:
         stem, _, number = name.rpartition("_")
         if name in called:
             found[name] = arrays[called[name]]
+        elif name in fields and stem in called and _is_one_field(kept[called[stem]], arrays, spec):
+            continue
         elif stem in called and number.isdecimal() and 0 < int(number) <= kept[called[stem]].shape[-1]:
             found[name] = _Channel(kept[called[stem]], int(number) - 1)
     for name, array in kept.items() if wanted else ():
@@ -274,34 +308,59 @@ def _with_channels(arrays: Mapping[str, Any], spec: FieldSpec, roles: Roles) -> 
             found |= {label: channel for label, channel in channels.items() if label in wanted}
     if not spec.frames:  # a field may have an axis for its one channel
         after = len(spec.sites) + 1
-        alone = [channel.name for channel in spec.inputs if channel.name in kept]
-        found |= {name: _Channel(kept[name], 0) for name in alone if kept[name].shape[after:] == (1,)}
+        alone = {name: kept[name] for name in fields if name in kept}
+        of_one_sample = (*spec.sites, 1)
+        found |= {
+            name: _Channel(array, 0)
+            for name, array in alone.items()
+            if array.shape[after:] == (1,) or array.shape == of_one_sample
+        }
     return {**arrays, **found}
 
 
 def _by_name(arrays: Mapping[str, Any], spec: FieldSpec, roles: Roles) -> Mapping[str, Any]:
     """The arrays of a file that is laid out as one of training data, by the names of fields; any others as they are."""
-    inputs = None if "inputs" in (roles.parameters or ()) else arrays.get("inputs")
+    inputs = None if "inputs" in (roles.parameters or ()) else arrays.get("inputs", arrays.get(NAMELESS))
     rank = len(spec.sites)
-    whole = inputs is not None and len(inputs.shape) in (rank + 1, rank + 2) and inputs.shape[-1] == spec.input_channels
+    shape: tuple[int, ...] = () if inputs is None else inputs.shape
+    is_one = inputs is not None and _is_one_field(inputs, arrays, spec)
+    whole = not is_one and len(shape) in (rank + 1, rank + 2) and shape[-1] == spec.input_channels
     as_in_python = not spec.parameters or ("parameters" in arrays and len(arrays["parameters"].shape) == 2)
     if spec.frames or (whole and as_in_python):
         return arrays
     names, num_positions = [channel.name for channel in spec.inputs], 0 if spec.geometry == "grid" else spec.space_dim
     places, fields, scalars = names[:num_positions], names[num_positions:], [one.name for one in spec.parameters]
-    found: dict[str, Any] = {name: array for name, array in arrays.items() if name != "inputs"}
+    found: dict[str, Any] = {name: array for name, array in arrays.items() if name not in ("inputs", NAMELESS)}
     coords, parameters = arrays.get("coords"), arrays.get("parameters")
     for array, channels, axes in (
         (coords, places, rank),
-        (inputs, names if whole else fields, rank),
+        (None if is_one else inputs, names if whole else fields, rank),
         (parameters, scalars, 0),
     ):
         found |= {} if array is None else _channels_of(array, channels, axes)
+    found |= {fields[0]: inputs} if is_one and len(fields) == 1 else {}
     axes_of_one = {**dict.fromkeys(fields, rank), **({"code": 1} if spec.code else {}), **dict.fromkeys(scalars, 0)}
     if (count := _count_samples(found, axes_of_one)) is not None:
         shared = [name for name in places if name in found and len(found[name].shape) == rank]
         found |= {name: _Shared(found[name], count) for name in shared}
-    return found if all(name in found for name in expected_arrays(spec)) else arrays
+    return found if is_one or all(name in found for name in expected_arrays(spec)) else arrays
+
+
+def _is_one_field(array: Any, arrays: Mapping[str, Any], spec: FieldSpec) -> bool:
+    """Whether an array is one field ``(samples, *sites)``, even if it has as many sites along the last axis as channels.
+
+    The coordinates in the file say which axes are sites; without them these are the sites of the training.
+    """
+    shape, first = tuple(array.shape), spec.inputs[0].name
+    if len(shape) != len(spec.sites) + 1:
+        return False
+    if spec.geometry != "grid" and "coords" in arrays:
+        sites = arrays["coords"].shape[:-1]
+    elif spec.geometry != "grid" and first in arrays:
+        sites = arrays[first].shape
+    else:
+        return shape[1:] == spec.sites != shape[:-1]
+    return sites in (shape, shape[1:])
 
 
 def _count_samples(arrays: Mapping[str, Any], axes_of_one: Mapping[str, int]) -> int | None:

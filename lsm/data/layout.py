@@ -30,7 +30,8 @@ class Roles(Options):
     Args:
         inputs: arrays of the fields given to the model.
         targets: arrays of the fields to predict, or of a time series ``(samples, *sites, frames)``.
-        coords: one array of positions, or one array per coordinate; an empty list for none, whatever the names.
+        coords: one array of positions ``(.., d)``, or one array per coordinate, also of the only one of a cloud on a line; an
+            empty list for none, whatever the names.
         parameters: arrays of scalars of a sample, ``(samples,)`` or ``(samples, p)``.
         code: the array of a vector that describes each sample, ``(samples, k)``.
         kind: of the sites.

@@ -3,7 +3,7 @@
 Arrays have the samples on their first axis. By name, ``inputs`` and ``targets`` are the fields, ``coords`` says where the sites
 lie, ``parameters`` are scalars and ``code`` a vector of each sample; :class:`~lsm.data.layout.Roles` gives these roles to other
 arrays. Fields are ``(samples, *sites)`` or ``(samples, *sites, channels)``, coordinates ``(samples, *sites, d)``, or
-``(*sites, d)`` if all samples share them. Knows no file format.
+``(*sites, d)`` if all samples share them; coordinates that are one array each have no last axis. Knows no file format.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from lsm.data.layout import SINGULAR, Column, Kind, Layout, Part, Roles, Shape, plain_name
+from lsm.data.ragged import is_one_coordinate
 from lsm.data.readers.base import AXES
 from lsm.errors import InputError
 
@@ -224,14 +225,19 @@ class _Search:
         return f"the last axis (size {frames}) is read as time; if the first axis is time, {_TO_END}"
 
     def _hint_about_channels(self, sites: Shape) -> str:
-        """Which change gives another reading of a grid; equal axes, and planes, are read as sites without a word."""
+        """Which change gives another reading of a grid.
+
+        Equal axes, and planes, are read as sites without a word, unless an input lacks the last axis.
+        """
         whole = self._of_sample(self.targets[0])
+        lacks_last = sites == whole and any(len(self._of_sample(name)) < len(sites) for name in self.inputs)
         is_thin = len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:])
-        if is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2]):
+        if not lacks_last and (is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2])):
             return f"the first axis (size {sites[0]}) is read as sites; if it holds channels, {_TO_END}"
         taken, option, other = ("sites", "true", whole[:-1]) if sites == whole else ("channels", "false", whole)
         is_plane = len(sites) == len(whole) == 2 and sites[-1] > _MOST_CHANNELS
-        if self.roles.channels_last is not None or is_plane or whole[-1:] == whole[-2:-1] or not self._all_fit(other):
+        is_usual = not lacks_last and (is_plane or whole[-1:] == whole[-2:-1])
+        if self.roles.channels_last is not None or is_usual or not self._all_fit(other):
             return ""
         instead = "channels" if taken == "sites" else "sites"
         return f"the last axis (size {whole[-1]}) is read as {taken}; set data.channels_last={option} to read it as {instead}"
@@ -334,7 +340,8 @@ class _Search:
         if not found:
             raise InputError(
                 f"coordinates and targets share no sites: {self._listed(*self.coords, self.targets[0])}; expected are "
-                "coordinates (samples, *sites, d) or (*sites, d), and fields (samples, *sites) or (samples, *sites, channels)",
+                "coordinates (samples, *sites, d) or (*sites, d), without the last axis if each is an array of its own, and "
+                "fields (samples, *sites) or (samples, *sites, channels)",
                 options=_ARRAYS,
             )
         if len(found) == 1:
@@ -350,11 +357,20 @@ class _Search:
     def _candidates(self) -> Iterator[_Placing]:
         """What the shape of the coordinates admits: those of each sample, and those that all samples share."""
         shape = self.shapes[self.coords[0]]
-        lattice = shape[:-1] if len(self.coords) == 1 else shape
+        lattice = shape if self._by_axis else shape[:-1]
         if shape[:1] == (self.num_samples,) and len(lattice) > 1:
             yield _Placing(lattice[1:], shared=False)
         if lattice:
             yield _Placing(lattice, shared=True)
+
+    @cached_property
+    def _by_axis(self) -> bool:
+        """Whether each array of coordinates is one coordinate, without a last axis for several."""
+        if len(self.coords) > 1:
+            return True
+        target, shape = self.targets[0], self.shapes[self.coords[0]]
+        is_on_line = len(shape) in (1, 2) and self._holds(target, shape[-1:])
+        return is_on_line and (is_one_coordinate(shape) or not self._holds(target, shape[:-1]))
 
     def _holds(self, name: str, sites: Shape) -> bool:
         """Whether an array is a field on some sites, with or without an axis of channels."""
@@ -363,7 +379,7 @@ class _Search:
 
     def _positions(self, shared: bool) -> list[Part]:
         first = self.shapes[self.coords[0]]
-        if len(self.coords) > 1:
+        if self._by_axis:
             parts = [Part(name, None, shared) for name in self.coords]
             if {self.shapes[name] for name in self.coords} != {first}:
                 raise InputError(f"coordinates differ in shape: {self._listed(*self.coords)}", options=("coords",))

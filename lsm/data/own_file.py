@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from lsm.data import vtk_files
-from lsm.data.array_files import ArrayInFile, ArraysInFile, as_vector, open_arrays
+from lsm.data.array_files import NAMELESS, ArrayInFile, ArraysInFile, as_vector, open_arrays
 from lsm.data.layout import Column, Layout, Roles
 from lsm.data.layout_search import find_layout
 from lsm.data.mesh_set import is_mesh_set, open_mesh_set
-from lsm.data.ragged import even_out
+from lsm.data.ragged import even_out, is_one_coordinate
 from lsm.data.store import StoredField, StoreWriter, first_not_finite
 from lsm.errors import InputError
 
@@ -76,13 +76,20 @@ def lay_out(path: Path, arrays: ArraysInFile, roles: Roles) -> OwnFile:
     """Find the layout of an open file.
 
     Raises:
-        InputError: the arrays do not fit together, hold no samples, or have a role without being real numbers.
+        InputError: the arrays do not fit together, hold no samples, or have a role without being real numbers; or the only one
+            has no name.
     """
+    if NAMELESS in arrays:
+        raise InputError(
+            f"{path} holds one array without a name; write all arrays to one file, such as "
+            'np.savez("my.npz", inputs=inputs, targets=targets), or np.savez("my.npz", targets=series) for a time series'
+        )
     if unusable := sorted(arrays.others.keys() & roles.named()):
         raise InputError(arrays.others[unusable[0]])
     coords = ("coords",) if roles.coords is None else roles.coords
     of_samples = [*(roles.parameters or ["parameters"]), roles.code or "code"]
-    evened, counts = even_out(path, arrays, coords, of_samples, by_axis=len(coords) > 1)
+    by_axis = len(coords) > 1 or any(is_one_coordinate(arrays[name].shape) for name in coords if name in arrays)
+    evened, counts = even_out(path, arrays, coords, of_samples, by_axis=by_axis)
     evened = _with_scalars(evened, roles)
     shapes = {name: array.shape for name, array in evened.items()}
     named = {name: array for name, array in evened.items() if name in roles.named()}

@@ -27,6 +27,9 @@ _MOST_SAMPLES = 10_000_000
 #: Padded arrays hold at most so many times the points.
 _MOST_PADDING = 1000
 
+#: A last axis of at most so many values holds the coordinates of a point.
+_MOST_COORDINATES = 3
+
 #: Bytes of coordinates that are read at once.
 _BLOCK_BYTES = 5e7
 
@@ -66,6 +69,11 @@ class PaddedArray:
             rows = self._array[int(self._ends[start]) : int(self._ends[stop])]
             return rows[self._ends[start:stop, None] - self._ends[start] + numbers]
         return self._array[start:stop][np.arange(stop - start)[:, None], numbers]
+
+
+def is_one_coordinate(shape: tuple[int, ...]) -> bool:
+    """Whether coordinates of this shape are the only ones of their points, ``(n,)`` or ``(samples, n)``, not ``(n, d)``."""
+    return len(shape) == 1 or (len(shape) == 2 and shape[-1] > _MOST_COORDINATES)
 
 
 def even_out(

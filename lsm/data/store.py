@@ -6,7 +6,7 @@ Schema, version 1::
 
     attributes    schema, version, benchmark, provenance (JSON), display (JSON, optional)
     /fields/NAME  (n, ...), chunked a sample at a time; attributes unit, description
-    /samples/NAME (n,), bookkeeping of the generator: attempt, residual, iterations
+    /samples/NAME (n,), bookkeeping: of a generator attempt, residual, iterations; of own data sample, the place in the file
 """
 
 from __future__ import annotations

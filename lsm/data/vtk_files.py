@@ -5,8 +5,8 @@ from __future__ import annotations
 import lzma
 import re
 import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from math import prod
 from pathlib import Path
@@ -25,13 +25,13 @@ SUFFIXES = (".vtu", ".vts", ".vtk")
 #: Points of a lattice whose size alone is in the file; meshio makes about 100 bytes of each.
 _MOST_POINTS = MAX_SAMPLE_BYTES // 50
 
-#: Where a ``.vtk`` file gives the size of a lattice, as meshio understands it.
-_DIMENSIONS = re.compile(rb"^\s*dimensions\s+(\S+)\s+(\S+)\s+(\S+)", re.IGNORECASE | re.MULTILINE)
-_COORDINATES = re.compile(rb"^\s*[xyz]_coordinates\s+(\S+)", re.IGNORECASE | re.MULTILINE)
+#: Where a ``.vtk`` file gives the size of a lattice, as meshio understands it. What follows may be such a place again.
+_DIMENSIONS = re.compile(rb"^\s*dimensions(?=\s+(\S+)\s+(\S+)\s+(\S+))", re.IGNORECASE | re.MULTILINE)
+_COORDINATES = re.compile(rb"^\s*[xyz]_coordinates(?=\s+(\S+))", re.IGNORECASE | re.MULTILINE)
 
 #: Where it says how many points, cells or values follow; each takes a byte at least.
 _COUNTS = re.compile(
-    rb"^\s*(?:points|cells|cell_types|point_data|cell_data|[xyz]_coordinates)\s+(\S+)", re.IGNORECASE | re.MULTILINE
+    rb"^\s*(?:points|cells|cell_types|point_data|cell_data|[xyz]_coordinates)(?=\s+(\S+))", re.IGNORECASE | re.MULTILINE
 )
 
 
@@ -89,12 +89,20 @@ def _bounded_decompression() -> Iterator[None]:
 
 
 def _require_size(path: Path) -> None:
-    content = path.read_bytes()
+    """Refuse a ``.vtk`` file whose sizes exceed the limits; the first two lines are its version and a title of any words."""
+    content = b"".join(path.read_bytes().split(b"\n", 2)[2:])
     for sizes in (*_DIMENSIONS.findall(content), _COORDINATES.findall(content)):
-        if prod(abs(int(size.decode())) for size in sizes) > _MOST_POINTS:
+        if prod(map(abs, _numbers(sizes))) > _MOST_POINTS:
             raise ValueError(f"it is a lattice of more than {_MOST_POINTS:.3g} points")
-    if any(int(count.decode()) > len(content) for count in _COUNTS.findall(content)):
+    if any(count > len(content) for count in _numbers(_COUNTS.findall(content))):
         raise ValueError("it is shorter than its numbers of points and cells say")
+
+
+def _numbers(words: Iterable[bytes]) -> Iterator[int]:
+    """Those of some words that are whole numbers, as meshio reads them."""
+    for word in words:
+        with suppress(ValueError):
+            yield int(word.decode())
 
 
 def write_mesh(path: Path, like: Path, fields: Mapping[str, np.ndarray]) -> None:

@@ -283,6 +283,9 @@ VTK: dict[str, Write] = {
     "10^15 points": _vtk("STRUCTURED_POINTS", _LATTICE.format("100000 100000 100000")),
     "10^9 points": _vtk("structured_points", _LATTICE.format("1000 1000 1000").lower()),
     "10^9 points in other digits": _vtk("STRUCTURED_POINTS", _LATTICE.format("1_000 \u0661\u0660\u0660\u0660 1000")),
+    "10^10 points after a word of metadata": _vtk(
+        "STRUCTURED_POINTS", "METADATA\ndimensions\n\n" + _LATTICE.format("2000 2000 2000")
+    ),
     "negative points": _vtk("STRUCTURED_POINTS", _LATTICE.format("-10 -10 1")),
     "rectilinear": _vtk(
         "RECTILINEAR_GRID", "".join(f"{axis}_COORDINATES 1000 float\n{'1 ' * 1000}\n" for axis in "XYZ")

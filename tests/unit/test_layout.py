@@ -59,6 +59,27 @@ CASES = {
         {},
         ("points", (30,), "clouds of 30 points in 2 dimensions: points -> target; with a code of 5 numbers"),
     ),
+    "a cloud on a line, by the name of its coordinate": (
+        {"x": (N, 40), "T": (N, 40)},
+        {"coords": ["x"], "targets": ["T"]},
+        ("points", (40,), "clouds of 40 points in 1 dimensions: points -> T"),
+    ),
+    "a cloud on a line that all samples share": (
+        {"s": (40,), "T": (N, 40, 2), "load": (N, 40)},
+        {"coords": ["s"], "targets": ["T"], "inputs": ["load"]},
+        ("points", (40,), "clouds of 40 points in 1 dimensions: points, load -> T_1, T_2"),
+    ),
+    "a cloud on a line of as many points as samples": (
+        {"coords": (N, N), "targets": (N, N)},
+        {},
+        ("points", (N,), "clouds of 20 points in 1 dimensions: points -> target"),
+    ),
+    "a cloud of three points on a line": ({"coords": (N, 3), "targets": (N, 3)}, {}, ("points", (3,), None)),
+    "a cloud on a line, with an axis of coordinates": (
+        {"coords": (40, 1), "targets": (N, 40)},
+        {},
+        ("points", (40,), None),
+    ),
     "a cloud in space that all samples share": (
         {"coords": (30, 3), "inputs": (N, 30), "targets": (N, 30, 2)},
         {"names": {"targets": ["u", "v"]}},
@@ -167,6 +188,12 @@ REFUSED = {
         r"one coordinate for each, but there are 3 coordinates for \(4, 5\) sites; read the sites as points",
     ),
     "too many coordinates": ({"coords": (N, 9, 4), "targets": (N, 9)}, {}, "4 coordinates in coords"),
+    "too many coordinates that all samples share": (
+        {"coords": (9, 4), "targets": (N, 9)},
+        {},
+        "4 coordinates in coords",
+    ),
+    "a coordinate elsewhere": ({"coords": (N, 9), "targets": (N, 8)}, {}, "share no sites"),
     "coordinates elsewhere": ({"coords": (N, 9, 2), "targets": (N, 8)}, {}, "share no sites"),
     "two fields of one name": (
         {"coords": (N, 9, 8, 2), "targets": (N, 9, 8), "x": (N, 9, 8)},
@@ -340,6 +367,15 @@ HINTS = {
         r"^the last axis \(size 10\) is read as sites; set data.channels_last=true to read it as channels$",
     ),
     "channels of the targets": ((32, 32), (32, 32, 5), {}, r"last axis \(size 5\) is read as sites"),
+    "an input of the first axis of a plane": (
+        (100,),
+        (100, 8),
+        {},
+        r"^the last axis \(size 8\) is read as sites; set data.channels_last=true to read it as channels$",
+    ),
+    "an input of the first of equal axes": ((32,), (32, 32), {}, r"last axis \(size 32\) is read as sites"),
+    "an input of a short first axis": ((3,), (3, 8), {}, r"last axis \(size 8\) is read as sites"),
+    "an input of the first axis, as asked for": ((100,), (100, 8), {"channels_last": False}, "^$"),
     "channels": (
         (32, 32, 2),
         (32, 32, 2),

@@ -36,6 +36,14 @@ FILES = {
         },
         Roles(coords=["x", "y"]),
     ),
+    "the only coordinate of all samples": (
+        {"s": RANDOM.random(7), "targets": RANDOM.random((20, 7))},
+        Roles(coords=["s"]),
+    ),
+    "samples on a line, one after the other": (
+        {"s": ROWS[0], "targets": ROWS[2], "num_points": COUNTS},
+        Roles(coords=["s"]),
+    ),
     "samples one after the other": (
         {"x": ROWS[0], "y": ROWS[1], "targets": ROWS[2], "num_points": COUNTS, "parameters": np.arange(4.0)},
         Roles(coords=["x", "y"]),

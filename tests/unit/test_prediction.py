@@ -352,6 +352,11 @@ def test_files_that_do_not_fit_are_refused_and_leave_nothing(tmp_path):
     named, _ = samples_of(solver_of("grid"))
     refused(tmp_path, {"in0": named["in0"]}, r"lacks in1 \(it holds in0\); template=FILE")
     refused(tmp_path, {**named, "in1": named["in1"][:3]}, "with the same number of samples")
+    for other in (named["in1"][:, :3, :3], named["in1"][:, :1], named["in1"][:, :, :1]):
+        refused(
+            tmp_path, {**named, "in1": other}, "holds in0 .*, in1 .*; expected are .*, and fields on the same sites"
+        )
+    refused(tmp_path, {"in0": np.ones((7, 12, 5)), "in1": np.ones((7, 6))}, "and fields on the same sites")
     refused(tmp_path, {**named, "in1": named["in1"][..., None, None]}, r"expected are in0 \(samples, 6, 5\)")
     refused(tmp_path, {name: values[:0] for name, values in named.items()}, "same number of samples")
     bad = named["in1"].copy()
@@ -404,6 +409,26 @@ def test_points_of_a_vtk_file(suffix, tmp_path):
     np.testing.assert_allclose(found.point_data["out0"], expected, rtol=0, atol=1e-5)
     assert np.array_equal(found.cells[0].data, triangles[0][1])
     assert json.loads((tmp_path / f"out{suffix}.json").read_text())["checkpoint"] == "best.ckpt"
+
+
+@pytest.mark.parametrize(
+    "title", ["Points with temperature", "Cells of a beam", "dimensions in all directions", "points 9999"]
+)
+def test_a_vtk_file_may_have_any_title(title, tmp_path):
+    meshio = pytest.importorskip("meshio")
+    points = np.random.default_rng(0).random((4, 3))
+    meshio.write(tmp_path / "in.vtk", meshio.Mesh(points, [("triangle", [[0, 1, 2]])], {"points": np.arange(4.0)}))
+    version, _, rest = (tmp_path / "in.vtk").read_bytes().split(b"\n", 2)
+    (tmp_path / "in.vtk").write_bytes(b"\n".join([version, title.encode(), rest]))
+    assert np.array_equal(read_mesh(tmp_path / "in.vtk").points, points)
+
+
+def test_words_that_are_no_numbers_hide_no_size_of_a_vtk_file(tmp_path):
+    pytest.importorskip("meshio")
+    lattice = b"METADATA\ndimensions\n\nDIMENSIONS 2000 2000 2000\nORIGIN 0 0 0\nSPACING 1 1 1\n"
+    (tmp_path / "in.vtk").write_bytes(b"# vtk DataFile Version 3.0\n\nASCII\nDATASET STRUCTURED_POINTS\n" + lattice)
+    with pytest.raises(InputError, match="it is a lattice of more than"):
+        read_mesh(tmp_path / "in.vtk")
 
 
 def test_a_lattice_in_a_vtk_file_has_its_first_axis_fastest(tmp_path):
@@ -519,6 +544,76 @@ def test_samples_that_share_their_sites_are_counted(geometry, others, tmp_path):
         found, inputs = sizes_and_inputs(tmp_path / "in.npz", fields)
         assert found == count
         np.testing.assert_allclose(inputs[..., :2], np.broadcast_to(coords, (count, *sites, 2)), rtol=1e-6)
+
+
+#: Files of 20 samples with as many sites along the last axis as the solver has input channels: geometry, sites, fields besides
+#: the coordinates, and shapes.
+AS_MANY_SITES = {
+    "coordinates of all samples": ("mesh", (60, 3), ("load",), {"coords": (60, 3, 2), "inputs": (20, 60, 3)}),
+    "coordinates of each sample": ("mesh", (60, 3), ("load",), {"coords": (20, 60, 3, 2), "inputs": (20, 60, 3)}),
+    "an array per coordinate": ("mesh", (60, 3), ("load",), {"x": (60, 3), "y": (60, 3), "inputs": (20, 60, 3)}),
+    "another mesh": ("mesh", (50, 4), ("load",), {"coords": (60, 3, 2), "inputs": (20, 60, 3)}),
+    "a cloud": ("points", (3,), ("load",), {"coords": (3, 2), "inputs": (20, 3)}),
+    "a grid of one channel": ("grid", (60, 1), ("load",), {"inputs": (20, 60, 1)}),
+    "a grid of one channel, without a name": ("grid", (60, 1), ("load",), {"": (20, 60, 1)}),
+}
+
+
+@pytest.mark.parametrize("scalars", [(), ("parameter",)])
+@pytest.mark.parametrize("name", AS_MANY_SITES)
+def test_sites_are_not_taken_for_channels(name, scalars, tmp_path):
+    geometry, sites, names, shapes = AS_MANY_SITES[name]
+    random = np.random.default_rng(0)
+    arrays = {key: random.random(shape, dtype="f4") for key, shape in shapes.items()}
+    field = arrays.get("inputs", arrays.get(""))
+    places = ("x", "y") if geometry != "grid" else ()
+    fields = replace(spec(geometry, sites), inputs=tuple(map(Channel, (*places, *names))))
+    if "" in shapes:
+        np.save(tmp_path / "in.npy", field)
+        assert np.array_equal(sizes_and_inputs(tmp_path / "in.npy", fields)[1][..., -1], field)
+        return
+    fields = replace(fields, parameters=tuple(map(Channel, scalars)))
+    np.savez(tmp_path / "in.npz", **arrays, **({"parameters": np.arange(20.0)} if scalars else {}))
+    found, inputs = sizes_and_inputs(tmp_path / "in.npz", fields)
+    assert found == 20
+    assert np.array_equal(inputs[..., -1], field)
+    if "coords" in arrays:
+        assert np.array_equal(inputs[..., :2], np.broadcast_to(arrays["coords"], (*field.shape, 2)))
+
+
+def test_the_coordinates_tell_one_sample_with_channels_from_several_without(tmp_path):
+    fields = replace(spec("mesh", (60, 3)), inputs=tuple(map(Channel, ("x", "y", "load"))))
+    whole = np.random.default_rng(0).random((20, 60, 3), dtype="f4")
+    np.savez(tmp_path / "in.npz", inputs=whole, coords=whole[..., :2])
+    found, inputs = sizes_and_inputs(tmp_path / "in.npz", fields)
+    assert found == 1
+    assert np.array_equal(inputs, whole[None])
+
+
+@pytest.mark.parametrize("scalars", [(), ("parameter",)])
+def test_one_field_for_a_solver_of_several_is_refused(scalars, tmp_path):
+    """Even with as many sites along the last axis as there are fields."""
+    names = ("input_1", "input_2", "input_3")
+    fields = replace(spec(sites=(60, 3)), inputs=tuple(map(Channel, names)), parameters=tuple(map(Channel, scalars)))
+    np.savez(tmp_path / "in.npz", inputs=np.ones((20, 60, 3)), **({"parameters": np.ones(20)} if scalars else {}))
+    with pytest.raises(InputError, match=r"lacks input_1, input_2, input_3 \(it holds inputs"):
+        sizes_and_inputs(tmp_path / "in.npz", fields)
+
+
+def test_one_sample_may_have_an_axis_for_its_one_channel(tmp_path):
+    values = np.random.default_rng(0).random((6, 5, 1), dtype="f4")
+    for name in ("conductivity", "inputs"):
+        np.savez(tmp_path / "in.npz", **{name: values})
+        found, inputs = sizes_and_inputs(tmp_path / "in.npz", replace(spec(), inputs=(Channel("conductivity"),)))
+        assert found == 1
+        assert np.array_equal(inputs, values[None])
+
+
+def test_several_files_of_inputs_are_refused(tmp_path):
+    (tmp_path / "meshes").mkdir()
+    for source in (tmp_path / "meshes", tmp_path / "*.vtu"):
+        with pytest.raises(InputError, match=r"give one file of inputs at a time, \.npz, .*\.vtu"):
+            predict_file(solver_of(), source, tmp_path / "out.npz", {})
 
 
 LIKE_TRAINING = {

@@ -111,6 +111,27 @@ def test_clouds_along_a_line_are_found_by_the_names_of_their_fields(file):
     assert np.array_equal(*inputs)
 
 
+@pytest.mark.parametrize("form", ["nan", "counts", "rows"])
+def test_clouds_along_a_line_are_read_by_the_name_of_their_coordinate(form, tmp_path):
+    """The store, and the inputs of predictions, are those of coordinates with an axis of one coordinate."""
+    arrays = arrays_of(form)
+    coords, load = arrays.pop("coords"), arrays["targets"]
+    found = []
+    for name, values in {"coords": coords[..., :1], "s": coords[..., 0]}.items():
+        np.savez(tmp_path / "my.npz", **arrays, load=load, **{name: values})
+        roles = Roles(coords=[name], inputs=["load"])
+        with open_own_file(tmp_path / "my.npz", roles) as own:
+            assert own.layout.describe().startswith("clouds of 1 to 5 points in 1 dimensions: points, load -> target")
+            found.append(own.columns(0, 4))
+        line = {"space": 1, "ragged": True, "parameters": (Channel("parameter"),)}
+        spec = FieldSpec("points", (5,), ("point",), (Channel("x"), Channel("load")), (Channel("u"),), **line)
+        with open_inputs(tmp_path / "my.npz", spec, roles) as inputs:
+            found.append(inputs.block(0, 4))
+    for first, second in (found[::2], found[1::2]):
+        assert first.keys() == second.keys()
+        assert all(np.array_equal(first[key], second[key]) for key in first)
+
+
 def test_clouds_of_equal_size_are_not_ragged(tmp_path):
     np.savez(tmp_path / "my.npz", coords=np.ones((4, 6, 2)), targets=np.ones((4, 6)))
     with open_own_file(tmp_path / "my.npz", Roles()) as own:

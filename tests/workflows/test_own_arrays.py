@@ -313,10 +313,15 @@ def test_a_file_is_inspected(place, command, capsys):
         [finite.min(), finite.mean(), finite.max()], rel=1e-5
     )
     assert command("inspect", "file=my.npz", "data.targets=[targets,inputs]", "data.inputs=[gone]") is None
-    assert (
-        "cannot be trained on without further options: my.npz: inputs: no array is called gone"
-        in capsys.readouterr().out
-    )
+    assert "cannot be trained on as it is: my.npz: inputs: no array is called gone" in capsys.readouterr().out
+
+
+def test_one_array_without_a_name_cannot_be_trained_on(place, command, capsys):
+    np.save("a.npy", np.ones((20, 8, 8)))
+    assert command("inspect", "file=a.npy") is None
+    told = capsys.readouterr().out
+    assert "cannot be trained on as it is: a.npy holds one array without a name; write all arrays to one file" in told
+    assert "inputs=inputs, targets=targets" in told
 
 
 def test_a_store_is_inspected(place, command, darcy_store, capsys):

@@ -137,4 +137,4 @@ def test_the_bar_reads_errors_once_in_an_epoch():
         bar.on_train_batch_end(trainer)
     assert len(reads) == so_far
     (task,) = bar._bar.tasks
-    assert (task.completed, task.description) == (10, "epoch 2/2  val 0.5000")
+    assert (task.completed, task.description) == (10, "epoch 2/2  val 0.5")

@@ -98,7 +98,9 @@ def test_options_that_do_not_fit_are_named(options, named):
 
 
 def test_unknown_names_are_listed():
-    with pytest.raises(InputError, match="metric 'l2' is unknown; choose one of: max_error, max_error_per_channel, relative_h1"):
+    with pytest.raises(
+        InputError, match="metric 'l2' is unknown; choose one of: max_error, max_error_per_channel, relative_h1"
+    ):
         make({"l2": 1.0})
     with pytest.raises(
         InputError, match="relative_l2_per_band has several numbers .* expected one of: max_error, relative"

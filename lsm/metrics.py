@@ -11,6 +11,7 @@ maxima need no care, means are divided by :meth:`lsm.fields.FieldBatch.real_shar
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 
 import torch
 from einops import rearrange, reduce
@@ -298,8 +299,8 @@ def relative_h1(prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tenso
         InputError: the sites are a point cloud.
     """
     _check_shapes(prediction, batch.targets)
-    slopes = [gradient(field, batch.coords, spec) for field in (prediction, batch.targets)]
-    return relative_l2(*slopes)
+    both = torch.cat([prediction, batch.targets], dim=-1)  # a mesh has one Jacobian for both
+    return relative_l2(*gradient(both, batch.coords, spec).chunk(2, dim=-2))
 
 
 def gradient(field: Tensor, coords: Tensor | None, spec: FieldSpec) -> Tensor:
@@ -358,7 +359,9 @@ def _invertible(jacobian: Tensor) -> tuple[Tensor, Tensor]:
 
     A matrix is singular if the volume that its columns span is at most 1e-6 of that of a box with the same edges.
     """
-    regular = torch.linalg.det(jacobian).abs() > 1e-6 * vector_norm(jacobian, dim=-2).prod(dim=-1)
+    # A last axis of two or three numbers is slow to reduce.
+    edges = vector_norm(torch.stack(jacobian.unbind(-2)), dim=0)
+    regular = torch.linalg.det(jacobian).abs() > 1e-6 * prod(edges.unbind(-1))
     identity = torch.eye(jacobian.shape[-1], dtype=jacobian.dtype, device=jacobian.device)
     return torch.where(regular[..., None, None], jacobian, identity), regular
 

@@ -122,9 +122,9 @@ class GridReader(Reader):
         """Inputs and targets ``(*sites, c)``; the targets are zero where there are none according to the mask."""
         targets = as_tensor(self._columns(arrays, self.targets))
         inputs = as_tensor([_repeated(column, targets.shape[:-1]) for column in self._columns(arrays, self.inputs)])
-        if self.mask is not None:
-            exists = as_tensor([_repeated(self._selected(arrays[self.mask]), targets.shape[:-1])])
-            targets = targets.masked_fill(exists == 0, 0.0)
+        mask = self._mask_channel()
+        if mask is not None:
+            targets = targets.masked_fill(inputs[..., mask, None] == 0, 0.0)
         return FieldBatch(inputs, targets, parameters=as_parameters(arrays, self.parameters))
 
     def _columns(self, arrays: Mapping[str, np.ndarray], names: Sequence[str]) -> list[np.ndarray]:

@@ -360,7 +360,7 @@ def _invertible(jacobian: Tensor) -> tuple[Tensor, Tensor]:
     A matrix is singular if the volume that its columns span is at most 1e-6 of that of a box with the same edges.
     """
     # A last axis of two or three numbers is slow to reduce.
-    edges = vector_norm(torch.stack(jacobian.unbind(-2)), dim=0)
+    edges = torch.stack(jacobian.unbind(-2)).square().sum(dim=0).sqrt()
     regular = torch.linalg.det(jacobian).abs() > 1e-6 * prod(edges.unbind(-1))
     identity = torch.eye(jacobian.shape[-1], dtype=jacobian.dtype, device=jacobian.device)
     return torch.where(regular[..., None, None], jacobian, identity), regular

@@ -22,7 +22,8 @@ from lsm.data.normalize import (
 )
 from lsm.device import best_device
 from lsm.errors import InputError, option_group
-from lsm.fields import FieldBatch, FieldSpec, every_site, shapes
+from lsm.fields import FieldBatch, FieldSpec, every_site
+from lsm.given_arrays import as_samples
 from lsm.model import MODELS, MultiscaleModel, require_ragged
 from lsm.model.batch_norm import evaluation_mode
 from lsm.registry import Count, check_options, check_value
@@ -283,7 +284,7 @@ class NeuralSolver(nn.Module):
             self.to(best_device() if device == "auto" else device)
         given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters, "mask": mask}
         tensors = {name: None if value is None else torch.as_tensor(value) for name, value in given.items()}
-        samples, single = self._as_samples(tensors)
+        samples, single = as_samples(tensors, self.spec)
         solve = self.solve_on_training_grid if training_grid else self.solve
         with evaluation_mode(self):
             fields = self._in_batches(solve, samples, batch_size)
@@ -312,96 +313,10 @@ class NeuralSolver(nn.Module):
             fields.append(solve(inputs.to(like), *parts, mask).cpu())
         return torch.cat(fields).numpy()
 
-    def _as_samples(self, given: Mapping[str, Tensor | None]) -> tuple[list[Tensor | None], bool]:
-        """Inputs, coordinates, code, parameters and mask of several samples, unused ones None; and whether one was given."""
-        expected = self._expected(given)
-        first, scalar, mask = given[next(iter(expected))], given["parameters"], given["mask"]
-        single = first is not None and first.dim() == len(self.spec.sites) + 1
-        if single and scalar is not None and scalar.dim() == 0 and expected.get("parameters") == (1,):
-            given = {**given, "parameters": scalar[None]}
-        if problem := _find_problem(given, expected, single, _channel_names(self.spec, expected.get("inputs"))):
-            raise InputError(problem)
-        if mask is not None and self.spec.geometry != "points":
-            raise InputError(
-                f"mask: only clouds have points that may be missing, not a {self.spec.geometry}; leave it out"
-            )
-        if mask is not None and mask.shape != first.shape[:-1]:  # type: ignore[union-attr]
-            points = tuple(first.shape[:-1])  # type: ignore[union-attr]
-            raise InputError(f"mask: expected {points}, as the inputs have, it is of shape {tuple(mask.shape)}")
-        used = {name: given[name] if shape is not None else None for name, shape in shapes(self.spec).items()}
-        if expected.get("inputs") != shapes(self.spec)["inputs"]:
-            used["inputs"] = _join(used["coords"], used["inputs"])
-        tensors = [*used.values(), mask]
-        return [tensor[None] if single and tensor is not None else tensor for tensor in tensors], single
-
-    def _expected(self, given: Mapping[str, Tensor | None]) -> dict[str, tuple[int, ...]]:
-        """The shape of one sample of each array that is used; that of inputs without coordinates if these are beside them."""
-        expected = {name: shape for name, shape in shapes(self.spec).items() if shape is not None}
-        inputs, others = given["inputs"], self.spec.input_channels - self.spec.space_dim
-        if given["coords"] is None or "coords" not in expected or self.spec.frames:
-            return expected
-        if inputs is None and others == 0:
-            del expected["inputs"]
-        elif others > 0 and (inputs is None or inputs.shape[-1:] != (self.spec.input_channels,)):
-            expected["inputs"] = (*self.spec.sites, others)
-        return expected
-
 
 def _beside_inputs(batch: FieldBatch) -> tuple[Tensor | None, ...]:
     """What a solver takes of a batch beside the inputs, in its order."""
     return batch.coords, batch.code, batch.parameters, batch.mask
-
-
-def _join(coords: Tensor | None, others: Tensor | None) -> Tensor | None:
-    """Inputs ``([b,] *sites, c_in)`` from coordinates ``([b,] *sites, d)`` and the other channels, if there are any."""
-    return coords if coords is None or others is None else torch.cat([coords.to(others.device), others], dim=-1)
-
-
-def _channel_names(spec: FieldSpec, inputs: tuple[int, ...] | None) -> str:
-    """The channels of inputs of this shape, such as ``3 channels: x, y, load``; without coordinates these are the last ones."""
-    count = spec.input_channels if inputs is None else inputs[-1]
-    names = ", ".join(channel.name for channel in spec.inputs[-count:])
-    if spec.frames:
-        return f"{spec.frames.inputs} frames of {names}"
-    whole = "" if count == spec.input_channels else f", or {_channel_names(spec, None)}"
-    return f"{count} {'channel' if count == 1 else 'channels'}: {names}{whole}"
-
-
-def _find_problem(
-    tensors: Mapping[str, Tensor | None], shapes: Mapping[str, tuple[int, ...]], single: bool, channels: str
-) -> str | None:
-    """Why tensors are not one sample, or several, of these shapes, in words; axes of sites may have other sizes."""
-    found: dict[str, tuple[int, ...]] = {}
-    for name, shape in shapes.items():
-        tensor = tensors[name]
-        if tensor is None or tensor.dim() != len(shape) + (not single) or tensor.shape[-1] != shape[-1]:
-            return _misfit(name, shape, tensors, channels)
-        found[name] = tuple(tensor.shape)
-        if 0 in found[name]:
-            return f"{name}: expected at least one sample and one site, they are of shape {found[name]}"
-    lying = {
-        name: found[name][:-1] if single else found[name][1:-1] for name, shape in shapes.items() if len(shape) > 1
-    }
-    if len(set(lying.values())) > 1:
-        return f"expected the inputs and their coords at the same sites, found {lying}"
-    counts = {} if single else {name: shape[0] for name, shape in found.items()}
-    return f"expected as many samples in each array, found {counts}" if len(set(counts.values())) > 1 else None
-
-
-def _misfit(name: str, shape: tuple[int, ...], tensors: Mapping[str, Tensor | None], channels: str) -> str:
-    """How a tensor differs from a sample of this shape, or from several, in words."""
-    tensor, inputs = tensors[name], tensors["inputs"]
-    one = ", ".join(["sites"] * (len(shape) - 1) + [str(shape[-1])])
-    expected = f"{name}: expected ({one}) for one sample or (samples, {one}) for several"
-    expected += f", {channels}" if name == "inputs" else ""
-    if tensor is None:
-        return f"{expected}; they are missing"
-    found = f"they are of shape {tuple(tensor.shape)}"
-    if inputs is not None and name != "inputs":
-        found += f" and the inputs of shape {tuple(inputs.shape)}"
-    if shape[-1] == 1 and tensor.dim() in (len(shape) - 1, len(shape)) and tensor.shape[-1:] not in ((), (1,)):
-        found += f"; add an axis of channels: {name}[..., None]"
-    return f"{expected}; {found}"
 
 
 def _normalization(

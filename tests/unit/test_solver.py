@@ -219,12 +219,37 @@ def test_the_unit_of_a_code_does_not_matter():
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-2)
 
 
-def test_parameters_that_a_solver_does_not_take_are_left_out():
+@pytest.mark.parametrize("name", ["parameters", "coords", "code"])
+def test_arrays_that_a_solver_does_not_take_are_refused(name):
     samples = physical(spec())
-    solver = solver_of(spec(), samples)
-    np.testing.assert_array_equal(
-        solver.predict(samples.inputs, parameters=[[1.0]] * 3), solver.predict(samples.inputs)
-    )
+    with pytest.raises(InputError, match=f"^{name}: this solver takes none"):
+        solver_of(spec(), samples).predict(samples.inputs, **{name: np.ones((3, 1))})
+
+
+@pytest.mark.parametrize("family", ["lsm", "lsm2"])
+def test_missing_points_of_a_cloud_may_be_nan(family):
+    cloud = spec("points", (24,), ragged=True)
+    samples = physical(cloud)
+    given = {"inputs": samples.inputs.numpy(), "coords": samples.coords.numpy(), "mask": np.arange(24) < 20}
+    given["mask"] = np.repeat(given["mask"][None], 3, axis=0)
+    model = {"name": family, "width": 8} | ({"projection": {"resolution": 8, "modes": 4}} if family == "lsm" else {})
+    solver = build_solver({"model": model}, cloud).eval()
+    expected = solver.predict(**given)
+    for name in ("inputs", "coords"):
+        given[name] = given[name].copy()
+        given[name][:, 20:] = np.nan
+    np.testing.assert_allclose(solver.predict(**given), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="inputs: sample 0 has NaN or infinite values; give a mask"):
+        solver.predict(given["inputs"], given["coords"])
+    with pytest.raises(InputError, match="mask: sample 1 has no point"):
+        solver.predict(**given | {"mask": np.arange(3)[:, None] != np.ones(24)})
+
+
+def test_values_that_are_not_finite_are_refused():
+    inputs = np.ones((3, 6, 5, 1))
+    inputs[1, 0, 0] = np.inf
+    with pytest.raises(InputError, match="^inputs: sample 1 has NaN or infinite values$"):
+        make_solver(spec()).predict(inputs)
 
 
 def test_configurations_that_do_not_fit_are_named():

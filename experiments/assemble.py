@@ -57,11 +57,13 @@ def require_store(path: Path, benchmark: Mapping[str, Any], preset: str) -> None
     """
     if not path.exists():
         options = preset_options(benchmark["name"], preset)
-        remedies = (
-            f"make it with `lsm-generate {options}`, convert published files with `lsm-convert {options} source=FOLDER`"
-            if "generator" in benchmark
-            else "write it with lsm.data.store.StoreWriter"
-        )
+        if "generator" in benchmark:
+            published = f"convert published files with `lsm-convert {options} source=FOLDER`"
+            remedies = f"make it with `lsm-generate {options}`, {published}"
+        elif preset == "own":
+            remedies = "make it again with `lsm-train benchmark=custom data.file=FILE resume=RUN`"
+        else:
+            remedies = "write it with lsm.data.store.StoreWriter"
         raise FileNotFoundError(f"{path} does not exist: {remedies}, or name its folder with data_dir=FOLDER")
 
 

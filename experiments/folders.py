@@ -25,6 +25,12 @@ def run_of(checkpoint: str | Path) -> Path:
     return path.parent.parent if path.parent.name == "checkpoints" else path.parent
 
 
+def from_here(path: Path) -> Path:
+    """The shorter name of a path in the present folder."""
+    here = Path.cwd().resolve()
+    return path.resolve().relative_to(here) if path.resolve().is_relative_to(here) else path
+
+
 def find_checkpoint(resume: str | None, folder: Path) -> Path | None:
     """The checkpoint that ``resume`` names; None to start from the beginning.
 

@@ -20,6 +20,7 @@ from experiments.app import compose_config, plain
 from experiments.assemble import make_datamodule
 from experiments.device import AUTOMATIC_PRECISIONS, precision_is_chosen
 from experiments.effect import CALL_OPTIONS, RUN_OPTIONS, lies_in, require_effect
+from experiments.folders import from_here, run_of
 from experiments.options import parse
 from experiments.recorded import recorded_options, require_config
 from experiments.schema import check_schema
@@ -228,23 +229,38 @@ def resumed_config(path: Path, content: Mapping[str, Any], overrides: Sequence[s
     check_schema("train", cfg)
     texts = [str(option.input_line) for option in typed if option.key_or_group != "data_dir"]
     require_effect("train", cfg, texts, choices)
-    _place_data(path, cfg, before["data"]["path"], typed)
+    _place_data(path, cfg, before, typed)
     _keep_precision(cfg, before, typed)
     if problem := _find_change(path, before, cfg, typed):
         raise InputError(problem)
     return cfg, options
 
 
-def _place_data(path: Path, cfg: DictConfig, recorded: str, typed: Sequence[Override]) -> None:
+def _place_data(path: Path, cfg: DictConfig, before: Mapping[str, Any], typed: Sequence[Override]) -> None:
     """Set where the data lie now: as typed, else the recorded path, else that name in the folder of data."""
     keys = {option.key_or_group for option in typed}
     if "data.path" in keys:
         return
-    if "${" in recorded:
-        raise InputError(f"{path} records data.path={recorded}, which is no path; give data.path=FILE")
-    if "data_dir" in keys or not Path(recorded).exists():
-        recorded = str(Path(cfg.data_dir) / Path(recorded).name)
-    cfg.data.path = recorded
+    store = recorded_store(path, before)
+    if "${" in str(store):
+        raise InputError(f"{path} records data.path={store}, which is no path; give data.path=FILE")
+    if "data_dir" in keys or not store.exists():
+        store = Path(cfg.data_dir) / store.name
+    cfg.data.path = str(store)
+
+
+def recorded_store(path: Path, config: Mapping[str, Any]) -> Path:
+    """The store of a run's data; a path that is not absolute was recorded in the folder in which the run was started.
+
+    Args:
+        path: a checkpoint of the run.
+        config: the recorded configuration.
+    """
+    store, named, folder = Path(config["data"]["path"]), Path(str(config.get("run_dir"))), run_of(path).resolve()
+    started_in = next((parent for parent in folder.parents if parent / named == folder), None)
+    if started_in is None or store.is_absolute() or named.is_absolute() or not (started_in / store).exists():
+        return store
+    return from_here(started_in / store)
 
 
 def _keep_precision(cfg: DictConfig, before: Mapping[str, Any], typed: Sequence[Override]) -> None:
@@ -302,7 +318,7 @@ def plugins_named(config: Mapping[str, Any], plugins: Sequence[str]) -> Iterator
 
 def _store_of(checkpoint: Checkpoint, store: str | None, data_dir: str | None) -> Path:
     """The store that is asked for, else the recorded path, else that name in $LSM_DATA_DIR."""
-    recorded = Path(checkpoint.run["config"]["data"]["path"])
+    recorded = recorded_store(checkpoint.path, checkpoint.run["config"])
     if store is not None:
         return Path(store)
     if data_dir is None and not recorded.exists():

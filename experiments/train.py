@@ -20,7 +20,7 @@ from experiments import own_data
 from experiments.app import command, plain
 from experiments.assemble import make_datamodule, make_module, make_trainer, require_store
 from experiments.effect import CALL_OPTIONS
-from experiments.folders import find_checkpoint, run_of
+from experiments.folders import find_checkpoint, from_here, run_of
 from experiments.mistakes import Terminated
 from experiments.revision import code_revision
 from experiments.runs import carry_best, plugins_named, record_of, require_same_data, resumed_config
@@ -165,6 +165,7 @@ def from_command_line(cfg: DictConfig) -> TrainingResult:
             cfg, overrides, chosen = own_data.complete(cfg, overrides, resumed=checkpoint is not None)
             choices |= chosen
         if checkpoint is None:
+            cfg.run_dir = str(from_here(folder))  # as a sweep names it, and with the time of the call
             return _report(run(cfg, folder, Start(record_of(cfg, overrides, choices)), cfg.time_limit))
         return _report(_resume(checkpoint, cfg, overrides, folder))
 
@@ -200,7 +201,7 @@ def _resume(checkpoint: Path, call: DictConfig, overrides: Sequence[str], folder
 
     content = read(checkpoint)
     cfg, options = resumed_config(checkpoint, content, overrides)
-    cfg.update({name: call[name] for name in CALL_OPTIONS} | {"run_dir": str(folder)})
+    cfg.update({name: call[name] for name in CALL_OPTIONS} | {"run_dir": str(from_here(folder))})
     if 0 < (cfg.trainer.max_epochs or 0) <= content["epoch"] + 1:
         return _nothing_left(cfg, run_of(checkpoint))
     console.print(f"continuing from {checkpoint}", soft_wrap=True)

@@ -231,7 +231,9 @@ class _Search:
         """
         whole = self._of_sample(self.targets[0])
         lacks_last = sites == whole and any(len(self._of_sample(name)) < len(sites) for name in self.inputs)
-        is_thin = len(sites) > 1 and sites[0] <= _MOST_CHANNELS and sites[0] < min(sites[1:])
+        is_thin = (
+            len(sites) > 1 and sites[0] < min(sites[1:]) and (sites[0] <= _MOST_CHANNELS or len(sites) == len(AXES))
+        )
         if not lacks_last and (is_thin or (len(sites) == len(AXES) and sites[0] != sites[1] == sites[2])):
             return f"the first axis (size {sites[0]}) is read as sites; if it holds channels, {_TO_END}"
         taken, option, other = ("sites", "true", whole[:-1]) if sites == whole else ("channels", "false", whole)
@@ -336,6 +338,13 @@ class _Search:
         """
         if not self.coords:
             raise InputError("a mesh or cloud needs coordinates of its sites", options=("coords",))
+        if self._are_axes():
+            x_y = ", ".join(self.coords)
+            raise InputError(
+                f"{self._listed(*self.coords)} are the coordinates along the axes of {self._listed(self.targets[0])}, not those "
+                f"of its sites; for a regular grid set data.coords=[], else store {x_y} = np.meshgrid({x_y}, indexing='ij')",
+                options=("coords",),
+            )
         found = [placing for placing in self._candidates() if self._holds(self.targets[0], placing.sites)]
         if not found:
             raise InputError(
@@ -353,6 +362,12 @@ class _Search:
         sites, shared = found[-1]
         spare = len(self._positions(shared)) - len(sites)
         return found[::-1] if spare == 0 or (spare > 0 and self.roles.kind == "points") else found
+
+    def _are_axes(self) -> bool:
+        """Whether each array of coordinates lies along one axis of the targets, unless the user says that there are points."""
+        lengths = tuple(size for name in self.coords for size in self.shapes[name])
+        is_said = self.roles.kind == "points" or self.roles.channels_last
+        return len(lengths) == len(self.coords) > 1 and not is_said and self._holds(self.targets[0], lengths)
 
     def _candidates(self) -> Iterator[_Placing]:
         """What the shape of the coordinates admits: those of each sample, and those that all samples share."""

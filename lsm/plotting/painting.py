@@ -47,6 +47,8 @@ def paint(
         shading: Literal["nearest", "gouraud"] = "nearest" if np.ma.is_masked(values) else "gouraud"
         return axis.pcolormesh(coords[..., 0], coords[..., 1], values, shading=shading, rasterized=True, **scale)
     triangles = triangulate(coords)
+    if triangles is None:
+        return axis.scatter(coords[:, 0], coords[:, 1], c=values, s=12, rasterized=True, **scale)
     if np.ma.is_masked(values):
         touched = np.ma.getmaskarray(values)[triangles.triangles].any(axis=1)
         triangles.set_mask(touched if triangles.mask is None else touched | triangles.mask)
@@ -68,8 +70,8 @@ def _with_margin(low: float, high: float) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def triangulate(coords: np.ndarray, widest: float = 3.0) -> Triangulation:
-    """Triangles between the points of a cloud, with holes left blank.
+def triangulate(coords: np.ndarray, widest: float = 3.0) -> Triangulation | None:
+    """Triangles between the points of a cloud, with holes left blank; None where all points lie on a line.
 
     No point lies within the circumscribed circle of a Delaunay triangle, so a triangle that spans a hole has a circle as wide
     as the hole.
@@ -78,6 +80,9 @@ def triangulate(coords: np.ndarray, widest: float = 3.0) -> Triangulation:
         coords: ``(n, 2)``.
         widest: triangles whose circle is wider than this many times the median are left out.
     """
+    extents = np.linalg.svd(coords - coords.mean(axis=0), compute_uv=False)
+    if len(coords) < 3 or extents[1] <= 1e-6 * extents[0]:
+        return None
     triangulation = Triangulation(coords[:, 0], coords[:, 1])
     corners = coords[triangulation.triangles].astype(np.float64)
     sides = corners - np.roll(corners, 1, axis=1)

@@ -114,9 +114,10 @@ def _places(
 
 
 def _cloud(points: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Triangles between points in the plane, else each point for itself."""
-    if points.shape[1] == 2:
-        return [("triangle", triangulate(points).get_masked_triangles())]
+    """Triangles between points in the plane, unless they lie on a line; else each point for itself."""
+    triangles = triangulate(points) if points.shape[1] == 2 else None
+    if triangles is not None:
+        return [("triangle", triangles.get_masked_triangles())]
     return [("vertex", np.arange(len(points))[:, None])]
 
 

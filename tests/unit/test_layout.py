@@ -39,6 +39,11 @@ CASES = {
         {"channels_last": True},
         ("grid", (8, 9), None),
     ),
+    "points that all samples share, with as many channels as points": (
+        {"x": (9,), "y": (9,), "targets": (N, 9, 9)},
+        {"coords": ["x", "y"], "channels_last": True},
+        ("points", (9,), None),
+    ),
     "a grid in spite of coordinates": (
         {"inputs": (N, 9, 8), "targets": (N, 9, 8), "coords": (9, 8, 2)},
         {"coords": []},
@@ -194,6 +199,16 @@ REFUSED = {
         "4 coordinates in coords",
     ),
     "a coordinate elsewhere": ({"coords": (N, 9), "targets": (N, 8)}, {}, "share no sites"),
+    "a vector of coordinates for each axis": (
+        {"x": (9,), "y": (8,), "inputs": (N, 9, 8), "targets": (N, 9, 8)},
+        {"coords": ["x", "y"]},
+        r"^x \(9,\), y \(8,\) are the coordinates along the axes of targets \(20, 9, 8\), .* x, y = np.meshgrid\(x, y, index",
+    ),
+    "a vector of coordinates for each of equal axes": (
+        {"x": (9,), "y": (9,), "targets": (N, 9, 9, 2)},
+        {"coords": ["x", "y"]},
+        r"are the coordinates along the axes of .* for a regular grid set data.coords=\[\]",
+    ),
     "coordinates elsewhere": ({"coords": (N, 9, 2), "targets": (N, 8)}, {}, "share no sites"),
     "two fields of one name": (
         {"coords": (N, 9, 8, 2), "targets": (N, 9, 8), "x": (N, 9, 8)},
@@ -359,6 +374,12 @@ HINTS = {
         r"first axis \(size 1\) is read as sites; .* np\.moveaxis\(a, 1, -1\)",
     ),
     "many channels first": ((8, 64, 64), (8, 64, 64), {}, r"first axis \(size 8\) is read as sites"),
+    "many channels first, on a plane of other sides": (
+        (5, 16, 24),
+        (5, 16, 24),
+        {},
+        r"first axis \(size 5\) is read as sites",
+    ),
     "a plane of other sides": ((9, 8), (9, 8), {}, "^$"),
     "frames on the last axis": (
         (64, 64, 10),

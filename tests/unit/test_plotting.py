@@ -240,6 +240,22 @@ def test_a_full_cloud_has_no_hole():
     assert (find(*inner.T) >= 0).mean() > 0.98
 
 
+LINES = {"line": [[0.1 * i, 0.3 * i] for i in range(9)], "two points": [[0, 0], [1, 1]], "one place": [[2, 3]] * 5}
+
+
+@pytest.mark.parametrize("places", LINES.values(), ids=LINES)
+@pytest.mark.parametrize("space", [2, 3])
+def test_of_a_cloud_on_a_line_the_points_are_drawn(places, space, tmp_path):
+    fields = spec("points", (len(places),), inputs=space + 1, space=space)
+    coords = torch.tensor(places)[:, [0, 1, 1][:space]].float()
+    sample = sample_of(fields)
+    sample = replace(sample, coords=coords, inputs=torch.cat([coords, sample.inputs[:, space:]], dim=-1))
+    figure = draw_sample(fields, Display(), sample, sample.targets, "error 0.5")
+    truth = drawn(panel_grid(figure)[0][1])
+    assert len(truth.get_offsets()) == len(truth.get_array()) <= len(places)
+    save_figure(figure, tmp_path / "line.png")
+
+
 def test_colours_diverge_about_zero_for_fields_of_both_signs():
     both = colour_scale([np.array([-1.0, 0.5]), np.array([2.0])])
     assert (both["vmin"], both["vmax"], both["cmap"]) == (-2.0, 2.0, "RdBu_r")

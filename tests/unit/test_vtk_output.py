@@ -69,6 +69,13 @@ def test_a_cloud_has_triangles_without_its_holes(tmp_path):
     assert not mesh.point_data["out0_error"].any()
 
 
+def test_a_cloud_on_a_line_has_vertices(tmp_path):
+    fields = spec("points", (5,), inputs=2)
+    sample = replace(batch(fields).sample(0), coords=torch.linspace(0, 1, 5)[:, None].expand(-1, 2))
+    (path,) = save_fields(tmp_path / "a", fields, Display(), sample, sample.targets)
+    np.testing.assert_array_equal(read_mesh(path).cells_dict["vertex"].ravel(), range(5))
+
+
 @pytest.mark.parametrize("fields", [moving(2, 3), spec("mesh", (4, 3, 3), axes=("x", "y", "time"), targets=1)])
 def test_fields_in_motion_have_a_file_for_each_time(fields, tmp_path):
     sample, prediction = sample_of(fields)

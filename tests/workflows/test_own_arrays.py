@@ -68,7 +68,7 @@ def place(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "kind", [pytest.param(kind, marks=pytest.mark.slow if kind in ("mesh", "points") else ()) for kind in SMALL]
 )
-def test_from_a_file_to_predictions(kind, place, command, capsys):
+def test_from_a_file_to_predictions(kind, place, command, capsys, monkeypatch):
     arrays = arrays_of(kind)
     np.savez("my data.npz", **arrays)
     file = "data.file='my data.npz'"
@@ -85,6 +85,12 @@ def test_from_a_file_to_predictions(kind, place, command, capsys):
     assert errors["relative_l2"]["num_samples"] == 2
     assert np.isfinite(errors["relative_l2"]["mean"])
     assert " of my data.npz, counted from 0" in capsys.readouterr().out
+    if kind == "grid":
+        (place / "elsewhere").mkdir()
+        with monkeypatch.context() as patch:
+            patch.chdir(place / "elsewhere")
+            there = command("evaluate", "checkpoint=../run", "device=cpu", "metrics=[relative_l2]")
+        assert there["relative_l2"] == errors["relative_l2"]
     if kind == "frames":
         arrays = {"target": arrays["targets"][..., :2]}
     np.savez("new.npz", **{name: values for name, values in arrays.items() if name != "targets"})

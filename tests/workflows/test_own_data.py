@@ -49,6 +49,10 @@ def test_data_that_are_not_there_are_to_be_written():
         FileNotFoundError, match=r"heat\.h5 does not exist: write it with lsm\.data\.store\.StoreWriter, or"
     ):
         require_store(Path("nowhere/heat.h5"), {"name": "heat"}, "paper")
+    with pytest.raises(
+        FileNotFoundError, match=r"make it again with `lsm-train benchmark=custom data.file=FILE resume=RUN`"
+    ):
+        require_store(Path("nowhere/heat_1.h5"), {"name": "heat"}, "own")
     with pytest.raises(FileNotFoundError, match=r"make it with `lsm-generate benchmark=darcy`"):
         require_store(Path("nowhere/darcy.h5"), {"name": "darcy", "generator": {}}, "paper")
 

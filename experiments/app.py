@@ -22,7 +22,7 @@ import lsm
 from experiments import folders
 from experiments.deferred import defer_scipy_signal
 from experiments.device import settle_precision
-from experiments.effect import require_effect
+from experiments.effect import require_effect, require_known
 from experiments.help import asks_for_help, help_text
 from experiments.mistakes import mistakes_reported
 from experiments.revision import set_plugins
@@ -127,6 +127,7 @@ def check(name: str, cfg: DictConfig) -> None:
     check_schema(name, cfg)
     hydra_cfg = HydraConfig.get()
     require_effect(name, cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)
+    require_known(name, cfg, hydra_cfg.runtime.choices)
     plugins = cfg.get("plugins") or ()
     for module in plugins:
         _import_plugin(module)

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from experiments.app import plain
 from lsm.errors import InputError, OptionError, option_group
-from lsm.registry import check_options, check_value
+from lsm.registry import NotNegative, check_options, check_value
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -128,6 +128,8 @@ def make_module(
     from lsm.training.unrolling import UNROLLINGS
 
     config = plain(cfg)
+    for name in {"lr", "weight_decay"} & config["optimizer"].keys():
+        check_value(f"optimizer.{name}", config["optimizer"][name], NotNegative)
     make_scheduler = instantiate(cfg.scheduler.make)
     if OmegaConf.is_missing(cfg.scheduler.make, "total_steps"):
         make_scheduler = _spanning(cfg.scheduler.make, count_steps)

@@ -5,7 +5,8 @@ An option has an effect if the command reads it, or if something that the comman
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -81,6 +82,9 @@ READ_INSTEAD = {
 #: What has no effect where another option is typed: the splits of own data are drawn, unless they are typed.
 REPLACED = {"data.splits": ("data.fractions", "data.split_seed")}
 
+#: Entries of configuration files that others refer to.
+_IN_FILES = ("data", "set", "sizes", "batch", "hydra")
+
 #: What to do instead.
 _REMEDIES = {
     "sizes": "set model.OPTION",
@@ -101,6 +105,30 @@ _REMEDIES = {
 def lies_in(key: str, groups: Collection[str]) -> bool:
     """Whether a dotted key is one of these groups or inside one."""
     return any(key == group or key.startswith(f"{group}.") for group in groups)
+
+
+def require_known(name: str, cfg: DictConfig, choices: Mapping[str, str]) -> None:
+    """Check that every top-level entry of the configuration, also of a user's own files, is one that the command knows.
+
+    Args:
+        name: of the command.
+        cfg: its composed configuration.
+        choices: the chosen option of each configuration group.
+    Raises:
+        InputError: a file contains an entry of another name, or puts all its entries where nothing reads them.
+    """
+    if "experiment" not in choices:  # only trainings and their kin read files of the user that may set anything
+        return
+    if cfg.get("experiment"):
+        raise InputError(
+            f"the file experiment/{choices['experiment']}.yaml would have no effect; its first line must be # @package _global_"
+        )
+    known = {*schema_of(name), *schema_of("train"), *(group.partition("/")[0] for group in choices), *_IN_FILES}
+    for entry in map(str, cfg):
+        if entry not in known:
+            closest = get_close_matches(entry, known, 1)
+            remedy = f"did you mean {closest[0]}?" if closest else "remove it"
+            raise InputError(f"a configuration file sets {entry}, which is no option of lsm-{name}; {remedy}")
 
 
 def require_effect(name: str, cfg: DictConfig, overrides: Sequence[str], choices: Collection[str]) -> None:

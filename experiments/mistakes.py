@@ -38,6 +38,12 @@ _EXTRAS = {
 #: Groups of which the configuration lists all options; the flags of Lightning's trainer and others are added with a plus.
 _COMPLETE_GROUPS = ("", "model", "model.block", "data", "loss")
 
+#: Options of ``data`` that only benchmark=custom has.
+_OF_OWN_DATA = (
+    *("file", "fractions", "split_seed", "inputs", "targets", "coords", "parameters", "code", "kind", "frames"),
+    *("channels_last", "names", "units", "periodic"),
+)
+
 #: Options of the commands, by the names under which the library knows their values.
 OPTION_NAMES = {
     "batch_size": "data.batch_size",
@@ -136,16 +142,17 @@ def _gpu_is_full(error: Exception) -> bool:
 def _describe_configuration(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        missing = f"; {_EXTRAS[choice]}" if choice in _EXTRAS else ""
+        extra = _EXTRAS.get(choice, "for one of your own add --config-dir FOLDER" if group == "benchmark" else "")
+        missing = f"; {extra}" if extra else ""
         return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}{missing}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{str(error).splitlines()[0].rpartition(': ')[2]}= is missing; --help describes it"
     if isinstance(error, OverrideParseException):
-        quoted = "quote values that contain special characters: 'KEY=\"VALUE\"'"
-        return f"{error.override} cannot be parsed as an option; write ~ as a full path, and {quoted}"
+        quoted = "put options with braces or spaces into quotes, as 'KEY={NAME: VALUE}', and texts with other signs into two, as"
+        return f"{error.override} cannot be parsed as an option; write ~ as a full path; {quoted} 'KEY=\"VALUE\"'"
     lines = str(error).splitlines()
     unknown = re.match(r"Could not override '([^']+)'", lines[0])
-    if unknown and (told := _describe_unknown(unknown[1], error.__cause__)):
+    if unknown and (told := _describe_unknown(unknown[1], lines[-1].strip(), error.__cause__)):
         return told
     if isinstance(error, InstantiationException) and error.__cause__:
         return f"{lines[-1].removeprefix('full_key: ')}: {str(error.__cause__).splitlines()[0]}"
@@ -153,20 +160,30 @@ def _describe_configuration(error: Exception) -> str:
     return " ".join(line.strip() for line in (lines if isinstance(error, YAMLError) else lines[:2]) if line.strip())
 
 
-def _describe_unknown(typed: str, cause: BaseException | None) -> str | None:
-    """An option that there is not, and the closest one; None where Hydra's proposal is right, to add it with a plus."""
+def _describe_unknown(typed: str, advice: str, cause: BaseException | None) -> str | None:
+    """An option that there is not, and the closest one; None where Hydra's words are right.
+
+    Args:
+        typed: the option.
+        advice: of Hydra, how to add it in spite of that.
+        cause: what Hydra found.
+    """
     if typed == "model/block":
         return f"{typed} belongs to model=lsm and model=lsm2; leave it out, or choose one of these"
     missing = getattr(cause, "full_key", None) or typed  # of modl.width=3 modl, of model={widht: 3} model.widht
     group, _, key = missing.rpartition(".")
-    if group not in _COMPLETE_GROUPS:
+    if group == "data" and key in _OF_OWN_DATA:
+        return f"{missing} is for your own data; add benchmark=custom"
+    options = [str(name) for name in getattr(cause, "parent_node", None) or () if name != "hydra" and name[0] != "_"]
+    if not options and group:
         return None
-    options = [name for name in getattr(cause, "parent_node", None) or () if name != "hydra"]
     name = max(typed, missing, key=len)
     if closest := get_close_matches(key, options, 1):
         remedy = f"did you mean {name.replace(missing, f'{group}.{closest[0]}'.lstrip('.'), 1)}?"
     else:
         remedy = f"{group} has {', '.join(options)}" if group else "--help lists the options"
+    if group not in _COMPLETE_GROUPS:
+        return f"{name} is not in the configuration; {remedy}{'' if closest else '.'} {advice}"
     return f"{name} is no option of this command; {remedy}"
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from annotated_types import Ge, Interval, Le, MinLen
 from omegaconf import DictConfig, OmegaConf
 
-from lsm.registry import Count, Index, Names, Positive, Resolution, check_value
+from lsm.registry import Count, Index, Names, NotNegative, Positive, Resolution, check_value
 
 Seed = Annotated[int, Interval(ge=0, le=2**32 - 1)]
 Level = Annotated[float, Interval(gt=0, lt=1)]
@@ -28,7 +28,7 @@ class TrainOptions:
     metrics: Names
     compile: str | None
     recompute: bool | Literal["cheap"]
-    checkpoint_interval: Annotated[float, Ge(0)]
+    checkpoint_interval: NotNegative
     batch_norm_batches: Count | None
     time_limit: Positive | None
     plugins: Sequence[str]

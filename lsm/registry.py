@@ -42,6 +42,9 @@ Scales = Annotated[int, Interval(ge=1, le=16)]
 #: A whole number of at least 0.
 Index = Annotated[int, Ge(0)]
 
+#: A number of at least 0.
+NotNegative = Annotated[float, Ge(0)]
+
 #: A number above 0.
 Positive = Annotated[float, Gt(0)]
 

@@ -124,8 +124,25 @@ MISTAKES = {
     "flag that there is not": (("train", *TINY, "+trainer.foo=1", "run_dir=flag"), ("trainer: ", "'foo'")),
     "flag without a plus": (
         ("train", *TINY, "trainer.gradient_clip_val=1"),
-        ("'trainer.gradient_clip_val'", "use +trainer.gradient_clip_val=1"),
+        ("trainer.gradient_clip_val is not in the configuration; trainer has ", "use +trainer.gradient_clip_val=1"),
     ),
+    "misspelt flag": (
+        ("train", *TINY, "trainer.max_epoch=1"),
+        ("trainer.max_epoch is not in the configuration; did you mean trainer.max_epochs?", "+trainer.max_epoch=1"),
+    ),
+    "option of another optimiser": (
+        ("train", *TINY, "optimizer.learning_rate=1"),
+        ("optimizer.learning_rate is not in the configuration; optimizer has lr, weight_decay. To append",),
+    ),
+    "rate that is no number": (
+        ("train", *TINY, "optimizer.lr=abc", "run_dir=rate"),
+        ("optimizer.lr is abc, expected a finite number of at least 0",),
+    ),
+    "file for a benchmark": (
+        ("train", *TINY, "data.file=heat.npz"),
+        ("data.file is for your own data; add benchmark=custom",),
+    ),
+    "option that the shell split": (("train", *TINY, "data.names={inputs:[u"), ("as 'KEY={NAME: VALUE}'",)),
     "patch that is no list": (
         ("train", *TINY, "model.patch=6", "run_dir=patch6"),
         ("model.patch is 6, expected a list, each item a whole number of at least 1",),
@@ -256,7 +273,10 @@ MISSPELT = {
         ("model.foo is no option", "width, num_scales"),
     ),
     "option of the data": (("train", "data.batchsize=3"), ("data.batchsize is no", "did you mean data.batch_size?")),
-    "option of an optimiser": (("train", "optimizer.momentum=1"), ("'optimizer.momentum'", "+optimizer.momentum=1")),
+    "option of an optimiser": (
+        ("train", "optimizer.momentum=1"),
+        ("optimizer.momentum is not", "+optimizer.momentum=1"),
+    ),
 }
 
 ALL = {name: options for table in (MISTAKES, MISSPELT) for name, (options, _) in table.items()}

@@ -118,3 +118,34 @@ def test_what_a_yaml_lacks_and_what_own_data_cannot_do_is_said(folder):
         assert done.errors.startswith("error: ")
         assert words in done.errors
         assert len(done.errors.splitlines()) == 1, done.errors
+
+
+def test_files_of_options_that_nothing_reads_are_refused(folder):
+    """The README's file of options, without its first line, and with a misspelt entry."""
+    whole = readme_block("yaml", "# @package _global_")
+    assert whole.startswith("# @package _global_\n")
+    assert "sizes:" in whole
+    (folder / "experiment/paper").mkdir(parents=True)
+    file, told = folder / "experiment/paper/heat.yaml", []
+    for text in (whole, whole.partition("\n")[2], whole.replace("sizes:", "size:")):
+        file.write_text(text)
+        options = (
+            "--config-dir",
+            str(folder),
+            "benchmark=heat",
+            "run_dir=run",
+            "trainer.accelerator=cpu",
+            "+trainer.fast_dev_run=true",
+        )
+        splits = "data.splits={train:[0,6],validation:[6,8],test:[8,12]}"
+        (done,) = call_forked(folder, [("train", *options, splits, "data.batch_size=2")])
+        told.append((done.code, done.errors))
+    assert told[0][0] == 0, told[0]
+    assert told[1] == (
+        1,
+        "error: the file experiment/paper/heat.yaml would have no effect; its first line must be # @package _global_\n",
+    )
+    assert told[2] == (
+        1,
+        "error: a configuration file sets size, which is no option of lsm-train; did you mean sizes?\n",
+    )

@@ -116,8 +116,15 @@ _WITH_UNIT = ("rmse", "max_error")
 def standard_metrics(spec: FieldSpec) -> list[str]:
     """Names of the metrics that are defined for some fields: those ``(b,)`` first, then those in parts, ``(b, parts)``."""
     absolute = _WITH_UNIT if len({channel.unit for channel in spec.targets}) == 1 else ()
+    several = ["relative_l2_by_field"] if len(spec.targets) > 1 else []
     slope = ["relative_h1"] if has_interior(spec) else []
-    return ["relative_l2", *absolute, *slope, *(name for name in METRICS.names() if parts_of(METRICS[name], spec))]
+    return [
+        "relative_l2",
+        *several,
+        *absolute,
+        *slope,
+        *(name for name in METRICS.names() if parts_of(METRICS[name], spec)),
+    ]
 
 
 @dataclass(frozen=True)

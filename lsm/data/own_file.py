@@ -155,7 +155,8 @@ def write_store(
         provenance: plain data.
         track: wraps the blocks, to show progress.
     Raises:
-        InputError: a value is not finite (the message names field and sample), or single precision does not suffice.
+        InputError: a value is not finite, or the true fields of a sample are zero (the message names the sample), or single
+            precision does not suffice.
     """
     fields = {column.name: StoredField(column.shape, column.unit, _origin(column)) for column in file.layout.columns}
     name, points = file.path.stem, file.layout.reader.get("points")
@@ -163,6 +164,7 @@ def write_store(
     with StoreWriter(store, name, fields, len(order), provenance, bookkeeping={"sample": "int64"}) as writer:
         for start, columns in track(file.blocks()):
             _require_finite(file, start, columns)
+            _require_nonzero(file, start, columns)
             for position in range(len(next(iter(columns.values())))):
                 sample = {column: values[position] for column, values in columns.items()}
                 writer.write(order[start + position], sample, {"sample": start + position})
@@ -235,6 +237,17 @@ def _require_finite(file: OwnFile, start: int, columns: Mapping[str, np.ndarray]
                 f"{name} in {file.path} contains NaN or infinity in sample {start + bad}; replace the value or remove the sample"
                 f"{of_cloud if file.layout.kind == 'points' else ''}"
             )
+
+
+def _require_nonzero(file: OwnFile, start: int, columns: Mapping[str, np.ndarray]) -> None:
+    """Refuse samples for which every loss would be undefined, since they are relative to the truth."""
+    truths = [columns[name] for name in file.layout.reader["targets"]]
+    is_zero = ~np.any([truth.reshape(len(truth), -1).any(axis=1) for truth in truths], axis=0)
+    if is_zero.any():
+        raise InputError(
+            f"the true fields of sample {start + is_zero.argmax()} in {file.path} are zero everywhere, so that their relative "
+            "error is undefined; remove the sample, or add a constant to the targets of all"
+        )
 
 
 def split_sizes(num_samples: int, fractions: Sequence[float]) -> tuple[int, int, int]:

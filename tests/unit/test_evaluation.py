@@ -71,13 +71,14 @@ def test_every_sample_is_measured_whatever_the_batches(size):
     ],
 )
 def test_by_default_every_error_is_measured_that_is_defined(fields, more):
-    assert standard_metrics(fields) == ["relative_l2", "rmse", "max_error", *more]
+    several = ["relative_l2_by_field"] if len(fields.targets) > 1 else []
+    assert standard_metrics(fields) == ["relative_l2", *several, "rmse", "max_error", *more]
 
 
 def test_fields_of_several_units_have_no_common_error_with_a_unit():
     fields = replace(spec("points", (9,)), targets=(Channel("T", "K"), Channel("q", "W/m2")))
     per_field = ["max_error_per_channel", "relative_l2_per_channel", "rmse_per_channel"]
-    assert standard_metrics(fields) == ["relative_l2", *per_field]
+    assert standard_metrics(fields) == ["relative_l2", "relative_l2_by_field", *per_field]
     assert names_of_parts(METRICS["rmse_per_channel"], fields) == ("T [K]", "q [W/m2]")
 
 

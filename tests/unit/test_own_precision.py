@@ -59,7 +59,7 @@ def test_what_single_precision_cannot_hold_is_refused(name, tmp_path):
     "arrays",
     [
         {"inputs": 1e19 * FIELD, "targets": 101325 + 10 * FIELD},  # inputs are normalised
-        {"inputs": 0.3 + 1e-16 * FIELD, "targets": 0 * FIELD},  # constant up to noise; zero
+        {"inputs": 0.3 + 1e-16 * FIELD, "targets": 2 + 0 * FIELD},  # constant up to noise; constant
         {"coords": [5, 5.4e6] + POINTS * 2e4, "targets": POINTS[..., 0]},
     ],
 )

@@ -271,6 +271,10 @@ REFUSED = {
         ("data.file=hole.npz",),
         "target in hole.npz contains NaN or infinity in sample 7; replace the value or remove the sample$",
     ),
+    "a sample at rest": (
+        ("data.file=rest.npz",),
+        "the true fields of sample 7 in rest.npz are zero everywhere, .* remove the sample",
+    ),
     "no samples": (("data.file=empty.npz",), r"empty.npz holds no samples: its targets have shape \(0, 16, 12\)"),
     "fractions": (("data.file=my.npz", "data.fractions=[0.5,0.1]"), "expected three that sum to 1"),
     "a volume for a model of the plane": (
@@ -292,6 +296,8 @@ def test_mistakes_are_named(name, place, command):
     np.savez("empty.npz", **{name: values[:0] for name, values in arrays.items()})
     arrays["targets"][7, 3, 3] = np.nan
     np.savez("hole.npz", **arrays)
+    arrays["targets"][7] = 0
+    np.savez("rest.npz", **arrays)
     with pytest.raises((InputError, FileNotFoundError), match=words):
         command("train", *QUICK, *options, "run_dir=run")
 

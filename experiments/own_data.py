@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from glob import glob
@@ -225,4 +226,4 @@ def _tell(path: Path, layout: Layout, added: Mapping[str, Any]) -> None:
     hint = layout.hint or "to change this, set data.kind, data.inputs, ..."
     console.print(f"{path} is read as {layout.describe()}; {layout.num_samples} samples ({hint})", soft_wrap=True)
     if chosen := [f"{key}={as_option(value)}" for key, value in added.items() if key not in _UNSAID]:
-        console.print(f"chosen: {' '.join(chosen)}", soft_wrap=True)
+        console.print(f"chosen: {shlex.join(chosen)}", soft_wrap=True)

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 from numpy.lib import format as npy
 
-from lsm.data import vtk_files
+from lsm.data import hdf5, vtk_files
 from lsm.data.hdf5 import (
     MAX_MEMBERS,
     member_names,
@@ -40,7 +40,7 @@ from lsm.files import reading, require_regular, require_space, whole_file, write
 #: The name of the only array of a ``.npy`` file.
 NAMELESS = ""
 
-FORMATS = (".npz", ".npy", ".h5", ".mat", *vtk_files.SUFFIXES)
+FORMATS = (".npz", ".npy", *hdf5.SUFFIXES, ".mat", *vtk_files.SUFFIXES)
 
 #: Under this name files keep how their fields were made.
 _RECORD = "provenance"
@@ -333,7 +333,7 @@ def _open_vtk(path: Path) -> Iterator[_Found]:
 _READERS: dict[str, Callable[[Path], Any]] = {
     ".npy": _open_npy,
     ".npz": _open_npz,
-    ".h5": _open_hdf5,
+    **dict.fromkeys(hdf5.SUFFIXES, _open_hdf5),
     ".mat": _open_mat,
     **dict.fromkeys(vtk_files.SUFFIXES, _open_vtk),
 }
@@ -359,10 +359,9 @@ def write_arrays(
         raise InputError(
             f"{path} cannot hold a field named {_RECORD}, which is the name of its record; write a .h5 file"
         )
-    write = _write_hdf5 if path.suffix in (".h5", ".mat") else _write_npy if path.suffix == ".npy" else _write_npz
     size = 4 * sum(map(prod, shapes.values()))
     require_space(path, 2 * size if path.suffix == ".npz" else size)
-    with whole_file(path) as file, write(Path(file.name), shapes, units, record, path.suffix) as arrays:
+    with whole_file(path) as file, _WRITERS[path.suffix](Path(file.name), shapes, units, record, path.suffix) as arrays:
         yield arrays
     if path.suffix == ".npy":
         write_record(path, record)
@@ -428,6 +427,13 @@ def _write_hdf5(
         file.attrs[_RECORD] = json.dumps(record)
     if matlab:
         mark_as_matlab(path)
+
+
+_WRITERS: dict[str, Callable[..., Any]] = {
+    ".npy": _write_npy,
+    ".npz": _write_npz,
+    **dict.fromkeys((*hdf5.SUFFIXES, ".mat"), _write_hdf5),
+}
 
 
 def mark_as_matlab(path: Path) -> None:

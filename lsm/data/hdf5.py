@@ -28,6 +28,9 @@ _NAMED = {h5z.FILTER_LZF: "lzf", h5z.FILTER_SZIP: "szip"}
 #: The deflate algorithm makes at most so many bytes of one.
 _MOST_INFLATION = 1032
 
+#: How the names of such files end.
+SUFFIXES = (".h5", ".hdf5")
+
 #: More arrays than this in one group or archive are refused.
 MAX_MEMBERS = 1000
 

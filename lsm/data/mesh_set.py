@@ -64,7 +64,7 @@ class _MeshSet:
     Attributes:
         counts: ``(samples,)``, points of each sample.
         shapes: of one point, of each field that all files hold, by name.
-        others: names of what is no field of real numbers in all files.
+        others: by name, why something is no field of all files.
     Raises:
         InputError: a file is damaged, or a field has another shape in it.
     """
@@ -72,20 +72,27 @@ class _MeshSet:
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = files
         self.shapes: dict[str, tuple[int, ...]] = {}
-        counts, heights, names = [], [], set()
+        self.others: dict[str, str] = {}
+        counts, heights = [], []
         for number, file in enumerate(files):
             mesh = self._read(file)
             held = _fields_of(mesh)
-            self.shapes = held if number == 0 else {name: self.shapes[name] for name in self.shapes if name in held}
+            known = held if number == 0 else self.shapes
+            for name in {*mesh.point_data, *mesh.cell_data, *known} - {*held}:
+                self.others.setdefault(
+                    name, f"{name} is no field of real numbers at the points of {file}{_at_cells(name, mesh)}"
+                )
+            for name in {*held} - {*known}:
+                self.others.setdefault(name, f"{name} is no field of {files[0]}, as it is of {file}")
+            self.shapes = {name: shape for name, shape in known.items() if name in held}
             for name, shape in self.shapes.items():
                 if held[name] != shape:
                     raise InputError(
                         f"{file} holds {name} of shape {held[name]} at a point, other files of shape {shape}"
                     )
-            names |= set(mesh.point_data)
             counts.append(len(mesh.points))
             heights += [mesh.points[:, 2].min(), mesh.points[:, 2].max()]
-        self.counts, self.others = np.array(counts), names - set(self.shapes)
+        self.counts = np.array(counts)
         self.shapes["coords"] = (2 if min(heights) == max(heights) else 3,)
         self._block: tuple[tuple[int, int], list[Any]] = ((0, 0), [])
 
@@ -117,6 +124,11 @@ def _fields_of(mesh: Any) -> dict[str, tuple[int, ...]]:
     }
 
 
+def _at_cells(name: str, mesh: Any) -> str:
+    """Where a file holds the field instead, if at all, and what to do."""
+    return ", but of its cells; ParaView's filter Cell Data to Point Data moves it" if name in mesh.cell_data else ""
+
+
 class _MeshArray:
     """One field of a set, which looks like an array in a file."""
 
@@ -145,5 +157,4 @@ def open_mesh_set(path: Path) -> Iterator[ArraysInFile]:
     arrays: dict[str, Any] = {name: _MeshArray(meshes, name) for name in ("coords", *meshes.shapes)}
     if len(set(meshes.counts)) > 1:
         arrays[NUM_POINTS] = ArrayInFile(path, NUM_POINTS, meshes.counts)
-    others = {name: f"{path} holds {name}, which is no field of real numbers in all files" for name in meshes.others}
-    yield ArraysInFile(arrays, others)
+    yield ArraysInFile(arrays, meshes.others)

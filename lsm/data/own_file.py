@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lsm.data import vtk_files
+from lsm.data import hdf5, vtk_files
 from lsm.data.array_files import NAMELESS, ArrayInFile, ArraysInFile, as_vector, open_arrays
 from lsm.data.layout import Column, Layout, Roles
 from lsm.data.layout_search import find_layout
@@ -33,7 +33,7 @@ _MOST_ROUNDING = 1e-3
 _MAGNITUDES = (1e-15, 1e15)
 
 #: Formats that hold arrays of many samples by name.
-SUFFIXES = (".npz", ".h5", ".mat")
+SUFFIXES = (".npz", *hdf5.SUFFIXES, ".mat")
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ import h5py
 import numpy as np
 
 from lsm.data.hdf5 import (
+    SUFFIXES,
     damage_reported,
     member_names,
     open_dataset,
@@ -259,7 +260,7 @@ def is_store(path: Path) -> bool:
         FileNotFoundError: there is no such file.
         InputError: it cannot be read.
     """
-    if path.suffix != ".h5":
+    if path.suffix not in SUFFIXES:
         return False
     with open_hdf5(path) as file:
         return has_schema(path, file)

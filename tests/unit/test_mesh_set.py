@@ -12,14 +12,14 @@ from lsm.errors import InputError
 ROLES = Roles(inputs=["load"], targets=["velocity"])
 
 
-def write(folder, number, count, space=2, **more):
+def write(folder, number, count, space=2, cells=None, **more):
     """A mesh of triangles that share the first point."""
     random = np.random.default_rng(number)
     points = np.concatenate([random.random((count, space)), np.full((count, 3 - space), 0.5)], axis=1)
-    cells = [("triangle", [[0, i, i + 1] for i in range(1, count - 1)])]
+    triangles = [("triangle", [[0, i, i + 1] for i in range(1, count - 1)])]
     data = {"velocity": random.random((count, 3)), "load": points[:, 0] ** 2, **more}
     path = folder / f"case_{number}.{'vtk' if number % 2 else 'vtu'}"
-    meshio.write(path, meshio.Mesh(points, cells, point_data=data))
+    meshio.write(path, meshio.Mesh(points, triangles, point_data=data, cell_data=cells))
     return points, data
 
 
@@ -93,3 +93,9 @@ def test_files_that_do_not_fit_are_named(tmp_path):
     (tmp_path / "case_2.vtu").unlink()
     no_heat = Roles(inputs=["heat"], targets=["velocity"])
     refused(tmp_path, "inputs: no array is called heat; the arrays are coords, velocity, load", no_heat)
+    write(tmp_path, 2, 5, heat=np.ones(5))
+    refused(tmp_path, "^heat is no field of .*case_0.vtu, as it is of .*case_2.vtu$", no_heat)
+    write(tmp_path, 0, 5, heat=np.ones(5))
+    write(tmp_path, 4, 5, cells={"heat": [np.ones(3)]})
+    told = "^heat is no field of real numbers at the points of .*case_4.vtu, but of its cells; ParaView's filter"
+    refused(tmp_path, told, no_heat)

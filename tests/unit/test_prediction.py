@@ -33,7 +33,7 @@ FIELDS = {
     "points": (CLOUD, {"projection": {"modes": 3, "resolution": 8}}),
     "frames": (moving(fields=2, parameters=scalars("viscosity")), {}),
 }
-SUFFIXES = (".npz", ".h5", ".mat")
+SUFFIXES = (".npz", ".h5", ".hdf5", ".mat")
 
 
 def solver_of(name="grid"):
@@ -60,7 +60,7 @@ def samples_of(solver, size=7):
 def write(path, arrays):
     if path.suffix == ".npz":
         np.savez(path, **arrays)
-    elif path.suffix == ".h5":
+    elif path.suffix in (".h5", ".hdf5"):
         with h5py.File(path, "w") as file:
             file.update(arrays)
     else:

@@ -265,7 +265,10 @@ def test_units_of_a_file_and_a_resumed_run_with_its_file(place, command, monkeyp
 REFUSED = {
     "no file": ((), "benchmark=custom takes a file of arrays: add data.file=FILE"),
     "a file that is not there": (("data.file=gone.npz",), "gone.npz does not exist"),
-    "one array": (("data.file=one.npy",), "one.npy cannot be used as training data; give a file .npz, .h5, .mat"),
+    "one array": (
+        ("data.file=one.npy",),
+        "one.npy cannot be used as training data; give a file .npz, .h5, .hdf5, .mat",
+    ),
     "other names": (("data.file=other.npz",), "other.npz: no array is named targets; the arrays are a"),
     "a value that is missing": (
         ("data.file=hole.npz",),

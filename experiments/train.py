@@ -269,7 +269,9 @@ def _report(result: TrainingResult) -> TrainingResult:
         if checkpoint.is_file():
             console.print(f"{name} checkpoint: {checkpoint}", soft_wrap=True)
             return result
-    console.print("no epoch was finished, so no checkpoint was written")
+    console.print(
+        "no checkpoint was written, since no epoch was finished, or fast_dev_run=true only tries the whole path"
+    )
     return result
 
 

@@ -142,12 +142,12 @@ class Layout:
 
     def describe(self) -> str:
         """As what the arrays are taken, such as ``a grid of 64 x 64 sites: conductivity -> temperature (K)``."""
-        sites = " to ".join(map(str, self.points)) if self.points else " x ".join(map(str, self.sites))
+        sites = " to ".join(map(str, sorted({*self.points}))) if self.points else " x ".join(map(str, self.sites))
         grid = "a periodic grid" if self.reader.get("periodic") else "a grid"
         what = {
             "grid": f"{grid} of {sites} sites",
             "mesh": f"a structured mesh of {sites} sites",
-            "points": f"clouds of {sites} points in {self.dimensions} dimensions",
+            "points": f"clouds of {sites} points in {self.dimensions} dimension{'s' if self.dimensions > 1 else ''}",
             "frames": f"a time series on {grid} of {sites} sites",
         }[self.kind]
         targets = ", ".join(map(self._label, self.reader["targets"]))

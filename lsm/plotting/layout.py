@@ -37,6 +37,9 @@ BAR_WIDTH, BAR_DISTANCE = 0.1, 0.06
 #: The side of a square panel; others have the same area, with sides between the two limits.
 SIDE, SHORTEST_SIDE, LONGEST_SIDE = 2.3, 0.7, 3.2
 
+#: About the greatest width of a picture; more panels go to a further line.
+WIDEST = 15.0
+
 #: Size of the smallest mesh cells that are drawn one by one.
 FINEST = 1 / 25
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import pairwise, zip_longest
+from math import ceil
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,9 @@ from lsm.plotting.layout import (
     BARE_GAP,
     LABEL_GAP,
     LABEL_SIZE,
+    LEFT,
+    TITLE_GAP,
+    WIDEST,
     View,
     add_bar,
     label_of,
@@ -55,20 +59,35 @@ def _draw_planes(scene: Scene, rows: Sequence[Sequence[Panel]], title: str) -> F
     view = view_of(scene.display, [] if coords is None else [coords])
     # Neighbours of one scale share the bar to the right of the last one.
     has_bar = [panel.is_error != after.is_error for panel, after in pairwise(rows[0])] + [True]
-    gaps = [BAR_GAP if bar else BARE_GAP for bar in (bool(scene.fields), *has_bar)]
-    columns = dict(zip(["input", *(panel.name for panel in rows[0])], gaps, strict=True))
-    figure, axes = _panels(scene, view, columns, title)
+    length = _line_length(view, len(rows[0]))
+    starts = range(0, len(rows[0]), length)
+    for last in starts[1:]:
+        has_bar[last - 1] = True
+    gaps = [BAR_GAP if any(has_bar[place::length]) else BARE_GAP for place in range(length)]
+    titles = [[panel.name for panel in rows[0][start : start + length]] for start in starts]
+    if len(starts) == 1:  # the titles of the first row are those of the columns
+        titles += [[""] * length] * (len(rows) - 1)
+    else:
+        titles *= len(rows)
+    figure, axes = _panels(scene, view, [BAR_GAP if scene.fields else BARE_GAP, *gaps], titles, title)
     _draw_inputs(scene, axes[:, 0], view)
     seen = scene.display.in_window(coords)
-    for row, channel, panels in zip(axes[:, 1:], scene.spec.targets, rows, strict=False):
+    for number, (channel, panels) in enumerate(zip(scene.spec.targets, rows, strict=True)):
         scales = scales_of(panels, seen=seen)
-        for axis, panel, bar in zip(row, panels, has_bar, strict=True):
+        places = axes[number * len(starts) : (number + 1) * len(starts), 1:].ravel()
+        for axis, panel, bar in zip(places, panels, has_bar, strict=False):
             drawn = paint(axis, panel.values, coords, scales.of(panel), view.finest)
             if bar:
                 add_bar(axis, view, drawn, label_of(channel))
     for axis in figure.axes:
         view.apply(axis)
     return figure
+
+
+def _line_length(view: View, panels: int) -> int:
+    """How many of the panels of a target channel stand in one line, so that the picture can be read on a page."""
+    most = max(1, int((WIDEST - LEFT) / (view.size[0] + BARE_GAP)) - 1)
+    return ceil(panels / ceil(panels / most))
 
 
 def _draw_inputs(scene: Scene, column: np.ndarray, view: View) -> None:
@@ -100,8 +119,8 @@ def _draw_sites(axis: Axes, scene: Scene, coords: np.ndarray, view: View) -> Non
 def _draw_lines(scene: Scene, rows: Sequence[Sequence[Panel]], title: str) -> Figure:
     x = abscissa(scene.has_target, scene.coords)
     view = View(None, line=True)
-    columns = {"input": LABEL_GAP, "truth and prediction": LABEL_GAP, "absolute error": BARE_GAP}
-    figure, axes = _panels(scene, view, columns, title)
+    titles = [["truth and prediction", "absolute error"], *[["", ""]] * (len(rows) - 1)]
+    figure, axes = _panels(scene, view, [LABEL_GAP, LABEL_GAP, BARE_GAP], titles, title)
     _draw_input_lines(scene, axes[:, 0], x)
     for number, (channel, panels) in enumerate(zip(scene.spec.targets, rows, strict=True)):
         both, right = axes[number, 1:]
@@ -148,15 +167,29 @@ def _draw_input_lines(scene: Scene, column: np.ndarray, x: np.ndarray) -> None:
         axis.set_ylabel(label_of(scene.spec.inputs[i]), fontsize=LABEL_SIZE)
 
 
-def _panels(scene: Scene, view: View, columns: Mapping[str, float], title: str) -> tuple[Figure, np.ndarray]:
-    """Rows for inputs and targets; columns by name, with the room to the right of each. Panels without content are removed."""
+def _panels(
+    scene: Scene, view: View, gaps: Sequence[float], titles: Sequence[Sequence[str]], headline: str
+) -> tuple[Figure, np.ndarray]:
+    """A column of panels for the inputs, and to the right of it rows of panels for the targets; all others are removed.
+
+    Args:
+        scene: what is drawn.
+        view: what the panels show.
+        gaps: room to the right of each column, that of the inputs first.
+        titles: of the panels in each row for the targets, empty for none.
+        headline: of the figure.
+    """
     inputs = len(scene.fields) + (scene.coords is not None)
-    targets = len(scene.spec.targets)
-    row_gaps = [BARE_GAP] * (max(targets, inputs) - 1)
-    figure, axes = lay_out(view, row_gaps, list(columns.values()), scene.headline(title), list(columns))
-    for axis, name in zip(axes[0], columns, strict=True):
-        set_title(axis, name)
-    for axis in [*axes[inputs:, 0], *axes[targets:, 1:].ravel()]:
+    row_gap = TITLE_GAP if any(map(any, titles[1:])) else BARE_GAP
+    row_gaps = [row_gap] * (max(len(titles), inputs) - 1)
+    figure, axes = lay_out(view, row_gaps, gaps, scene.headline(headline), ["input", *titles[0]])
+    set_title(axes[0, 0], "input")
+    empty = list(axes[inputs:, 0])
+    for row, names in zip_longest(axes[:, 1:], titles, fillvalue=()):
+        for axis, name in zip(row, names, strict=False):
+            set_title(axis, name)
+        empty += list(row[len(names) :])
+    for axis in empty:
         axis.remove()
     label_rim(axes, scene.axis_labels, only_left=not view.line)
     return figure, axes

@@ -67,17 +67,17 @@ CASES = {
     "a cloud on a line, by the name of its coordinate": (
         {"x": (N, 40), "T": (N, 40)},
         {"coords": ["x"], "targets": ["T"]},
-        ("points", (40,), "clouds of 40 points in 1 dimensions: points -> T"),
+        ("points", (40,), "clouds of 40 points in 1 dimension: points -> T"),
     ),
     "a cloud on a line that all samples share": (
         {"s": (40,), "T": (N, 40, 2), "load": (N, 40)},
         {"coords": ["s"], "targets": ["T"], "inputs": ["load"]},
-        ("points", (40,), "clouds of 40 points in 1 dimensions: points, load -> T_1, T_2"),
+        ("points", (40,), "clouds of 40 points in 1 dimension: points, load -> T_1, T_2"),
     ),
     "a cloud on a line of as many points as samples": (
         {"coords": (N, N), "targets": (N, N)},
         {},
-        ("points", (N,), "clouds of 20 points in 1 dimensions: points -> target"),
+        ("points", (N,), "clouds of 20 points in 1 dimension: points -> target"),
     ),
     "a cloud of three points on a line": ({"coords": (N, 3), "targets": (N, 3)}, {}, ("points", (3,), None)),
     "a cloud on a line, with an axis of coordinates": (

@@ -67,6 +67,24 @@ def test_a_band_counts_the_values_that_exist():
     assert width.max() == 0.5
 
 
+@pytest.mark.parametrize("targets", [1, 2])
+def test_the_errors_of_many_models_take_several_lines(targets):
+    fields = spec(targets=targets)
+    sample, prediction, _ = scene(fields)
+    figure = draw_sample(
+        fields, Display(), sample, {name: prediction * scale for scale, name in enumerate("abcde")}, ""
+    )
+    assert figure.get_figwidth() < 15
+    first, *others = panel_grid(figure)
+    assert [axis.get_title() for axis in first] == ["input", "truth", "error of a", "error of b"]
+    assert len(others) == 2 * targets - 1
+    names = [axis.get_title() for axis in others[0]]
+    assert names == ["error of c", "error of d", "error of e"]
+    errors = [*first[2:], *others[0]]
+    assert len({drawn(axis).get_clim() for axis in errors}) == 1
+    assert [len(bars(axis)) for axis in errors] == [0, 1, 0, 0, 1]
+
+
 def test_a_band_along_a_line():
     fields = spec(sites=(9,), axes=("x",))
     _, both, _ = draw_sample(fields, Display(), *scene(fields)[:2], "", scene(fields)[2]).axes

@@ -121,7 +121,7 @@ def test_clouds_along_a_line_are_read_by_the_name_of_their_coordinate(form, tmp_
         np.savez(tmp_path / "my.npz", **arrays, load=load, **{name: values})
         roles = Roles(coords=[name], inputs=["load"])
         with open_own_file(tmp_path / "my.npz", roles) as own:
-            assert own.layout.describe().startswith("clouds of 1 to 5 points in 1 dimensions: points, load -> target")
+            assert own.layout.describe().startswith("clouds of 1 to 5 points in 1 dimension: points, load -> target")
             found.append(own.columns(0, 4))
         line = {"space": 1, "ragged": True, "parameters": (Channel("parameter"),)}
         spec = FieldSpec("points", (5,), ("point",), (Channel("x"), Channel("load")), (Channel("u"),), **line)

@@ -260,7 +260,7 @@ def test_a_run_that_finished_no_epoch_names_no_checkpoint(train, darcy_store, tm
     result = train(*options_of(darcy_store, tmp_path / "run"), "+trainer.fast_dev_run=true")
     assert not result.best.exists()
     assert not result.last.exists()
-    assert "no epoch was finished, so no checkpoint was written" in capsys.readouterr().out
+    assert "no checkpoint was written, since no epoch was finished" in capsys.readouterr().out
     train(*options_of(darcy_store, tmp_path / "steps"), "+trainer.max_steps=1")
     assert "last checkpoint: " in capsys.readouterr().out
 

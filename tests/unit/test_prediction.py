@@ -223,6 +223,15 @@ def test_a_template_of_a_mesh_is_a_regular_lattice(known, tmp_path):
         assert (x.min(), x.max(), y.min(), y.max()) == (-2, 3, 0, 1)
 
 
+def test_fields_by_name_count_before_an_array_of_inputs(tmp_path):
+    solver = solver_of()
+    named, _ = samples_of(solver)
+    alone, beside = write(tmp_path / "a.npz", named), write(tmp_path / "b.npz", named | {"inputs": np.ones((3, 2))})
+    for path in (alone, beside):
+        predict_file(solver, path, path.with_suffix(".h5"), {})
+    np.testing.assert_equal(read(tmp_path / "a.h5"), read(tmp_path / "b.h5"))
+
+
 def test_inputs_outside_the_range_of_training_are_named(tmp_path):
     solver = solver_of("points")
     named, _ = samples_of(solver)

@@ -78,9 +78,13 @@ class InputFile:
             places = [channel.name for channel in spec.inputs[: spec.space]] if by_axis else ["coords"]
             of_samples = ("parameters", "code", *(roles.parameters or ()))
             arrays, self._counts = even_out(path, arrays, places, of_samples, by_axis=by_axis)
-        arrays = _by_name(_with_channels(arrays, spec, roles), spec, roles)
-        has_fields = expected_arrays(spec).keys() <= arrays.keys()  # then an array called inputs is another one
-        packed = None if has_fields else arrays.get("inputs", arrays.get(NAMELESS))
+        arrays = _with_channels(arrays, spec, roles)
+        if expected_arrays(spec).keys() <= {*arrays} - {
+            "inputs"
+        }:  # by their names: what is called inputs is something else
+            arrays = {name: array for name, array in arrays.items() if name != "inputs"}
+        arrays = _by_name(arrays, spec, roles)
+        packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None
         needed = shapes(spec) if self._packed else expected_arrays(spec)
         found: dict[str, Any] = {**arrays, "inputs": packed} if self._packed else dict(arrays)

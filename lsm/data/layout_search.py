@@ -227,9 +227,15 @@ class _Search:
     def _hint_about_channels(self, sites: Shape) -> str:
         """Which change gives another reading of a grid.
 
+        As many samples as sites along the first axis, and more along the last, suggest that the last one is that of the samples.
         Equal axes, and planes, are read as sites without a word, unless an input lacks the last axis.
         """
         whole = self._of_sample(self.targets[0])
+        if len(whole) > 1 and self.num_samples == whole[0] and whole[-1] > whole[0]:
+            return (
+                f"the first axis (size {whole[0]}) is read as that of the samples; if it is the last one (size {whole[-1]}), "
+                "move it to the front with np.moveaxis(a, -1, 0)"
+            )
         lacks_last = sites == whole and any(len(self._of_sample(name)) < len(sites) for name in self.inputs)
         is_thin = (
             len(sites) > 1 and sites[0] < min(sites[1:]) and (sites[0] <= _MOST_CHANNELS or len(sites) == len(AXES))

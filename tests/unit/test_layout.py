@@ -380,6 +380,12 @@ HINTS = {
         {},
         r"first axis \(size 5\) is read as sites",
     ),
+    "samples on the last axis": (
+        (N, 100),
+        (N, 100),
+        {},
+        r"^the first axis \(size 20\) is read as that of the samples; .* last one \(size 100\), .* np.moveaxis\(a, -1, 0\)$",
+    ),
     "a plane of other sides": ((9, 8), (9, 8), {}, "^$"),
     "frames on the last axis": (
         (64, 64, 10),

@@ -129,14 +129,19 @@ def check(name: str, cfg: DictConfig) -> None:
     require_effect(name, cfg, hydra_cfg.overrides.task, hydra_cfg.runtime.choices)
     require_known(name, cfg, hydra_cfg.runtime.choices)
     plugins = cfg.get("plugins") or ()
-    for module in plugins:
-        _import_plugin(module)
+    import_plugins(plugins)
     set_plugins(plugins)
 
 
-def _import_plugin(module: str) -> None:
-    with explained(f"plugin {module} cannot be imported", ImportError, "is its folder on PYTHONPATH?"):
-        import_module(module)
+def import_plugins(modules: Sequence[str]) -> None:
+    """Import modules of the user, which register parts.
+
+    Raises:
+        InputError: one cannot be imported.
+    """
+    for module in modules:
+        with explained(f"plugin {module} cannot be imported", ImportError, "is its folder on PYTHONPATH?"):
+            import_module(module)
 
 
 def check_benchmark(cfg: DictConfig, *needed: str) -> None:

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from lsm.errors import InputError
-
 if TYPE_CHECKING:
     import torch
 
@@ -23,18 +21,9 @@ def choose_device(name: str) -> torch.device:
     Raises:
         InputError: the device is not there.
     """
-    import torch
+    from lsm.device import named_device
 
-    from lsm.device import best_device
-
-    if name == "auto":
-        return best_device()
-    try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            f"device {name!r} is not available ({str(error).splitlines()[0]}); choose device=cpu"
-        ) from error
+    return named_device(name)
 
 
 def settle_precision(cfg: DictConfig) -> DictConfig:

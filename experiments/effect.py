@@ -83,7 +83,7 @@ READ_INSTEAD = {
 REPLACED = {"data.splits": ("data.fractions", "data.split_seed")}
 
 #: Entries of configuration files that others refer to.
-_IN_FILES = ("data", "set", "sizes", "batch", "hydra")
+_IN_FILES = ("set", "sizes", "batch", "hydra")
 
 #: What to do instead.
 _REMEDIES = {
@@ -123,7 +123,14 @@ def require_known(name: str, cfg: DictConfig, choices: Mapping[str, str]) -> Non
         raise InputError(
             f"the file experiment/{choices['experiment']}.yaml would have no effect; its first line must be # @package _global_"
         )
-    known = {*schema_of(name), *schema_of("train"), *(group.partition("/")[0] for group in choices), *_IN_FILES}
+    of_runs = {option.partition(".")[0] for option in RUN_OPTIONS}
+    known = {
+        *schema_of(name),
+        *schema_of("train"),
+        *of_runs,
+        *(group.partition("/")[0] for group in choices),
+        *_IN_FILES,
+    }
     for entry in map(str, cfg):
         if entry not in known:
             closest = get_close_matches(entry, known, 1)

@@ -29,6 +29,7 @@ def run(cfg: DictConfig) -> Path:
     """
     checkpoint = load_trained(cfg)
 
+    from lsm.checkpoint import plugins_of
     from lsm.export import export
 
     folder = run_of(cfg.checkpoint) / "export" / cfg.format if cfg.output is None else Path(cfg.output)
@@ -36,7 +37,8 @@ def run(cfg: DictConfig) -> Path:
     carry_bands(cfg.checkpoint, checkpoint.solver, folder)
     for path in sorted(folder.iterdir()):
         console.print(f"{path}  ({path.stat().st_size:,} bytes)", soft_wrap=True)
-    console.print(f'read it with lsm.load("{folder}")', soft_wrap=True)
+    first = f"import {', '.join(plugins)}, then " if (plugins := plugins_of(checkpoint.run)) else ""
+    console.print(f'{first}read it with lsm.load("{folder}")', soft_wrap=True)
     return folder
 
 

@@ -142,9 +142,8 @@ def _gpu_is_full(error: Exception) -> bool:
 def _describe_configuration(error: Exception) -> str:
     if isinstance(error, MissingConfigException) and error.options:
         group, _, choice = str(error.missing_cfg_file).rpartition("/")
-        extra = _EXTRAS.get(choice, "for one of your own add --config-dir FOLDER" if group == "benchmark" else "")
-        missing = f"; {extra}" if extra else ""
-        return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}{missing}"
+        extra = _EXTRAS.get(choice, "for one of your own add --config-dir FOLDER")
+        return f"{group}={choice} is unknown; choose one of: {', '.join(error.options)}; {extra}"
     if isinstance(error, (MissingMandatoryValue, InterpolationToMissingValueError)):
         return f"{str(error).splitlines()[0].rpartition(': ')[2]}= is missing; --help describes it"
     if isinstance(error, OverrideParseException):

@@ -200,12 +200,13 @@ def _resume(checkpoint: Path, call: DictConfig, overrides: Sequence[str], folder
     from lsm.checkpoint import read
 
     content = read(checkpoint)
-    cfg, options = resumed_config(checkpoint, content, overrides)
+    recorded = content["lsm"]["run"]
+    with plugins_named(recorded.get("config") or {}, call.plugins):
+        cfg, options = resumed_config(checkpoint, content, overrides)
     cfg.update({name: call[name] for name in CALL_OPTIONS} | {"run_dir": str(from_here(folder))})
     if 0 < (cfg.trainer.max_epochs or 0) <= content["epoch"] + 1:
         return _nothing_left(cfg, run_of(checkpoint))
     console.print(f"continuing from {checkpoint}", soft_wrap=True)
-    recorded = content["lsm"]["run"]
     with plugins_named(recorded["config"], call.plugins):
         record = record_of(cfg, options, recorded["choices"])
         return run(cfg, folder, Start(record, checkpoint, content), call.time_limit)

@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from lsm.data.normalize import Ranges
-from lsm.errors import InputError, explained
+from lsm.errors import InputError, UnknownNameError, explained
 from lsm.fields import FieldSpec
 from lsm.files import remove_leftovers, require_regular, whole_file
 from lsm.memory import AllocationLimit
@@ -95,7 +95,7 @@ class Checkpoint:
 def describe(solver: NeuralSolver, run: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The plain entry from which :func:`load` rebuilds ``solver``; ``run`` and ``data`` as in :class:`Checkpoint`."""
     described = {"schema": SCHEMA, "solver": solver.config, "spec": solver.spec.to_dict(), "ranges": solver.ranges}
-    return {**described, "run": dict(run), "data": dict(data or {})}
+    return {**described, "run": {"config": {}, "overrides": None, "choices": {}, **run}, "data": dict(data or {})}
 
 
 def save(solver: NeuralSolver, run: Mapping[str, Any], path: str | Path) -> None:
@@ -238,10 +238,26 @@ def load(path: str | Path) -> Checkpoint:
         path: a checkpoint, a run's folder (its best checkpoint is taken), or an exported folder.
     Raises:
         FileNotFoundError: there is no such file, or the run has no best checkpoint.
-        InputError: see :func:`read`; or the weights do not fit the description, or are not finite.
+        InputError: see :func:`read`; or the weights do not fit the description, or are not finite; or the solver needs a plug-in
+            that was not imported.
     """
     path = best_checkpoint(path)
-    return rebuild(read(path), path)
+    content = read(path)
+    try:
+        return rebuild(content, path)
+    except InputError as error:
+        plugins = plugins_of(content["lsm"]["run"])
+        if not plugins or not isinstance(error.__cause__, UnknownNameError):
+            raise
+        told = f"import the plug-ins of its training first, if you trust them: {', '.join(plugins)}"
+        raise InputError(f"{error}; {told}") from error
+
+
+def plugins_of(run: Mapping[str, Any]) -> list[str]:
+    """The modules of a run's plug-ins, of those names that can be imported; ``run`` as in :class:`Checkpoint`."""
+    recorded = (run.get("config") or {}).get("plugins")
+    names = [name for name in recorded if isinstance(name, str)] if isinstance(recorded, list) else []
+    return [name for name in names if all(map(str.isidentifier, name.split(".")))]
 
 
 def rebuild(content: Mapping[str, Any], path: str | Path) -> Checkpoint:

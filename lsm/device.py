@@ -7,12 +7,30 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from lsm.errors import InputError
+
 
 def best_device() -> torch.device:
     """The fastest device that is there: CUDA, else Apple's GPU, else the CPU."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def named_device(name: str) -> torch.device:
+    """The named device, or the fastest one for "auto".
+
+    Raises:
+        InputError: the device is not there.
+    """
+    if name == "auto":
+        return best_device()
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"device {name!r} is not available ({str(error).splitlines()[0]}); choose device=cpu"
+        ) from error
 
 
 def suitable_precision(device: str) -> str:

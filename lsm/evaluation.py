@@ -17,7 +17,7 @@ from lsm.data.symmetry import Symmetry, apply, elements, undo
 from lsm.ensemble import Ensemble
 from lsm.errors import InputError
 from lsm.fields import FieldBatch, FieldSpec
-from lsm.metrics import METRICS, Metric, has_interior, parts_of
+from lsm.metrics import METRICS, Metric, has_interior, measure_one, parts_of
 from lsm.model.batch_norm import batch_statistics
 from lsm.registry import Registry
 from lsm.resize import through_training_grid
@@ -238,8 +238,8 @@ def measure(
     if first is None:
         raise InputError("there are no samples to measure")
     spec = replace(solver.spec, sites=tuple(first.targets.shape[1:-1]))
-    named = {name: METRICS[name] for name in metrics or standard_metrics(spec)}
-    parts = _parts(named, spec)
+    named = list(metrics or standard_metrics(spec))
+    parts = _parts({name: METRICS[name] for name in named}, spec)
     found: dict[str, list[Tensor]] = {name: [] for name in named}
     digest = hashlib.sha256()
     with torch.inference_mode():
@@ -247,8 +247,8 @@ def measure(
             digest.update(batch.real(batch.targets).numpy().tobytes())
             batch = batch.to(device)
             prediction = predict(batch)
-            for name, metric in named.items():
-                found[name].append(metric(prediction, batch, spec).cpu())
+            for name in named:
+                found[name].append(measure_one(name, prediction, batch, spec).cpu())
     errors = {name: torch.cat(values).double().numpy() for name, values in found.items()}
     return Evaluation(errors, parts, digest.hexdigest())
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 import lsm
-from lsm.checkpoint import Checkpoint, describe
+from lsm.checkpoint import Checkpoint, describe, plugins_of
 from lsm.errors import InputError, explained
 from lsm.evaluation import summaries_in
 from lsm.extras import require
@@ -40,6 +40,7 @@ FORMATS: Registry[Any] = Registry("format")
 _PUBLISHED = (
     *("benchmark", "set", "preset", "seed", "data", "metrics", "model", "loss", "equal_fields", "augmentation"),
     *("unrolling", "optimizer", "scheduler", "trainer", "callbacks", "batch_norm_batches", "compile", "recompute"),
+    "plugins",
 )
 
 #: Bytes of weights beyond which an ONNX file cannot hold them itself.
@@ -184,6 +185,7 @@ def _model_card(
         parameters=sum(parameter.numel() for parameter in solver.parameters()),
         ranges=_named_ranges(solver),
         run=without_places(run),
+        plugins=plugins_of(checkpoint.run),
         epoch=checkpoint.epoch,
         data=without_places(checkpoint.data),
         metrics=metrics,

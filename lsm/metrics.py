@@ -11,6 +11,7 @@ maxima need no care, means are divided by :meth:`lsm.fields.FieldBatch.real_shar
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 
 import torch
@@ -63,11 +64,26 @@ def scalar_metric(name: str) -> Metric:
     Raises:
         InputError: it is unknown, or splits an error into parts.
     """
-    metric = METRICS[name]
-    if hasattr(metric, "part_names"):
+    if hasattr(METRICS[name], "part_names"):
         known = ", ".join(other for other in METRICS.names() if not hasattr(METRICS[other], "part_names"))
         raise InputError(f"metric {name} has several numbers per sample, expected one of: {known}")
-    return metric
+    return partial(measure_one, name)
+
+
+def measure_one(name: str, prediction: Tensor, batch: FieldBatch, spec: FieldSpec) -> Tensor:
+    """The errors of the metric of this name, ``(b,)`` or in parts ``(b, parts)``.
+
+    Raises:
+        InputError: they have another shape, which sums and means would hide.
+    """
+    errors = METRICS[name](prediction, batch, spec)
+    parts = parts_of(METRICS[name], spec)
+    expected = (len(prediction),) if parts is None else (len(prediction), len(parts))
+    if tuple(errors.shape) != expected:
+        raise InputError(
+            f"metric {name} gave numbers of shape {tuple(errors.shape)} for {len(prediction)} samples, expected {expected}"
+        )
+    return errors
 
 
 def has_interior(spec: FieldSpec) -> bool:
@@ -82,7 +98,9 @@ def _has_rim(spec: FieldSpec) -> bool:
 
 def _check_shapes(prediction: Tensor, truth: Tensor) -> None:
     if prediction.shape != truth.shape:
-        raise ValueError(f"prediction has shape {tuple(prediction.shape)}, truth {tuple(truth.shape)}")
+        raise InputError(
+            f"the prediction has shape {tuple(prediction.shape)}, expected {tuple(truth.shape)}, that of the truth"
+        )
 
 
 def relative_l2(prediction: Tensor, truth: Tensor) -> Tensor:
@@ -94,7 +112,7 @@ def relative_l2(prediction: Tensor, truth: Tensor) -> Tensor:
     Returns:
         ``(b,)``, dimensionless.
     Raises:
-        ValueError: shapes differ.
+        InputError: shapes differ.
 
     Example:
         >>> relative_l2(torch.tensor([[[1.0], [1.0]]]), torch.tensor([[[1.0], [0.0]]]))

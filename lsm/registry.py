@@ -81,22 +81,31 @@ class Registry(Generic[Part]):
     """
 
     def __init__(self, what: str, home: str | None = None) -> None:
-        self.what, self._home = what, home
+        self.what, self._home, self._is_loaded = what, home, home is None
         self._parts: dict[str, Part] = {}
 
     def register(self, name: str) -> Callable[[Part], Part]:
-        """Decorator that gives a part its name."""
+        """Decorator that gives a part its name.
+
+        Raises:
+            InputError: another part has this name.
+        """
 
         def enter(part: Part) -> Part:
+            place = _place_of(part)
+            if not place.startswith(f"{self._home}."):  # a plug-in may be imported before the parts at home
+                self._load()
+            if (taken := _place_of(self._parts.get(name, part))) != place:
+                raise InputError(f"{self.what} {name!r} is {taken} already; register {place} under another name")
             self._parts[name] = part
             return part
 
         return enter
 
     def _load(self) -> None:
-        if self._home is not None:
+        if self._home is not None and not self._is_loaded:
             package = import_module(self._home)
-            self._home = None
+            self._is_loaded = True
             for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
                 import_module(module.name)
 
@@ -139,6 +148,11 @@ class Registry(Generic[Part]):
         options = {name: value for name, value in plain.items() if value is not None}
         check_options(part, options)
         return lambda *context: part(*context, **options)
+
+
+def _place_of(part: Any) -> str:
+    """Where a part is defined, such as ``lsm.model.unet.UNet``."""
+    return f"{getattr(part, '__module__', '')}.{getattr(part, '__qualname__', repr(part))}"
 
 
 class Options:

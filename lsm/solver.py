@@ -20,7 +20,7 @@ from lsm.data.normalize import (
     RangeMeter,
     Ranges,
 )
-from lsm.device import best_device
+from lsm.device import named_device
 from lsm.errors import InputError, option_group
 from lsm.fields import FieldBatch, FieldSpec, every_site
 from lsm.given_arrays import as_samples
@@ -191,7 +191,16 @@ class NeuralSolver(nn.Module):
         return function(*encoded, mask=mask)
 
     def _decoded(self, outputs: Tensor, inputs: Tensor, mask: Tensor | None, stride: int = 1) -> Tensor:
-        """Outputs of the model at every ``stride``-th site in physical units, and zero outside masks."""
+        """Outputs of the model at every ``stride``-th site in physical units, and zero outside masks.
+
+        Raises:
+            InputError: the model gave outputs of other axes or channels.
+        """
+        if outputs.dim() != inputs.dim() or outputs.shape[-1] != self.spec.out_channels:
+            raise InputError(
+                f"{type(self.model).__name__} gave outputs of shape {tuple(outputs.shape)} for inputs of shape "
+                f"{tuple(inputs.shape)}, expected {self.spec.out_channels} channels on the same sites"
+            )
         outputs = self.target_normalizer.decode(outputs, stride)
         if mask is not None:
             outputs = outputs.masked_fill(~mask[:, ::stride, None], 0.0)
@@ -276,12 +285,12 @@ class NeuralSolver(nn.Module):
             ``([b,] *sites, c_out)``, in physical units; ``float32`` as the solver's parameters.
         Raises:
             InputError: an array is missing, empty, or has other axes, sites or channels than the solver was made for or than the
-                others; the batch size is no whole number of at least 1; or ``training_grid`` is asked of a solver for point
-                clouds.
+                others; the device is not there; the batch size is no whole number of at least 1; or ``training_grid`` is asked
+                of a solver for point clouds.
         """
         check_value("batch_size", batch_size, Count | None)
         if device is not None:
-            self.to(best_device() if device == "auto" else device)
+            self.to(named_device(str(device)))
         given = {"inputs": inputs, "coords": coords, "code": code, "parameters": parameters, "mask": mask}
         tensors = {name: None if value is None else torch.as_tensor(value) for name, value in given.items()}
         samples, single = as_samples(tensors, self.spec)
@@ -344,6 +353,10 @@ def build_solver(config: Mapping[str, Any], spec: FieldSpec) -> NeuralSolver:
     Raises:
         InputError: a name is unknown, an option does not fit, or the family does not support these fields.
     """
+    if "model" not in config:
+        raise InputError(
+            f"the configuration has {', '.join(config) or 'nothing'}, expected model, such as {{'name': 'lsm'}}"
+        )
     kinds: dict[str, Any] = {"inputs": "channel", "targets": "channel", "coords": "box", "code": "channel"}
     kinds |= dict(config.get("normalization") or {})
     with option_group("normalization"):

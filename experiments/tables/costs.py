@@ -103,9 +103,18 @@ def epoch_seconds(config: dict[str, Any], step: float, batch: float) -> float:
         step: seconds of a training step.
         batch: seconds of the prediction of a batch.
     """
-    size, splits = config["data"]["batch_size"], config["data"]["splits"]
+    size, splits, trainer = config["data"]["batch_size"], config["data"]["splits"], config["trainer"]
     train, validation = (math.ceil((end - first) / size) for first, end in (splits["train"], splits["validation"]))
-    return train * step + validation * batch
+    train = _limited(train, trainer.get("limit_train_batches"))
+    validation = _limited(validation, trainer.get("limit_val_batches"))
+    return train * step + validation * batch / (trainer.get("check_val_every_n_epoch") or 1)
+
+
+def _limited(batches: int, limit: float | None) -> int:
+    """How many batches of an epoch Lightning uses: at most a number, or a share of them."""
+    if limit is None:
+        return batches
+    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
 
 
 def profiled_epoch_seconds(experiment: Experiment, profile: dict[str, Any]) -> float:
@@ -140,8 +149,11 @@ def within_budget(experiment: Experiment, budget: float | None, profile: dict[st
     if budget is None or profile is None:
         return experiment
     # A quotient of 15 whole epochs may be computed as 14.999...
-    seconds = budget * experiment.row.share
-    epochs = max(math.floor(seconds / profiled_epoch_seconds(experiment, profile) + 1e-6), 1)
+    seconds, of_epoch = budget * experiment.row.share, profiled_epoch_seconds(experiment, profile)
+    if of_epoch > seconds:
+        told = f"{experiment.name}: one epoch takes {of_epoch:.3g} s, more than the {seconds:.3g} s that the row gets"
+        console.print(f"warning: {told}; it trains for one epoch all the same", soft_wrap=True)
+    epochs = max(math.floor(seconds / of_epoch + 1e-6), 1)
     return experiment.with_options(f"trainer.max_epochs={epochs}", *_stretched_schedule(experiment, epochs))
 
 

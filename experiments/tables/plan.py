@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import MinLen
 from omegaconf import DictConfig
 
-from experiments.app import check_benchmark, compose_config, group_choices, plain
+from experiments.app import check_benchmark, compose_config, group_choices, import_plugins, plain
 from experiments.options import as_option
 from experiments.runs import record_of
 from experiments.tables.devices import kind_of
@@ -142,11 +142,14 @@ class Experiment:
             InputError: the benchmark has no reader, as that of one's own file of arrays.
         """
         from lsm.data.readers.base import READERS
-        from lsm.model import MODELS
+        from lsm.model import MODELS, geometries_of
 
         check_benchmark(self.cfg, "reader")
+        import_plugins(self.cfg.plugins)
         applies = not self.row.benchmarks or self.benchmark in self.row.benchmarks
-        return applies and READERS[self.cfg.benchmark.reader.name].geometry in MODELS[self.cfg.model.name].geometries
+        return applies and READERS[self.cfg.benchmark.reader.name].geometry in geometries_of(
+            MODELS[self.cfg.model.name]
+        )
 
 
 @dataclass(frozen=True)
@@ -227,7 +230,8 @@ def _experiment(cfg: DictConfig, file: TableFile, benchmark: str, row: Row) -> E
     options = [f"benchmark={benchmark}", f"preset={row.preset or file.preset}", f"model={row.model}"]
     options += [f"recipe={row.recipe}"] * (row.recipe is not None)
     options += [*file.options, *row.options, *cfg.options, f"data_dir={as_option(cfg.data_dir)}"]
-    options += [f"plugins=[{','.join(cfg.plugins)}]"] * bool(cfg.plugins)
+    if cfg.plugins and not any(option.startswith("plugins=") for option in options):
+        options.append(f"plugins=[{','.join(cfg.plugins)}]")
     kind = kind_of(cfg.device)
     accelerator = {"cuda": "gpu"}.get(kind, kind)
     return Experiment(benchmark, row, tuple(options), Path(cfg.run_dir) / benchmark / row.name, accelerator)

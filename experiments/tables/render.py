@@ -65,8 +65,8 @@ class Detail:
 
 #: What equal time means.
 _EQUAL_TIME = (
-    "Every run has as many epochs as should take {}{} of the device's time, by a measurement of a few steps before the first "
-    "run; the tables of the benchmarks say how long they took."
+    "Every run has as many whole epochs, at least one, as should take {}{} of the device's time, by a measurement of a few steps "
+    "before the first run; the tables of the benchmarks say how long they took."
 )
 
 #: What is measured of a course.
@@ -205,14 +205,37 @@ def settings_of(table: Mapping[str, Any]) -> list[str]:
         f"{_METRICS.get(table['metric'], table['metric'])} on the test split with the last checkpoint: {mean}.",
         "Bold: the least error of a column, where its difference to every other one exceeds the standard deviation of that "
         "difference." + (" A single seed has no deviation, so nothing is bold." if seeds == 1 else ""),
+        *_fewer_seeds(table),
         f"Interval: {100 * table['level']:.0f} % of bootstrap replicates that draw seeds and test samples again.",
         *([_EQUAL_TIME.format(_time_of(table), _shares_of(table))] if table["budget"] else []),
-        *([_UNTIL.format(_label_of(table["reference"], table))] if table["learning"] else []),
+        *([_UNTIL.format(_label_of(table["reference"], table))] if table["learning"] else _no_learning(table)),
         "FLOPs: of the prediction of one sample; matrix products, convolutions, attention and FFTs (5 n log2 n).",
         f"Memory: peak of a training step (batch size {' or '.join(sorted(sizes, key=int))}). Latency: prediction of one "
         "sample."
         if sizes
         else "Memory: peak of a training step. Latency: prediction of one sample.",
+    ]
+
+
+def _fewer_seeds(table: Mapping[str, Any]) -> list[str]:
+    """Which results have fewer seeds than the table, in a sentence; none if all have as many."""
+    counts = {
+        f"{_label_of(one['row'], table)} on {title_of(one['benchmark'])}": len(one["seeds"]) for one in table["results"]
+    }
+    fewer = {name: count for name, count in counts.items() if 0 < count < len(table["seeds"])}
+    if not fewer:
+        return []
+    single = "; beside a single seed, which has no deviation, nothing is bold" if 1 in fewer.values() else ""
+    return [f"Fewer seeds: {', '.join(f'{count} of {name}' for name, count in fewer.items())}{single}."]
+
+
+def _no_learning(table: Mapping[str, Any]) -> list[str]:
+    """Why there are no learning curves, in a sentence, if it is that the trainings did not log the metric of the table."""
+    metric = table["metric"]
+    if metric == "relative_l2" or not any(result["seeds"] for result in table["results"]):
+        return []
+    return [
+        f"No learning curves, since the trainings did not log {metric}: add metrics=[{metric}] to the options of the table."
     ]
 
 

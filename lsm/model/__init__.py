@@ -95,6 +95,11 @@ def require_ragged(model: Any) -> None:
         )
 
 
+def geometries_of(family: Any) -> frozenset[Geometry]:
+    """The geometries that a family supports: those that it names, else all."""
+    return getattr(family, "geometries", ANY_GEOMETRY)
+
+
 def require_geometry(geometries: frozenset[Geometry], spec: FieldSpec, what: str) -> None:
     """Check that a family or a part of it supports the geometry of some fields.
 
@@ -102,5 +107,5 @@ def require_geometry(geometries: frozenset[Geometry], spec: FieldSpec, what: str
         InputError: it does not; the message names the families that do.
     """
     if spec.geometry not in geometries:
-        fitting = [name for name in MODELS.names() if spec.geometry in MODELS[name].geometries]
+        fitting = [name for name in MODELS.names() if spec.geometry in geometries_of(MODELS[name])]
         raise InputError(f"{what} does not support {spec.geometry!r} sites; models that do: {', '.join(fitting)}")

@@ -22,22 +22,26 @@ def spell(metric: str) -> str:
     return " ".join(SPELLING.get(word, word) for word in metric.split("_"))
 
 
-def draw_learning_curve(series: Mapping[str, tuple[Sequence[int], Sequence[float]]], metric: str, title: str) -> Figure:
-    """A metric against the epoch, on a logarithmic scale; a dot marks the smallest value of the last series.
+def draw_learning_curve(
+    series: Mapping[str, tuple[Sequence[int], Sequence[float]]], metric: str, title: str, mark: bool = True
+) -> Figure:
+    """A metric against the epoch, on a logarithmic scale.
 
     Args:
-        series: for each split, at least one, epochs and values, ``(n,)`` each, see :func:`lsm.training.history.series_of`.
+        series: for each split or run, at least one, epochs and values, ``(n,)``, see :func:`lsm.training.history.series_of`.
         metric: name of what is drawn, such as ``relative_l2``.
         title: headline.
+        mark: whether a dot marks the smallest value of the last series.
     """
     figure = Figure(figsize=(6.0, 3.6), layout="constrained")
     axes = figure.add_subplot()
     for name, (epochs, values) in series.items():
         axes.plot(epochs, values, linewidth=1.0, marker="." if len(epochs) < FEW_EPOCHS else None, label=name)
-    name, (epochs, values) = list(series.items())[-1]
-    best = min(range(len(values)), key=lambda i: (math.isnan(values[i]), values[i]))
-    label = f"smallest {name} value: {values[best]:.4g}, epoch {epochs[best]}"
-    axes.plot(epochs[best], values[best], "o", markersize=4, color="black", label=label)
+    if mark:
+        name, (epochs, values) = list(series.items())[-1]
+        best = min(range(len(values)), key=lambda i: (math.isnan(values[i]), values[i]))
+        label = f"smallest {name} value: {values[best]:.4g}, epoch {epochs[best]}"
+        axes.plot(epochs[best], values[best], "o", markersize=4, color="black", label=label)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.set_yscale("log")
     set_plain_ticks(axes.yaxis)

@@ -127,12 +127,20 @@ def chosen_samples(model: Model, metric: str) -> dict[str, int]:
 
 
 def learning_curves(content: Content) -> list[Picture]:
-    """One picture: all splits of a single run; of several the validation, or the training of those without one."""
+    """A picture for each error that chose best checkpoints."""
     runs = {label: run for label, run in content.runs.items() if run.curves}
-    if not runs:
-        return []
-    first = next(iter(runs.values()))
-    if len(content.runs) == 1:
+    chosen = dict.fromkeys(run.monitored for run in runs.values())
+    several = len(content.runs) > 1
+    return [
+        _learning_curve({label: run for label, run in runs.items() if run.monitored == metric}, metric, several)
+        for metric in chosen
+    ]
+
+
+def _learning_curve(runs: Mapping[str, Run], metric: str, several: bool) -> Picture:
+    """All splits of a single run; of several the validation, or the training of those without one."""
+    if not several:
+        (first,) = runs.values()
         series, splits = first.curves, list(first.curves)
     else:
         drawn = {label: "validation" if "validation" in run.curves else "training" for label, run in runs.items()}
@@ -141,8 +149,8 @@ def learning_curves(content: Content) -> list[Picture]:
             label if len(splits) == 1 else f"{label} ({split})": runs[label].curves[split]
             for label, split in drawn.items()
         }
-    caption = f"Learning curve: {spell(first.monitored)} error, {' and '.join(splits)}"
-    return [Picture(lambda: draw_learning_curve(series, first.monitored, ""), caption)]
+    caption = f"Learning curve: {spell(metric)} error, {' and '.join(splits)}"
+    return Picture(lambda: draw_learning_curve(series, metric, "", mark=not several), caption)
 
 
 def histogram(content: Content) -> Picture:
@@ -193,7 +201,8 @@ def picture_of_parts(
     """An error in parts, of models by their names: a curve over the frames, bars otherwise."""
     draw = draw_frames if metric == "relative_l2_per_frame" else draw_parts
     of, _, per = metric.partition("_per_")
-    caption = f"{spell(of)} error by {per.replace('_', ' ')}, with the 95 % interval of each mean"
+    by = f" by {per.replace('_', ' ')}" if per else ""
+    caption = f"{spell(of)} error{by}, with the 95 % interval of each mean"
     return Picture(
         lambda: draw(means, names, metric, title), caption[0].upper() + caption[1:], EXPLANATIONS.get(metric, "")
     )

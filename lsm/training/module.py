@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from math import ceil
@@ -94,6 +95,10 @@ class SolverModule(pl.LightningModule):
         batch = self.augment(batch, self.solver.spec, random)
         predictions = self.unroll(self.solver, batch, self._done, random)
         loss = self._loss_of(predictions, batch)
+        if loss.dim():
+            raise InputError(
+                f"the loss gave numbers of shape {tuple(loss.shape)}, expected a single one; take their sum or mean"
+            )
         self._check_loss(loss.detach(), batch, batch_index, len(predictions))
         for name, metric in self.metrics.items():
             error = metric(predictions[0].detach(), batch, self.solver.spec).mean()
@@ -230,6 +235,15 @@ class SolverModule(pl.LightningModule):
         bad = [name for name, value in self.solver.named_parameters() if not torch.isfinite(value).all()]
         if bad:
             self._stop(f"{bad[0]} is no longer finite after epoch {self.current_epoch + 1}; lower the learning rate")
+
+    def on_fit_start(self) -> None:
+        """Warn of a solver whose normalisers know no data."""
+        if not self.solver.ranges:
+            warnings.warn(
+                "the solver's normalisers were not fitted, so that it sees fields of any magnitude; call "
+                "solver.fit_normalizers(partial(data.batches, 'train')) first",
+                stacklevel=2,
+            )
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimiser and its schedule.

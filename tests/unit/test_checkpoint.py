@@ -140,3 +140,15 @@ def test_a_description_that_does_not_fit_is_named(broken, tmp_path):
     torch.save(content, path)
     with pytest.raises(InputError, match=r"broken\.ckpt does not describe a solver of this version"):
         load(path)
+
+
+def test_the_plug_ins_of_a_solver_are_named(tmp_path, monkeypatch):
+    path = tmp_path / "plugged.ckpt"
+    save(solver_of(), {"config": {"plugins": ["my.plug", "not a name"]}}, path)
+    content = torch.load(path, weights_only=True)
+    content["lsm"]["solver"]["model"]["name"] = "mine"
+    torch.save(content, path)
+    with pytest.raises(
+        InputError, match="'mine' is unknown.*; import the plug-ins of its training first, .*: my.plug$"
+    ):
+        load(path)

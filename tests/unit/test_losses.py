@@ -1,5 +1,7 @@
 """Losses: weights of their terms, the reduction over the batch, and what the published ones were."""
 
+import re
+
 import pytest
 import torch
 from tiny import batch, moving, spec
@@ -30,6 +32,17 @@ def test_terms_are_weighted_and_the_batch_is_reduced(reduction):
     found = make(terms, reduction=reduction)(prediction, samples, GRID)
     assert found.shape == ()
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("shape", [(), (3, 1), (3, 2)])
+def test_a_metric_of_another_shape_is_refused(shape, monkeypatch):
+    """A sum with (b, 1) would have (b, b) numbers, and be b times too large."""
+    prediction, samples = case(GRID)
+    monkeypatch.setitem(METRICS._parts, "mine", lambda *_: torch.ones(shape))
+    with pytest.raises(
+        InputError, match=rf"metric mine gave numbers of shape {re.escape(str(shape))} for 3 samples, expected \(3,\)"
+    ):
+        make({"relative_l2": 1.0, "mine": 1.0})(prediction, samples, GRID)
 
 
 def test_the_published_losses():

@@ -65,6 +65,26 @@ def test_a_step_returns_the_loss_and_logs_every_metric():
     assert module.monitor == "rmse"
 
 
+def test_a_loss_that_is_no_single_number_is_refused():
+    with pytest.raises(InputError, match=r"^the loss gave numbers of shape \(3,\), expected a single one"):
+        make(loss=lambda prediction, *_: prediction.flatten(1).mean(dim=1)).training_step(batch(FIELDS), 0)
+
+
+def test_normalisers_that_know_no_data_are_told():
+    module = make()
+    module.solver.ranges = {}
+    with pytest.warns(UserWarning, match="normalisers were not fitted"):
+        module.on_fit_start()
+
+
+def test_a_checkpoint_of_a_plain_trainer_can_be_loaded(tmp_path):
+    module = make()
+    content = {"state_dict": module.state_dict(), "epoch": 0}
+    module.on_save_checkpoint(content)
+    write(content, tmp_path / "a.ckpt")
+    torch.testing.assert_close(load(tmp_path / "a.ckpt").solver(batch(FIELDS)), module.solver.eval()(batch(FIELDS)))
+
+
 def test_coarser_scales_add_to_the_loss_with_the_weight_of_the_model():
     module, samples = make(), batch(FIELDS)
     module.solver = build_solver({"model": {"name": "lsm2", "width": 8, "num_scales": 2, "supervision": 0.25}}, FIELDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -103,6 +104,29 @@ def test_unknown_names_are_listed():
         PARTS.make("other")
     with pytest.raises(InputError, match="expected a name and options; names: plain"):
         PARTS.make({"size": 3})
+
+
+def test_a_name_has_one_part(tmp_path, monkeypatch):
+    """Also where a plug-in is imported before the part at home that has the name."""
+    (tmp_path / "flat_of_parts").mkdir()
+    (tmp_path / "flat_of_parts/__init__.py").write_text(
+        "from lsm.registry import Registry\nPARTS = Registry('part', 'flat_of_parts')\n"
+    )
+    code = "from flat_of_parts import PARTS\n\n@PARTS.register('mine')\ndef make():\n    return 1\n"
+    (tmp_path / "flat_of_parts/mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    parts = importlib.import_module("flat_of_parts").PARTS
+    with pytest.raises(
+        InputError, match=r"^part 'mine' is flat_of_parts.mine.make already; register .*other under another name$"
+    ):
+
+        @parts.register("mine")
+        def other():
+            return 2
+
+    assert parts.make("mine") == 1
+    again = importlib.reload(importlib.import_module("flat_of_parts.mine"))
+    assert parts["mine"] is again.make, "the same part may be registered again"
 
 
 def test_a_package_registers_its_modules_on_the_first_look(tmp_path, monkeypatch):

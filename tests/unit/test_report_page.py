@@ -225,6 +225,17 @@ def test_the_learning_curve_of_a_run_without_validation_is_that_of_its_training(
     assert single.caption.endswith("error, training" if "a" in bare else "error, training and validation")
 
 
+def test_errors_of_different_metrics_have_learning_curves_of_their_own():
+    content = make_content(SEVERAL)
+    runs = {label: replace(run, monitored="rmse") if label == "b" else run for label, run in content.runs.items()}
+    first, second = learning_curves(replace(content, runs=runs))
+    assert [first.caption, second.caption] == [
+        f"Learning curve: {name} error, validation" for name in ("relative L2", "RMSE")
+    ]
+    lines = [[line.get_label() for line in one.draw().axes[0].lines] for one in (first, second)]
+    assert lines == [["a", "c"], ["b"]]
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_a_single_sample_is_shown_once():
     page = Page(render(make_content({"lsm": {"best": evaluation(0, samples=1)}}), dpi=20))

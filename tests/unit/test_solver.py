@@ -245,6 +245,26 @@ def test_missing_points_of_a_cloud_may_be_nan(family):
         solver.predict(**given | {"mask": np.arange(3)[:, None] != np.ones(24)})
 
 
+def test_a_model_of_other_channels_is_named():
+    solver = make_solver(spec())
+    solver.model.forward = lambda inputs, *_: inputs.repeat(1, 1, 1, 3)
+    with pytest.raises(
+        InputError,
+        match=r"^LatentSpectralModel gave outputs of shape \(2, 6, 5, 3\) .* expected 1 channels on the same sites",
+    ):
+        solver.predict(np.ones((2, 6, 5, 1)))
+
+
+def test_a_device_that_is_not_there_is_named():
+    with pytest.raises(InputError, match="device 'cuda:99' is not available"):
+        make_solver(spec()).predict(np.ones((6, 5, 1)), device="cuda:99")
+
+
+def test_a_configuration_without_a_model_is_named():
+    with pytest.raises(InputError, match="^the configuration has width, expected model, such as {'name': 'lsm'}$"):
+        build_solver({"width": 8}, spec())
+
+
 def test_values_that_are_not_finite_are_refused():
     inputs = np.ones((3, 6, 5, 1))
     inputs[1, 0, 0] = np.inf

@@ -190,7 +190,9 @@ def test_markdown(table):
         "0.0157 to 0.0187 |    0.0065 |      307 k | 166 M |     15 |           2 min 3 s | 164 MiB | 12.3 ms |" in text
     )
     assert "training (CPU time)" in text
-    assert "- Every run has as many epochs as should take 3 min 20 s of the device's time, by" in text
+    assert (
+        "- Every run has as many whole epochs, at least one, as should take 3 min 20 s of the device's time, by" in text
+    )
     assert "- odd_|<b> failed: 5 < 6\n" in text
     assert "1. A paper, arXiv 2301.12664 (read off a chart)." in text
     assert "\n\n\n" not in text
@@ -609,6 +611,21 @@ def test_an_epoch_is_its_steps_and_its_validation():
     assert epoch_seconds(experiment_of("preset=quick", "data.batch_size=7").config, 2.0, 0.5) == 86 * 2.0 + 8 * 0.5
 
 
+def test_batches_and_validations_that_are_left_out_take_no_time():
+    options = "+trainer.limit_train_batches=0.1", "+trainer.limit_val_batches=2", "+trainer.check_val_every_n_epoch=4"
+    assert epoch_seconds(experiment_of("preset=quick", *options).config, 2.0, 0.5) == 6 * 2.0 + 2 * 0.5 / 4
+
+
+def test_results_of_fewer_seeds_and_curves_that_were_not_logged_are_told(table):
+    table["results"][1]["seeds"] = {"0": 0.02}
+    table["metric"] = "rmse"
+    text = render(table, "md")
+    assert (
+        "- Fewer seeds: 1 of odd_|<b> on Darcy; beside a single seed, which has no deviation, nothing is bold." in text
+    )
+    assert "- No learning curves, since the trainings did not log rmse: add metrics=" in text
+
+
 def test_a_slower_machine_while_a_row_is_measured_costs_it_no_epochs(tmp_path, monkeypatch):
     """The machine is half as fast when the second row is measured: step and reference step take twice as long."""
     pace = {"lsm": 1.0, "fno": 2.0}
@@ -630,11 +647,12 @@ def test_a_slower_machine_while_a_row_is_measured_costs_it_no_epochs(tmp_path, m
         assert within_budget(experiment, 1000.0, profile).config["trainer"]["max_epochs"] == 8
 
 
-def test_a_budget_sets_the_epochs_and_the_schedule():
+def test_a_budget_sets_the_epochs_and_the_schedule(capsys):
     quick = within_budget(experiment_of("preset=quick"), 1000.0, profile_of(2.0, 0.5))
     assert quick.config["trainer"]["max_epochs"] == 8, "1000 seconds of 122.5 each"
     least = within_budget(experiment_of("preset=quick"), 1.0, profile_of(2.0, 0.5))
     assert least.config["trainer"]["max_epochs"] == 1
+    assert "one epoch takes 122 s, more than the 1 s that the row gets" in capsys.readouterr().out
     paper = within_budget(experiment_of("preset=paper"), 5100.0, profile_of(1.0, 0.5))
     assert paper.config["trainer"]["max_epochs"] == 100, "5100 seconds of 51 each"
     assert paper.config["scheduler"]["make"]["step_size"] == 20, "halved every fifth of the run, as in 501 epochs"

@@ -244,7 +244,7 @@ def foreign(monkeypatch):
 
 @pytest.mark.usefixtures("foreign")
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in ("grid", "lsm2") else pytest.mark.slow) for name in FOREIGN]
+    "name", [pytest.param(name, marks=[] if name == "grid" else pytest.mark.slow) for name in FOREIGN]
 )
 def test_onnx_computes_the_same_for_any_number_of_samples(name, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
@@ -261,7 +261,7 @@ def test_onnx_computes_the_same_for_any_number_of_samples(name, tmp_path):
 
 @pytest.mark.usefixtures("foreign")
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name in ("ffno", "lsm2") else pytest.mark.slow) for name in FOREIGN]
+    "name", [pytest.param(name, marks=[] if name == "lsm2" else pytest.mark.slow) for name in FOREIGN]
 )
 def test_an_exported_program_computes_the_same_without_lsm(name, tmp_path):
     solver, folder = exported(tmp_path, name, format="torch_export")

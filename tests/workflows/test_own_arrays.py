@@ -220,16 +220,16 @@ def test_a_code_that_a_family_does_not_use_is_refused(model, place, compose):
 
 
 def test_sizes_follow_the_splits_that_are_typed(place, compose):
-    np.savez("my.npz", inputs=np.zeros((4000, 4, 4)), targets=np.ones((4000, 4, 4)))
+    np.savez("my.npz", inputs=np.zeros((400, 4, 4)), targets=np.ones((400, 4, 4)))
 
     def found(*more):
         options = ("benchmark=custom", "data.file=my.npz", *more)
         return complete(compose("train", *options), options)[0]
 
     few = "data.splits={train:[0,50],validation:[50,60],test:[60,70]}"
-    drawn = found("data.fractions=[0.0125,0.5,0.4875]").trainer.max_epochs
-    assert found(few).trainer.max_epochs == drawn > found().trainer.max_epochs, "50 samples take more epochs than 3200"
-    with pytest.raises(InputError, match=r"test=\[60,5000\] reaches beyond the 4000 samples of my.npz"):
+    drawn = found("data.fractions=[0.125,0.5,0.375]").trainer.max_epochs
+    assert found(few).trainer.max_epochs == drawn > found().trainer.max_epochs, "50 samples take more epochs than 320"
+    with pytest.raises(InputError, match=r"test=\[60,5000\] reaches beyond the 400 samples of my.npz"):
         found(few, "data.splits.test=[60,5000]")
     with pytest.raises(InputError, match=r"train is 5, expected \[first, end\)"):
         found(few, "data.splits.train=5")

@@ -117,7 +117,7 @@ def require_known(name: str, cfg: DictConfig, choices: Mapping[str, str]) -> Non
     Raises:
         InputError: a file contains an entry of another name, or puts all its entries where nothing reads them.
     """
-    if "experiment" not in choices:  # only trainings and their kin read files of the user that may set anything
+    if "experiment" not in choices:  # only trainings, and commands that compose one, read files that may set anything
         return
     if cfg.get("experiment"):
         raise InputError(

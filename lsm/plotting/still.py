@@ -61,14 +61,12 @@ def _draw_planes(scene: Scene, rows: Sequence[Sequence[Panel]], title: str) -> F
     has_bar = [panel.is_error != after.is_error for panel, after in pairwise(rows[0])] + [True]
     length = _line_length(view, len(rows[0]))
     starts = range(0, len(rows[0]), length)
-    for last in starts[1:]:
-        has_bar[last - 1] = True
+    for start in starts[1:]:  # so does the last one of a line
+        has_bar[start - 1] = True
     gaps = [BAR_GAP if any(has_bar[place::length]) else BARE_GAP for place in range(length)]
     titles = [[panel.name for panel in rows[0][start : start + length]] for start in starts]
-    if len(starts) == 1:  # the titles of the first row are those of the columns
-        titles += [[""] * length] * (len(rows) - 1)
-    else:
-        titles *= len(rows)
+    # In a single line the titles of the first row are those of the columns.
+    titles += (titles if len(starts) > 1 else [[""] * length]) * (len(rows) - 1)
     figure, axes = _panels(scene, view, [BAR_GAP if scene.fields else BARE_GAP, *gaps], titles, title)
     _draw_inputs(scene, axes[:, 0], view)
     seen = scene.display.in_window(coords)

@@ -79,10 +79,9 @@ class InputFile:
             of_samples = ("parameters", "code", *(roles.parameters or ()))
             arrays, self._counts = even_out(path, arrays, places, of_samples, by_axis=by_axis)
         arrays = _with_channels(arrays, spec, roles)
-        if expected_arrays(spec).keys() <= {*arrays} - {
-            "inputs"
-        }:  # by their names: what is called inputs is something else
-            arrays = {name: array for name, array in arrays.items() if name != "inputs"}
+        others = {name: array for name, array in arrays.items() if name != "inputs"}
+        if expected_arrays(spec).keys() <= others.keys():  # fields by their names: inputs is something else
+            arrays = others
         arrays = _by_name(arrays, spec, roles)
         packed = arrays.get("inputs", arrays.get(NAMELESS))
         self._packed = packed is not None

@@ -38,12 +38,6 @@ _EXTRAS = {
 #: Groups of which the configuration lists all options; the flags of Lightning's trainer and others are added with a plus.
 _COMPLETE_GROUPS = ("", "model", "model.block", "data", "loss")
 
-#: Options of ``data`` that only benchmark=custom has.
-_OF_OWN_DATA = (
-    *("file", "fractions", "split_seed", "inputs", "targets", "coords", "parameters", "code", "kind", "frames"),
-    *("channels_last", "names", "units", "periodic"),
-)
-
 #: Options of the commands, by the names under which the library knows their values.
 OPTION_NAMES = {
     "batch_size": "data.batch_size",
@@ -171,7 +165,7 @@ def _describe_unknown(typed: str, advice: str, cause: BaseException | None) -> s
         return f"{typed} belongs to model=lsm and model=lsm2; leave it out, or choose one of these"
     missing = getattr(cause, "full_key", None) or typed  # of modl.width=3 modl, of model={widht: 3} model.widht
     group, _, key = missing.rpartition(".")
-    if group == "data" and key in _OF_OWN_DATA:
+    if missing in _options_of_own_data():
         return f"{missing} is for your own data; add benchmark=custom"
     options = [str(name) for name in getattr(cause, "parent_node", None) or () if name != "hydra" and name[0] != "_"]
     if not options and group:
@@ -184,6 +178,12 @@ def _describe_unknown(typed: str, advice: str, cause: BaseException | None) -> s
     if group not in _COMPLETE_GROUPS:
         return f"{name} is not in the configuration; {remedy}{'' if closest else '.'} {advice}"
     return f"{name} is no option of this command; {remedy}"
+
+
+def _options_of_own_data() -> tuple[str, ...]:
+    from experiments.own_data import options_of_file  # which imports this module
+
+    return options_of_file()
 
 
 def _raised_by_a_resolver(error: BaseException | None) -> InputError | OSError | None:

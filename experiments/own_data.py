@@ -119,11 +119,15 @@ def without_file(cfg: DictConfig, overrides: Sequence[str]) -> list[str] | None:
 
 def _options_of_run(overrides: Sequence[str]) -> dict[str, str]:
     """Options by key, without those that say how a file is read."""
+    options = {parse(text).key_or_group: text for text in overrides}
+    return {key: text for key, text in options.items() if not lies_in(key, options_of_file())}
+
+
+def options_of_file() -> tuple[str, ...]:
+    """The options that say which file of arrays is read, and how."""
     from lsm.data.layout import Roles
 
-    of_file = (*_FILE_OPTIONS, *(f"data.{field.name}" for field in fields(Roles)))
-    options = {parse(text).key_or_group: text for text in overrides}
-    return {key: text for key, text in options.items() if not lies_in(key, of_file)}
+    return (*_FILE_OPTIONS, *(f"data.{field.name}" for field in fields(Roles)))
 
 
 def _overlap(key: str, other: str) -> bool:

@@ -305,8 +305,9 @@ def plugins_named(config: Mapping[str, Any], plugins: Sequence[str]) -> Iterator
     try:
         yield
     except InputError as error:
-        recorded = config.get("plugins")
-        absent = [str(name) for name in recorded if name not in plugins] if isinstance(recorded, list) else []
+        from lsm.checkpoint import plugins_of
+
+        absent = [name for name in plugins_of({"config": config}) if name not in plugins]
         if not absent or not any(isinstance(cause, UnknownNameError) for cause in (error, error.__cause__)):
             raise
         names = ",".join(absent)

@@ -47,7 +47,7 @@ def _require_use(unused: Mapping[str, Tensor | None], mask: Tensor | None, spec:
     """Refuse arrays that would have no influence on the prediction."""
     for name, tensor in unused.items():
         if tensor is not None:
-            raise InputError(f"{name}: this solver takes none, they would have no influence; leave them out")
+            raise InputError(f"{name}: this solver does not use this array; leave it out")
     if mask is not None and spec.geometry != "points":
         raise InputError(f"mask: only clouds have points that may be missing, not a {spec.geometry}; leave it out")
 

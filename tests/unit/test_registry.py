@@ -106,19 +106,23 @@ def test_unknown_names_are_listed():
         PARTS.make({"size": 3})
 
 
+def house(tmp_path, monkeypatch, name, options=""):
+    """A package of parts, of which one module registers the part ``mine``."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(
+        f"from lsm.registry import Registry\nPARTS = Registry('part', '{name}')\n"
+    )
+    code = f"from {name} import PARTS\n\n@PARTS.register('mine')\ndef make({options}):\n    return {'size' if options else 1}\n"
+    (tmp_path / name / "mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    return importlib.import_module(name).PARTS
+
+
 def test_a_name_has_one_part(tmp_path, monkeypatch):
     """Also where a plug-in is imported before the part at home that has the name."""
-    (tmp_path / "flat_of_parts").mkdir()
-    (tmp_path / "flat_of_parts/__init__.py").write_text(
-        "from lsm.registry import Registry\nPARTS = Registry('part', 'flat_of_parts')\n"
-    )
-    code = "from flat_of_parts import PARTS\n\n@PARTS.register('mine')\ndef make():\n    return 1\n"
-    (tmp_path / "flat_of_parts/mine.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    parts = importlib.import_module("flat_of_parts").PARTS
-    with pytest.raises(
-        InputError, match=r"^part 'mine' is flat_of_parts.mine.make already; register .*other under another name$"
-    ):
+    parts = house(tmp_path, monkeypatch, "flat_of_parts")
+    told = r"^part 'mine' is flat_of_parts.mine.make already; register .*other under another name$"
+    with pytest.raises(InputError, match=told):
 
         @parts.register("mine")
         def other():
@@ -130,17 +134,9 @@ def test_a_name_has_one_part(tmp_path, monkeypatch):
 
 
 def test_a_package_registers_its_modules_on_the_first_look(tmp_path, monkeypatch):
-    (tmp_path / "house_of_parts").mkdir()
-    (tmp_path / "house_of_parts/__init__.py").write_text(
-        "from lsm.registry import Registry\nPARTS = Registry('part', 'house_of_parts')\n"
-    )
-    code = "from house_of_parts import PARTS\n\n@PARTS.register('mine')\ndef make(*, size: int = 1):\n    return size\n"
-    (tmp_path / "house_of_parts/mine.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    import house_of_parts
-
-    assert house_of_parts.PARTS.names() == ["mine"]
-    assert house_of_parts.PARTS.make({"name": "mine", "size": 4}) == 4
+    parts = house(tmp_path, monkeypatch, "house_of_parts", "*, size: int = 1")
+    assert parts.names() == ["mine"]
+    assert parts.make({"name": "mine", "size": 4}) == 4
 
 
 def test_dataclasses_of_options_check_themselves():

@@ -222,7 +222,7 @@ def test_the_unit_of_a_code_does_not_matter():
 @pytest.mark.parametrize("name", ["parameters", "coords", "code"])
 def test_arrays_that_a_solver_does_not_take_are_refused(name):
     samples = physical(spec())
-    with pytest.raises(InputError, match=f"^{name}: this solver takes none"):
+    with pytest.raises(InputError, match=f"^{name}: this solver does not use this array"):
         solver_of(spec(), samples).predict(samples.inputs, **{name: np.ones((3, 1))})
 
 
